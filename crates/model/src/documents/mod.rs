@@ -1,0 +1,227 @@
+//! What each kind of document holds, and the checks that need nothing but the document itself.
+
+mod access;
+mod flag;
+mod place;
+mod registry;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+pub use access::{Allowed, Role, RoleBinding, Token, TokenKind};
+pub use flag::{
+    All, Applies, Flag, FlagState, FlagType, Kill, Overrides, Pin, Rule, Target, Targeting,
+    Variants,
+};
+pub use place::{Bucketing, Environment, Segment, Tenant, TenantStatus};
+pub use registry::{Channel, Published, Release, Signing, Status, StatusState, Trust, TrustedKey};
+
+use crate::{Code, DocumentKey, Kind, Violation, Violations, limits, parse_strict};
+
+/// The content of a document.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Document {
+    /// A place where the platform runs.
+    Environment(Environment),
+    /// A customer of the platform.
+    Tenant(Tenant),
+    /// A set of ids that rules can name.
+    Segment(Segment),
+    /// A flag.
+    Flag(Flag),
+    /// A flag's targeting in one environment.
+    Targeting(Targeting),
+    /// An emergency stop.
+    Kill(Kill),
+    /// What one tenant gets.
+    Pin(Pin),
+    /// A JSON Schema, as it was written.
+    Schema(Value),
+    /// One layer of a config document.
+    Config(Map<String, Value>),
+    /// The keys of a namespace.
+    Trust(Trust),
+    /// A published tool.
+    Tool(Published),
+    /// A published agent.
+    Agent(Published),
+    /// Whether a published version may be used.
+    Status(Status),
+    /// Which version of an agent an environment gets.
+    Channel(Channel),
+    /// A right to use this control plane.
+    Token(Token),
+    /// A role that a principal has.
+    RoleBinding(RoleBinding),
+}
+
+/// Stored bytes that are not a document of their kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the stored {kind} cannot be read: {detail}")]
+pub struct DecodeError {
+    /// The kind that was expected.
+    pub kind: Kind,
+    /// Why the bytes are not one.
+    pub detail: String,
+}
+
+impl Document {
+    /// Reads what a user wrote: unknown fields are refused, and all mistakes are reported at once.
+    ///
+    /// References to other documents are not followed here. For agents and tools this reads the
+    /// stored facts, not the manifest that a user publishes.
+    pub fn parse(key: &DocumentKey, value: &Value) -> Result<Self, Violations> {
+        let document = match key.kind() {
+            Kind::Environment => Self::Environment(parse_strict(value)?),
+            Kind::Tenant => Self::Tenant(parse_strict(value)?),
+            Kind::Segment => Self::Segment(parse_strict(value)?),
+            Kind::Flag => Self::Flag(parse_strict(value)?),
+            Kind::Targeting => Self::Targeting(parse_strict(value)?),
+            Kind::Kill => Self::Kill(parse_strict(value)?),
+            Kind::Pin => Self::Pin(parse_strict(value)?),
+            Kind::Schema => Self::Schema(value.clone()),
+            Kind::Config => Self::Config(parse_strict(value)?),
+            Kind::Trust => Self::Trust(parse_strict(value)?),
+            Kind::Tool => Self::Tool(parse_strict(value)?),
+            Kind::Agent => Self::Agent(parse_strict(value)?),
+            Kind::Status => Self::Status(parse_strict(value)?),
+            Kind::Channel => Self::Channel(parse_strict(value)?),
+            Kind::Token => Self::Token(parse_strict(value)?),
+            Kind::RoleBinding => Self::RoleBinding(parse_strict(value)?),
+        };
+        let mut found = Violations::new();
+        document.check(key, &mut found);
+        if found.is_empty() {
+            Ok(document)
+        } else {
+            Err(found)
+        }
+    }
+
+    /// Reads stored bytes: fields of a later version are passed over, nothing else is checked.
+    pub fn decode(kind: Kind, bytes: &[u8]) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            Kind::Environment => Self::Environment(decode(kind, bytes)?),
+            Kind::Tenant => Self::Tenant(decode(kind, bytes)?),
+            Kind::Segment => Self::Segment(decode(kind, bytes)?),
+            Kind::Flag => Self::Flag(decode(kind, bytes)?),
+            Kind::Targeting => Self::Targeting(decode(kind, bytes)?),
+            Kind::Kill => Self::Kill(decode(kind, bytes)?),
+            Kind::Pin => Self::Pin(decode(kind, bytes)?),
+            Kind::Schema => Self::Schema(decode(kind, bytes)?),
+            Kind::Config => Self::Config(decode(kind, bytes)?),
+            Kind::Trust => Self::Trust(decode(kind, bytes)?),
+            Kind::Tool => Self::Tool(decode(kind, bytes)?),
+            Kind::Agent => Self::Agent(decode(kind, bytes)?),
+            Kind::Status => Self::Status(decode(kind, bytes)?),
+            Kind::Channel => Self::Channel(decode(kind, bytes)?),
+            Kind::Token => Self::Token(decode(kind, bytes)?),
+            Kind::RoleBinding => Self::RoleBinding(decode(kind, bytes)?),
+        })
+    }
+
+    /// The document as JSON, in the one form of file, API, log and view.
+    pub fn to_value(&self) -> Value {
+        match self {
+            Self::Environment(it) => value(it),
+            Self::Tenant(it) => value(it),
+            Self::Segment(it) => value(it),
+            Self::Flag(it) => value(it),
+            Self::Targeting(it) => value(it),
+            Self::Kill(it) => value(it),
+            Self::Pin(it) => value(it),
+            Self::Schema(it) => it.clone(),
+            Self::Config(it) => Value::Object(it.clone()),
+            Self::Trust(it) => value(it),
+            Self::Tool(it) | Self::Agent(it) => value(it),
+            Self::Status(it) => value(it),
+            Self::Channel(it) => value(it),
+            Self::Token(it) => value(it),
+            Self::RoleBinding(it) => value(it),
+        }
+    }
+
+    fn check(&self, key: &DocumentKey, found: &mut Violations) {
+        match self {
+            Self::Environment(it) => it.check(found),
+            Self::Tenant(it) => it.check(found),
+            Self::Segment(it) => it.check(found),
+            Self::Flag(it) => it.check(found),
+            Self::Targeting(it) => it.check(found),
+            Self::Kill(it) => it.check(key, found),
+            Self::Pin(it) => it.check(key, found),
+            Self::Config(it) => check_depth(it, found),
+            Self::Trust(it) => it.check(found),
+            Self::Status(it) => it.check(found),
+            Self::Channel(it) => it.check(found),
+            Self::Token(it) => it.check(found),
+            Self::Schema(_) | Self::Tool(_) | Self::Agent(_) | Self::RoleBinding(_) => {}
+        }
+    }
+}
+
+fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, DecodeError> {
+    serde_json::from_slice(bytes).map_err(|error| DecodeError {
+        kind,
+        detail: error.to_string().replace('\u{1f}', ": "),
+    })
+}
+
+/// Writes a document; none of them has a map with keys that are not strings, so none can fail.
+fn value<T: Serialize>(document: &T) -> Value {
+    serde_json::to_value(document).unwrap_or(Value::Null)
+}
+
+/// Refuses prose that is longer than the limit.
+fn check_prose(pointer: &str, text: Option<&String>, found: &mut Violations) {
+    if let Some(text) = text
+        && text.chars().count() > limits::PROSE_CHARS_MAX
+    {
+        found.push(over_limit(pointer, "characters", limits::PROSE_CHARS_MAX));
+    }
+}
+
+/// Refuses a reason that is missing or longer than the limit.
+fn check_reason(pointer: &str, text: &str, found: &mut Violations) {
+    if text.trim().is_empty() {
+        found.push(
+            Violation::new(Code::FieldInvalid, pointer, "the reason is empty")
+                .next("say why, for those who read the log later"),
+        );
+    } else if text.chars().count() > limits::PROSE_CHARS_MAX {
+        found.push(over_limit(pointer, "characters", limits::PROSE_CHARS_MAX));
+    }
+}
+
+fn over_limit(pointer: &str, what: &str, limit: usize) -> Violation {
+    Violation::new(
+        Code::LimitExceeded,
+        pointer,
+        format!("more than {limit} {what}"),
+    )
+}
+
+fn check_depth(config: &Map<String, Value>, found: &mut Violations) {
+    let mut level: Vec<&Value> = config.values().collect();
+    for _ in 0..limits::CONFIG_DEPTH_MAX {
+        level = level
+            .into_iter()
+            .flat_map(|value| match value {
+                Value::Object(map) => map.values().collect::<Vec<_>>(),
+                Value::Array(list) => list.iter().collect(),
+                _ => Vec::new(),
+            })
+            .collect();
+    }
+    if !level.is_empty() {
+        found.push(Violation::new(
+            Code::LimitExceeded,
+            "",
+            format!(
+                "the config document nests deeper than {}",
+                limits::CONFIG_DEPTH_MAX
+            ),
+        ));
+    }
+}

@@ -1,0 +1,42 @@
+//! The product's limits, in one place; each has an error and a test on both sides.
+
+/// Operations in one commit.
+pub const COMMIT_OPS_MAX: usize = 10_000;
+/// Bytes of one commit's documents, blobs not counted.
+pub const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of one document in canonical JSON, without its blobs.
+pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// Bodies larger than this are stored as blobs.
+pub const BODY_INLINE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one blob.
+pub const BLOB_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Nesting of any JSON or YAML input.
+pub const TEXT_DEPTH_MAX: usize = 64;
+/// Rules of one flag in one environment.
+pub const FLAG_RULES_MAX: usize = 200;
+/// Variants of one flag.
+pub const FLAG_VARIANTS_MAX: usize = 100;
+/// Nesting of one targeting expression.
+pub const EXPRESSION_DEPTH_MAX: usize = 16;
+/// Ids in one segment.
+pub const SEGMENT_IDS_MAX: usize = 100_000;
+/// Nesting of one config document.
+pub const CONFIG_DEPTH_MAX: usize = 32;
+/// Bytes of one manifest in canonical JSON.
+pub const MANIFEST_BYTES_MAX: usize = 1024 * 1024;
+/// Tools in one lock.
+pub const LOCK_ENTRIES_MAX: usize = 512;
+/// Attributes in one evaluation context.
+pub const CONTEXT_ATTRIBUTES_MAX: usize = 256;
+/// Bytes of one evaluation context as JSON.
+pub const CONTEXT_BYTES_MAX: usize = 64 * 1024;
+/// Flags in one installation.
+pub const FLAGS_MAX: usize = 100_000;
+/// Tenants in one installation.
+pub const TENANTS_MAX: usize = 1_000_000;
+/// Characters of a reason, a message or a description.
+pub const PROSE_CHARS_MAX: usize = 4_096;
+/// Labels of one tenant, tags of one flag.
+pub const LABELS_MAX: usize = 64;
+/// Violations that one report lists; the rest is counted.
+pub const VIOLATIONS_MAX: usize = 1_000;

@@ -1,0 +1,494 @@
+//! What a rule or a default serves: a variant, the caller's default, or a split.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::parse::coded;
+use crate::{AttributePath, Code, VariantName};
+
+/// The slots that a split divides.
+pub const SLOTS: u32 = 100_000;
+
+/// The slots from `start` to before `end`, and what they get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Range {
+    /// What the slots get.
+    pub variant: VariantName,
+    /// The first slot.
+    pub start: u32,
+    /// The slot after the last.
+    pub end: u32,
+}
+
+/// A division of units over variants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Split {
+    /// What is divided: the attribute whose value is hashed; the targeting key if absent.
+    pub by: Option<AttributePath>,
+    /// What is hashed before the unit; the flag's key if absent.
+    pub salt: Option<String>,
+    /// How.
+    pub shares: Shares,
+}
+
+/// How a split is written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shares {
+    /// As people write it; a commit turns it into ranges. Thousandths of a percent.
+    Percent(BTreeMap<VariantName, u32>),
+    /// As it is stored: sorted ranges that do not overlap. What is left over gets the off variant.
+    Ranges(Vec<Range>),
+}
+
+/// What is served.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Serve {
+    /// One variant for all.
+    Variant(VariantName),
+    /// The default that the caller names.
+    CallerDefault,
+    /// A share of the units for each variant.
+    Split(Split),
+}
+
+impl Serve {
+    /// Calls `visit` on every variant that may be served.
+    pub fn for_each_variant<'a>(&'a self, mut visit: impl FnMut(&'a VariantName)) {
+        match self {
+            Self::Variant(variant) => visit(variant),
+            Self::CallerDefault => {}
+            Self::Split(split) => match &split.shares {
+                Shares::Percent(shares) => shares.keys().for_each(visit),
+                Shares::Ranges(ranges) => ranges.iter().map(|it| &it.variant).for_each(visit),
+            },
+        }
+    }
+}
+
+impl Split {
+    /// The split with its shares as ranges that move no more units than they must.
+    ///
+    /// `previous` are the ranges of the split that this one replaces; they count only if unit and
+    /// salt stay the same, because other slots would be other units.
+    #[must_use]
+    pub fn settled(self, previous: Option<&Split>) -> Self {
+        let Shares::Percent(shares) = &self.shares else {
+            return self;
+        };
+        let kept = match previous {
+            Some(Split {
+                by,
+                salt,
+                shares: Shares::Ranges(ranges),
+            }) if *by == self.by && *salt == self.salt => ranges.as_slice(),
+            _ => &[],
+        };
+        let ranges = allocate(kept, shares);
+        Self {
+            shares: Shares::Ranges(ranges),
+            ..self
+        }
+    }
+
+    /// The percentages that the ranges add up to, in thousandths, for people to read.
+    pub fn totals(&self) -> BTreeMap<VariantName, u32> {
+        match &self.shares {
+            Shares::Percent(shares) => shares.clone(),
+            Shares::Ranges(ranges) => {
+                let mut totals = BTreeMap::new();
+                for range in ranges {
+                    let total = totals.entry(range.variant.clone()).or_insert(0_u32);
+                    *total = total.saturating_add(range.end.saturating_sub(range.start));
+                }
+                totals
+            }
+        }
+    }
+
+    /// Says whether the ranges are what the same percentages give where there was no split before.
+    pub fn is_fresh(&self) -> bool {
+        match &self.shares {
+            Shares::Percent(_) => true,
+            Shares::Ranges(ranges) => *ranges == allocate(&[], &self.totals()),
+        }
+    }
+
+    /// What is wrong with the shares, if anything.
+    pub fn fault(&self) -> Option<String> {
+        match &self.shares {
+            Shares::Percent(shares) => {
+                let total: u64 = shares.values().map(|share| u64::from(*share)).sum();
+                (total > u64::from(SLOTS)).then(|| {
+                    format!(
+                        "the percentages add up to {}, more than 100",
+                        percent(total)
+                    )
+                })
+            }
+            Shares::Ranges(ranges) => {
+                let mut free = 0;
+                for range in ranges {
+                    if range.start >= range.end || range.end > SLOTS {
+                        return Some(format!(
+                            "the range {}..{} is empty or leaves 0..{SLOTS}",
+                            range.start, range.end
+                        ));
+                    }
+                    if range.start < free {
+                        return Some(format!(
+                            "the range {}..{} overlaps the one before it, or is out of order",
+                            range.start, range.end
+                        ));
+                    }
+                    free = range.end;
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Gives each variant its share of the slots, changing what `kept` gives as little as possible.
+fn allocate(kept: &[Range], shares: &BTreeMap<VariantName, u32>) -> Vec<Range> {
+    let mut missing = shares.clone();
+    let mut ranges: Vec<Range> = Vec::new();
+    for range in kept {
+        let Some(left) = missing.get_mut(&range.variant) else {
+            continue;
+        };
+        let take = (*left).min(range.end.saturating_sub(range.start));
+        *left -= take;
+        if take > 0 {
+            ranges.push(Range {
+                end: range.start + take,
+                ..range.clone()
+            });
+        }
+    }
+    let mut missing = missing.into_iter().filter(|(_, left)| *left > 0);
+    let mut wanted = missing.next();
+    let mut free = 0;
+    let mut added = Vec::new();
+    let ends = ranges
+        .iter()
+        .map(|range| (range.start, range.end))
+        .chain([(SLOTS, SLOTS)]);
+    for (start, end) in ends {
+        while let Some((variant, left)) = &mut wanted {
+            let take = (*left).min(start.saturating_sub(free));
+            if take == 0 {
+                break;
+            }
+            added.push(Range {
+                variant: variant.clone(),
+                start: free,
+                end: free + take,
+            });
+            free += take;
+            *left -= take;
+            if *left == 0 {
+                wanted = missing.next();
+            }
+        }
+        free = end;
+    }
+    ranges.extend(added);
+    ranges.sort_by_key(|range| range.start);
+    ranges.dedup_by(|next, range| {
+        let joined = range.variant == next.variant && range.end == next.start;
+        if joined {
+            range.end = next.end;
+        }
+        joined
+    });
+    ranges
+}
+
+/// Writes thousandths of a percent as a percentage.
+fn percent(thousandths: u64) -> String {
+    let text = format!("{}.{:03}", thousandths / 1_000, thousandths % 1_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+impl Serialize for Serve {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Variant(variant) => variant.serialize(serializer),
+            Self::CallerDefault => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("caller_default", &true)?;
+                map.end()
+            }
+            Self::Split(split) => split.serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for Split {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match &self.shares {
+            Shares::Percent(shares) => {
+                let shares: BTreeMap<_, _> = shares
+                    .iter()
+                    .map(|(variant, share)| {
+                        let whole = share % 1_000 == 0;
+                        let number = if whole {
+                            serde_json::Number::from(share / 1_000)
+                        } else {
+                            serde_json::Number::from_f64(f64::from(*share) / 1_000.0)
+                                .unwrap_or_else(|| 0.into())
+                        };
+                        (variant, number)
+                    })
+                    .collect();
+                map.serialize_entry("percent", &shares)?;
+            }
+            Shares::Ranges(ranges) => map.serialize_entry("ranges", ranges)?,
+        }
+        if let Some(by) = &self.by {
+            map.serialize_entry("by", by)?;
+        }
+        if let Some(salt) = &self.salt {
+            map.serialize_entry("salt", salt)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Serve {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ServeVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Split {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Serve::deserialize(deserializer)? {
+            Serve::Split(split) => Ok(split),
+            _ => Err(coded(Code::SplitInvalid, "write `percent` or `ranges`")),
+        }
+    }
+}
+
+struct ServeVisitor;
+
+impl<'de> Visitor<'de> for ServeVisitor {
+    type Value = Serve;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a variant's name, or an object with `percent`, `ranges` or `caller_default`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Serve, E> {
+        VariantName::new(text)
+            .map(Serve::Variant)
+            .map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Serve, A::Error> {
+        let mut shares = None;
+        let mut caller = None;
+        let mut by = None;
+        let mut salt = None;
+        while let Some(field) = map.next_key::<String>()? {
+            match field.as_str() {
+                "percent" | "ranges" if shares.is_some() => {
+                    return Err(coded(
+                        Code::SplitInvalid,
+                        "write `percent` or `ranges`, not both",
+                    ));
+                }
+                "percent" => {
+                    let percent = map.next_value::<BTreeMap<VariantName, f64>>()?;
+                    shares = Some(Shares::Percent(thousandths(percent)?));
+                }
+                "ranges" => shares = Some(Shares::Ranges(map.next_value()?)),
+                "caller_default" => caller = Some(map.next_value::<bool>()?),
+                "by" => by = Some(map.next_value()?),
+                "salt" => salt = Some(map.next_value()?),
+                other => {
+                    let other: String = other.chars().take(80).collect();
+                    return Err(coded(
+                        Code::FieldUnknown,
+                        format_args!(
+                            "unknown field `{other}`: a split has `percent` or `ranges`, `by` and `salt`"
+                        ),
+                    ));
+                }
+            }
+        }
+        match (shares, caller) {
+            (Some(shares), None) => Ok(Serve::Split(Split { by, salt, shares })),
+            (None, Some(true)) if by.is_none() && salt.is_none() => Ok(Serve::CallerDefault),
+            _ => Err(coded(
+                Code::SplitInvalid,
+                "write a variant's name, `percent` or `ranges`, or `caller_default: true`",
+            )),
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the value is checked to lie within 0 and 100,000"
+)]
+fn thousandths<E: serde::de::Error>(
+    percent: BTreeMap<VariantName, f64>,
+) -> Result<BTreeMap<VariantName, u32>, E> {
+    percent
+        .into_iter()
+        .map(|(variant, percent)| {
+            let share = percent * 1_000.0;
+            if !(0.0..=f64::from(SLOTS)).contains(&share) {
+                return Err(coded(
+                    Code::SplitInvalid,
+                    format_args!("`{variant}` has {percent} %: a percentage is between 0 and 100"),
+                ));
+            }
+            if (share - share.round()).abs() > 1e-6 {
+                return Err(coded(
+                    Code::SplitInvalid,
+                    format_args!("`{variant}` has {percent} %: the smallest step is 0.001 %"),
+                ));
+            }
+            Ok((variant, share.round() as u32))
+        })
+        .collect()
+}
+
+impl schemars::JsonSchema for Serve {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Serve".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let variant = generator.subschema_for::<VariantName>();
+        let split = generator.subschema_for::<Split>();
+        schemars::json_schema!({
+            "anyOf": [
+                variant,
+                split,
+                {
+                    "type": "object", "properties": { "caller_default": { "const": true } },
+                    "required": ["caller_default"], "additionalProperties": false
+                }
+            ]
+        })
+    }
+}
+
+impl schemars::JsonSchema for Split {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Split".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let range = generator.subschema_for::<Range>();
+        let by = generator.subschema_for::<AttributePath>();
+        schemars::json_schema!({
+            "type": "object",
+            "properties": {
+                "percent": {
+                    "type": "object",
+                    "additionalProperties": { "type": "number", "minimum": 0, "maximum": 100 }
+                },
+                "ranges": { "type": "array", "items": range },
+                "by": by,
+                "salt": { "type": "string" }
+            },
+            "additionalProperties": false
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn split(shares: &[(&str, u32)]) -> Split {
+        let shares = shares
+            .iter()
+            .map(|(name, share)| (VariantName::new(name).unwrap(), *share))
+            .collect();
+        Split {
+            by: None,
+            salt: None,
+            shares: Shares::Percent(shares),
+        }
+    }
+
+    fn serving(split: &Split, slot: u32) -> Option<&str> {
+        let Shares::Ranges(ranges) = &split.shares else {
+            panic!("settled splits have ranges")
+        };
+        let mut serving = ranges
+            .iter()
+            .filter(|it| (it.start..it.end).contains(&slot));
+        let first = serving.next().map(|it| it.variant.as_str());
+        assert!(serving.next().is_none(), "ranges overlap");
+        first
+    }
+
+    #[test]
+    fn serves_are_read_and_written_in_one_form() {
+        for value in [
+            json!("on"),
+            json!({"caller_default": true}),
+            json!({"percent": {"on": 25, "off": 0.125}, "by": "tenant.id"}),
+            json!({"ranges": [{"variant": "on", "start": 0, "end": 5}], "salt": "s"}),
+        ] {
+            let serve: Serve = crate::parse_strict(&value).unwrap();
+            assert_eq!(serde_json::to_value(&serve).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn percentages_out_of_range_or_too_fine_are_refused() {
+        for value in [
+            json!({"percent": {"on": 101}}),
+            json!({"percent": {"on": -1}}),
+            json!({"percent": {"on": 0.0001}}),
+            json!({"percent": {"on": 1}, "ranges": []}),
+            json!({"percent": {"on": 1}, "buy": "x"}),
+            json!({"by": "tenant.id"}),
+        ] {
+            assert!(crate::parse_strict::<Serve>(&value).is_err(), "{value}");
+        }
+        assert!(split(&[("a", 60_000), ("b", 50_000)]).fault().is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn a_unit_stays_in_when_a_percentage_grows(from in 0..=SLOTS, more in 0..=SLOTS, slot in 0..SLOTS) {
+            let to = (from + more).min(SLOTS);
+            let before = split(&[("on", from)]).settled(None);
+            let after = split(&[("on", to)]).settled(Some(&before));
+            if serving(&before, slot) == Some("on") {
+                prop_assert_eq!(serving(&after, slot), Some("on"));
+            }
+        }
+
+        #[test]
+        fn an_edit_moves_only_the_slots_that_it_must(
+            a in 0..=50_000_u32, b in 0..=50_000_u32, c in 0..=50_000_u32, d in 0..=50_000_u32,
+        ) {
+            let before = split(&[("a", a), ("b", b)]).settled(None);
+            let after = split(&[("a", c), ("b", d)]).settled(Some(&before));
+            prop_assert_eq!(after.fault(), None);
+            prop_assert_eq!(after.totals().values().sum::<u32>(), c + d);
+            let grown = c.saturating_sub(a) + d.saturating_sub(b);
+            let shrunk = a.saturating_sub(c) + b.saturating_sub(d);
+            let moved = (0..SLOTS).filter(|slot| serving(&before, *slot) != serving(&after, *slot)).count();
+            prop_assert!(moved <= (grown + shrunk) as usize, "moved {}, needed {}", moved, grown + shrunk);
+        }
+    }
+}
