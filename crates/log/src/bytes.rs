@@ -50,6 +50,12 @@ impl From<Arc<[u8]>> for Bytes {
     }
 }
 
+impl From<Bytes> for Arc<[u8]> {
+    fn from(bytes: Bytes) -> Self {
+        bytes.0
+    }
+}
+
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.0.len())

@@ -69,7 +69,7 @@ pub trait ChangeLog: Send + Sync + Debug {
 
     /// Erases the body (bytes and salt) or the blob with this digest, and every checkpoint in the same transaction.
     ///
-    /// Returns whether there was anything to erase. The digest itself stays known as erased. A writer that holds a
+    /// Returns whether there was anything to erase; if not, nothing changes. The digest itself stays known as erased. A writer that holds a
     /// state in memory forgets the bytes before it writes its next checkpoint, or they would come back in that.
     async fn erase(&self, digest: &Hash) -> Result<bool, WriteError>;
 

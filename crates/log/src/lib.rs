@@ -5,6 +5,7 @@
 //! draws no randomness: times, ids and salts come in as values.
 //!
 //! Start reading at [`ChangeLog`], the one seam between the product and its storage, then [`settle`] for what to do
+//! when an append's outcome is unknown. [`SqliteLog`] is the durable backend, [`MemoryLog`] the one for tests and
 //! trials; with the feature `conformance` both pass the suite in `conformance`. [`ObservationStore`] keeps what is
 //! counted and pruned, not replayed.
 //!
@@ -13,6 +14,8 @@
 
 mod bytes;
 mod change_log;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod entry;
 mod error;
 mod hash;
@@ -22,6 +25,7 @@ pub mod observations;
 mod query;
 mod run;
 mod settle;
+pub mod sqlite;
 
 pub use bytes::Bytes;
 pub use change_log::{
@@ -36,3 +40,4 @@ pub use observations::ObservationStore;
 pub use query::{Order, Point, Query, ReadLimit};
 pub use run::{BLOB_BYTES_MAX, BODY_BYTES_MAX, RECORD_BYTES_MAX, RUN_BYTES_MAX};
 pub use settle::{Settled, append_settled, settle};
+pub use sqlite::SqliteLog;

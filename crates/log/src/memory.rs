@@ -215,7 +215,9 @@ impl ChangeLog for MemoryLog {
             .get_mut(digest)
             .and_then(Option::take)
             .is_some();
-        tables.checkpoints.clear();
+        if body || blob {
+            tables.checkpoints.clear();
+        }
         Ok(body || blob)
     }
 

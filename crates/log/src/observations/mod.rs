@@ -4,6 +4,7 @@
 //! the machine's power, and old ones are dropped. Nothing that decides an answer may depend on one.
 
 mod memory;
+mod sqlite;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use crate::{ReadError, WriteError};
 
 pub use memory::MemoryObservations;
+pub use sqlite::SqliteObservations;
 
 /// How many observations one append takes.
 pub const BATCH_MAX: usize = 10_000;
