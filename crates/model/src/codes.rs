@@ -152,6 +152,14 @@ codes! {
     VersionInvalid = "VERSION_INVALID",
     /// A dependency has no version that satisfies its requirement.
     DependencyUnsatisfied = "DEPENDENCY_UNSATISFIED",
+    /// Only what a status governs differs from the published version: `deprecated` or `changelog`.
+    GovernanceChange = "GOVERNANCE_CHANGE",
+    /// A public key is malformed, weak or listed twice.
+    KeyInvalid = "KEY_INVALID",
+    /// The key that signed has expired.
+    KeyExpired = "KEY_EXPIRED",
+    /// The key that signed is revoked.
+    KeyRevoked = "KEY_REVOKED",
 
     // Resolve
     /// The environment does not exist.
