@@ -1,1 +1,57 @@
-//! Placeholder while the workspace is laid out.
+//! What goes over HTTP: wire types, problems, the table of operations and the `OpenAPI` document.
+//!
+//! It must never do I/O or decide anything about documents: it says what a request and a reply look
+//! like. Server, command line and SDKs read and write these types and no others.
+//!
+//! Start reading at [`operations()`] (every endpoint in one table), then [`Problem`] (every error)
+//! and [`openapi()`] (the table as `OpenAPI` 3.1). The wire types are re-exported here.
+//!
+//! INVARIANT: an endpoint that is not in the table of operations does not exist: the server's router
+//! and the `OpenAPI` document are both made from it.
+
+mod access;
+mod commits;
+mod documents;
+mod history;
+mod openapi;
+pub mod operations;
+mod problem;
+mod registry;
+mod runtime;
+mod trees;
+mod view;
+
+pub use access::{TokenReply, TokenRequest, Whoami};
+pub use commits::{
+    CommitReply, CommitRequest, Committed, Difference, Effect, OpChange, OpRequest, Plan, Planned,
+    PlannedChange, PublishReply, Receipt, RevertReply, RevertRequest,
+};
+pub use documents::{ConfigSummary, DocumentName, DocumentReply, List};
+pub use history::{CommitRecord, CommitRecordOp, RecordReply};
+pub use openapi::{External, openapi};
+pub use operations::{Operation, operations};
+pub use problem::{Finding, Problem, is_retryable, status, title};
+pub use registry::{ArtifactSummary, SignatureReply, SignatureState, VersionReply, VersionSummary};
+pub use runtime::{
+    EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply, FlagMetadata, FlagReply,
+    HealthReply, ReadyReply, ShadowedValue,
+};
+pub use trees::{TreeDocument, TreeReply, TreeRequest, TreesReply};
+pub use view::{
+    BookmarkEvent, ChangeEvent, GoawayEvent, RefetchEvent, VIEW_FORMAT, ViewChange, ViewDocument,
+    ViewReply,
+};
+
+/// Names of the headers that are this API's own.
+pub mod headers {
+    /// On every reply: the revision that the node had applied.
+    pub const REVISION: &str = "control-plane-revision";
+    /// On a request: wait for at least this revision.
+    pub const MIN_REVISION: &str = "control-plane-min-revision";
+    /// On a request that writes: why, percent-encoded UTF-8.
+    pub const REASON: &str = "control-plane-reason";
+    /// On a request that writes: the key that makes a repeated request one commit.
+    pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+    /// On requests and replies: names the request in logs.
+    pub const REQUEST_ID: &str = "x-request-id";
+}

@@ -1,0 +1,331 @@
+//! The `OpenAPI` 3.1 document, made from the table of operations.
+
+use std::collections::BTreeMap;
+
+use plane_model::Code;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use crate::operations::{Caller, Operation, Query, Reply, SchemaOf, operations};
+use crate::{BookmarkEvent, ChangeEvent, GoawayEvent, Problem, RefetchEvent, status};
+
+/// A type of a reply that this crate does not know: its name in the table, and its schema.
+pub type External = (&'static str, SchemaOf);
+
+/// Makes the document; `external` gives the schemas that the table names but does not hold.
+///
+/// The same table gives the same document, byte for byte.
+pub fn openapi(external: &[External]) -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+    });
+    let mut generator = settings.into_generator();
+    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for operation in operations() {
+        let described = describe(operation, external, &mut generator);
+        paths
+            .entry(&operation.path)
+            .or_default()
+            .insert(operation.method.as_str().to_ascii_lowercase(), described);
+    }
+    let problem = generator.subschema_for::<Problem>();
+    let events = json!({
+        "change": generator.subschema_for::<ChangeEvent>(),
+        "refetch": generator.subschema_for::<RefetchEvent>(),
+        "bookmark": generator.subschema_for::<BookmarkEvent>(),
+        "goaway": generator.subschema_for::<GoawayEvent>(),
+    });
+    let schemas = generator.take_definitions(true);
+    let mut document = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Control Plane",
+            "version": "1",
+            "description": "Configuration, feature flags and a registry of agents and tools, over one log of changes.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "token": [] }],
+        "tags": tags(),
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token that begins with `cp_`, made by `POST /v1/tokens`.",
+                },
+            },
+            "responses": problems(&problem.to_value()),
+        },
+        "x-events": events,
+    });
+    sort(&mut document);
+    document
+}
+
+fn tags() -> Value {
+    let tags = [
+        ("environments", "Places where the platform runs."),
+        (
+            "tenants",
+            "Customers of the platform, and what each gets whatever the rules say.",
+        ),
+        (
+            "flags",
+            "Flags, who gets which variant, and sets of ids that rules name.",
+        ),
+        ("kills", "Emergency stops of flags, agents and tools."),
+        ("config", "Config documents: their schemas and layers."),
+        (
+            "registry",
+            "Published agents and tools, their status, channels and trust.",
+        ),
+        ("access", "Tokens and roles."),
+        ("commits", "Atomic changes and the log of them."),
+        ("trees", "Whole trees of documents."),
+        ("runtime", "What services ask at run time."),
+        (
+            "delivery",
+            "Views and streams, for those who evaluate in process.",
+        ),
+        ("server", "About this server."),
+    ];
+    tags.iter()
+        .map(|(name, text)| json!({ "name": name, "description": text }))
+        .collect()
+}
+
+fn describe(
+    operation: &Operation,
+    external: &[External],
+    generator: &mut SchemaGenerator,
+) -> Value {
+    let mut parameters: Vec<Value> = operation
+        .path_parameters()
+        .map(|name| {
+            json!({
+                "name": name,
+                "in": "path",
+                "required": true,
+                "description": "percent-encoded: `/` in a name is `%2F`",
+                "schema": { "type": "string" },
+            })
+        })
+        .collect();
+    parameters.extend(operation.query.iter().map(query));
+    parameters.extend(header_parameters(operation));
+    let mut responses = Map::new();
+    responses.insert("200".to_owned(), success(operation, external, generator));
+    if operation.id == "getView" {
+        let text = "The view is the one that `If-None-Match` names.";
+        responses.insert("304".to_owned(), json!({ "description": text }));
+    }
+    for status in statuses(operation) {
+        let reference = json!({ "$ref": format!("#/components/responses/Problem{status}") });
+        responses.insert(status.to_string(), reference);
+    }
+    let codes: Vec<_> = operation.codes.iter().map(|code| code.as_str()).collect();
+    let mut described = json!({
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": parameters,
+        "responses": responses,
+        "x-error-codes": codes,
+    });
+    if let Some(request) = operation.request {
+        described["requestBody"] = json!({
+            "required": operation.id != "resolve",
+            "content": { "application/json": content(request, &operation.id, generator) },
+        });
+    }
+    if operation.caller == Caller::Anybody {
+        described["security"] = json!([]);
+    }
+    described
+}
+
+fn content(schema: SchemaOf, id: &str, generator: &mut SchemaGenerator) -> Value {
+    let mut content = json!({ "schema": schema(generator) });
+    if let Some(example) = example(id) {
+        content["example"] = example;
+    }
+    content
+}
+
+fn query(query: &Query) -> Value {
+    json!({
+        "name": query.name,
+        "in": "query",
+        "required": query.is_required,
+        "description": query.summary,
+        "schema": { "type": query.kind },
+    })
+}
+
+fn header_parameters(operation: &Operation) -> Vec<Value> {
+    let header = |name: &str, text: &str| {
+        json!({
+            "name": name,
+            "in": "header",
+            "required": false,
+            "description": text,
+            "schema": { "type": "string" },
+        })
+    };
+    let mut found = Vec::new();
+    if operation.caller == Caller::Token {
+        let text = "wait up to two seconds until the node has applied this revision";
+        found.push(header("Control-Plane-Min-Revision", text));
+    }
+    if operation.is_write {
+        let text = "names the request: sent again, it is not done again";
+        found.push(header("Idempotency-Key", text));
+        let text = "why, as percent-encoded UTF-8; like the query parameter `reason`";
+        found.push(header("Control-Plane-Reason", text));
+    }
+    if operation.is_conditional {
+        let text = "the revision of the document that the change is based on, in quotes";
+        found.push(header("If-Match", text));
+        found.push(header(
+            "If-None-Match",
+            "`*`: only if the document does not exist",
+        ));
+    }
+    match operation.id.as_str() {
+        "getView" => found.push(header(
+            "If-None-Match",
+            "the `ETag` of the view that is held",
+        )),
+        "getStream" => found.push(header("Last-Event-ID", "the id of the last event received")),
+        _ => {}
+    }
+    found
+}
+
+fn success(operation: &Operation, external: &[External], generator: &mut SchemaGenerator) -> Value {
+    let json_content = |schema: Value| json!({ "application/json": { "schema": schema } });
+    let content = match operation.reply {
+        Reply::Json(schema) => json_content(schema(generator).to_value()),
+        Reply::External(name) => {
+            let schema = external.iter().find(|(known, _)| *known == name);
+            json_content(schema.map_or_else(|| json!({}), |(_, of)| of(generator).to_value()))
+        }
+        Reply::Events => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
+        Reply::Metrics => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        Reply::OpenApi => json_content(json!({ "type": "object" })),
+    };
+    let mut response = json!({ "description": "It was done.", "content": content });
+    if operation.method.as_str() == "GET" {
+        response["description"] = json!("What was asked for.");
+    }
+    if operation.caller == Caller::Token {
+        response["headers"] = json!({
+            "Control-Plane-Revision": {
+                "description": "the revision that the node had applied",
+                "schema": { "type": "integer" },
+            },
+        });
+    }
+    response
+}
+
+fn statuses(operation: &Operation) -> Vec<u16> {
+    let mut statuses: Vec<_> = operation.codes.iter().map(|code| status(*code)).collect();
+    statuses.sort_unstable();
+    statuses.dedup();
+    statuses
+}
+
+/// One response for each status that a problem may have, with the codes that have it.
+fn problems(schema: &Value) -> Map<String, Value> {
+    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    for code in Code::ALL {
+        by_status.entry(status(*code)).or_default().push(*code);
+    }
+    by_status
+        .into_iter()
+        .map(|(status, codes)| {
+            let lines: Vec<_> = codes
+                .iter()
+                .map(|code| format!("- `{code}`: {}", code.summary().trim()))
+                .collect();
+            let mut response = json!({
+                "description": lines.join("\n"),
+                "content": { Problem::MEDIA_TYPE: { "schema": schema } },
+            });
+            if let Some(code) = codes.first() {
+                let mut problem = Problem::new(*code, code.summary().trim());
+                problem.instance = Some("urn:request:01J8X4T6Z0AAAAAAAAAAAAAAAA".to_owned());
+                response["content"][Problem::MEDIA_TYPE]["example"] = json!(problem);
+            }
+            if status == 503 {
+                response["headers"] = json!({
+                    "Retry-After": {
+                        "description": "how many seconds to wait",
+                        "schema": { "type": "integer" },
+                    },
+                });
+            }
+            (format!("Problem{status}"), response)
+        })
+        .collect()
+}
+
+/// What a request may look like.
+fn example(id: &str) -> Option<Value> {
+    Some(match id {
+        "commit" => json!({
+            "reason": "free tenants get the cheaper model",
+            "ops": [{
+                "op": "put",
+                "kind": "config",
+                "scope": "production.plan=free",
+                "name": "ai",
+                "body": { "model": "small" },
+                "if_revision": 41,
+            }],
+        }),
+        "putTargeting" => json!({
+            "state": "enabled",
+            "rules": [{
+                "name": "enterprise",
+                "if": { "attribute": "tenant.plan", "in": ["enterprise"] },
+                "serve": "on",
+            }],
+            "default": { "percent": { "on": 25 }, "by": "tenant.id" },
+        }),
+        "putFlag" => json!({ "type": "boolean", "owner": "team-ml" }),
+        "putTenant" => json!({ "plan": "enterprise", "region": "eu-west" }),
+        "putKill" | "putTenantKill" => json!({ "reason": "answers in the wrong language" }),
+        "putPin" => json!({ "version": "1.2.0", "reason": "asked for by the customer" }),
+        "resolve" => json!({ "tenant": "acme", "user": "u-17" }),
+        "evaluate" => json!({ "flags": ["enhanced_reasoning"], "context": { "tenant": "acme" } }),
+        "revert" => json!({ "from": 41, "reason": "error rate doubled" }),
+        "createToken" => json!({
+            "principal": "checkout-service",
+            "kind": "service",
+            "role": "viewer",
+            "environments": ["production"],
+        }),
+        _ => return None,
+    })
+}
+
+/// Puts the keys of all objects in order, so that the document does not depend on how it was made.
+fn sort(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.sort_keys();
+            map.values_mut().for_each(sort);
+        }
+        Value::Array(list) => list.iter_mut().for_each(sort),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! Views and streams: how documents reach those who evaluate them.
+
+use std::collections::BTreeMap;
+
+use plane_model::{Digest, EnvironmentName, Kind};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The format of views that this version writes.
+pub const VIEW_FORMAT: u32 = 1;
+
+/// Everything of one environment that the caller may see.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ViewReply {
+    /// The format of this reply.
+    pub format: u32,
+    /// The log that it is a view of.
+    pub log: String,
+    /// The revision.
+    pub revision: u64,
+    /// The hash of the log's record at that revision.
+    pub head: Digest,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// For whom it was narrowed: `all` tenants, or one token.
+    pub audience: String,
+    /// The documents, in the order of their kinds, scopes and names.
+    pub documents: Vec<ViewDocument>,
+    /// Manifests and locks that the documents refer to, by digest.
+    pub blobs: BTreeMap<Digest, String>,
+}
+
+/// One document of a view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ViewDocument {
+    /// The kind.
+    pub kind: Kind,
+    /// The scope; empty where the kind has none.
+    pub scope: String,
+    /// The name.
+    pub name: String,
+    /// The revision of its last change.
+    pub revision: u64,
+    /// What it says; for agents and tools what the registry keeps beside the manifest.
+    pub body: Value,
+}
+
+/// Event `change`: one commit, as far as the caller may see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangeEvent {
+    /// The revision.
+    pub revision: u64,
+    /// The documents that changed.
+    pub documents: Vec<ViewChange>,
+}
+
+/// One document that changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ViewChange {
+    /// The kind.
+    pub kind: Kind,
+    /// The scope; empty where the kind has none.
+    pub scope: String,
+    /// The name.
+    pub name: String,
+    /// The revision of the change.
+    pub revision: u64,
+    /// What it says now; null if it is gone.
+    pub body: Option<Value>,
+}
+
+/// Event `refetch`: fetch the whole view, for the change is large, or some were missed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefetchEvent {
+    /// The revision that the view has at least.
+    pub revision: u64,
+}
+
+/// Event `bookmark`: up to here nothing changed that the caller may see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BookmarkEvent {
+    /// The revision.
+    pub revision: u64,
+}
+
+/// Event `goaway`: the node ends the stream; connect again after the delay, with `Last-Event-ID`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GoawayEvent {
+    /// Why.
+    pub reason: String,
+    /// How long to wait, in milliseconds.
+    pub retry_ms: u64,
+}
