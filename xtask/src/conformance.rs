@@ -18,18 +18,25 @@ const SUITES_DEFAULT: &str = "../shared";
 pub(crate) fn conformance() -> Result<TestCount> {
     let suites = suites_directory(root(), std::env::var_os(SUITES))?;
     let crates = crates_with_suites(&Workspace::of_members()?)?;
-    let mut arguments: Vec<String> = vec!["test".into(), "--no-fail-fast".into()];
-    for name in &crates {
-        arguments.extend(["--package".into(), name.clone()]);
-        arguments.extend(["--features".into(), format!("{name}/suites")]);
-    }
-    arguments.extend(["--test".into(), "conformance".into()]);
+    let features: Vec<String> = crates.iter().map(|name| format!("{name}/suites")).collect();
+    // The whole workspace, although few crates have suites: their dependencies are then built with
+    // the same features as for `cargo test`, and so not built again.
+    let mut command = cargo(&[
+        "test",
+        "--workspace",
+        "--no-fail-fast",
+        "--test",
+        "conformance",
+    ]);
+    command
+        .args(["--features", &features.join(",")])
+        .env(SUITES, &suites);
     eprintln!(
         "conformance: suites of {} from {}",
         crates.join(", "),
         suites.display()
     );
-    let count = run_tests(cargo(&[]).args(arguments).env(SUITES, &suites))?;
+    let count = run_tests(&mut command)?;
     println!("conformance: {count}");
     Ok(count)
 }

@@ -275,16 +275,16 @@ To try it, open another terminal in the root of this repository and paste:
   export CONTROL_PLANE_URL={address}
   export CONTROL_PLANE_TOKEN_FILE={token}
 
-1. The agent as two tenants get it: for the second, the temperature is another.
+1. The agent as two tenants get it: temperature 0.3 for the first, 0.7 for the second.
 
 {first}
 {second}
 
-2. Kill the flag that makes the difference.
+2. Kill the flag that makes the difference, as in an emergency.
 
   {binary} flag kill enhanced_reasoning --environment production --reason \"trying the kill switch\"
 
-3. See the first tenant's agent change at once.
+3. The first tenant's agent has changed: its temperature is 0.7 now.
 
 {first}
 
