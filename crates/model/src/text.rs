@@ -1,6 +1,6 @@
 //! What the JSON and YAML readers share: limits, errors with a place, and the tree they build.
 //!
-//! Both readers feed events into a [`Builder`], which enforces depth and unique keys while
+//! Both readers feed events into one builder, which enforces depth and unique keys while
 //! reading; nothing here recurses, so hostile input cannot exhaust the stack.
 
 use std::collections::BTreeMap;
