@@ -1,0 +1,472 @@
+//! Compiled expressions: clauses with their attributes resolved and their operands indexed.
+//!
+//! A verdict is one of three (Kleene logic). Whether a tree is true, and whether it is false, are
+//! two questions that each stop at the first part that decides; unknown is when both say no.
+
+use std::sync::Arc;
+
+use plane_model::documents::Segment;
+use plane_model::{AttributePath, Clause, Document, Expr, Label, Operand, Operator, SegmentName};
+use serde::Serialize;
+
+use crate::context::{Context, Seen};
+use crate::hash::{FastSet, hash_text};
+use crate::tenant::TenantFacts;
+
+/// What a clause says of a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// The attribute is missing or has the wrong type.
+    Unknown,
+}
+
+impl From<bool> for Verdict {
+    #[inline]
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+/// A context, and what is known of its tenant.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    pub(crate) ctx: &'a Context,
+    pub(crate) tenant: Option<&'a TenantFacts>,
+}
+
+/// Where an attribute is found, resolved once.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Place {
+    TargetingKey,
+    Tenant,
+    TenantId,
+    TenantPlan,
+    TenantRegion,
+    TenantStatus,
+    TenantLabels,
+    TenantLabel(Box<str>),
+    User,
+    UserId,
+    Agent,
+    Conversation,
+    Named {
+        hash: u64,
+        path: Box<str>,
+    },
+    /// A place that nothing can be at, such as `tenant.colour`.
+    Nowhere,
+}
+
+impl Place {
+    pub(crate) fn new(path: &AttributePath) -> Self {
+        let text = path.as_str();
+        match text {
+            "targetingKey" => Self::TargetingKey,
+            "tenant" => Self::Tenant,
+            "tenant.id" => Self::TenantId,
+            "tenant.plan" => Self::TenantPlan,
+            "tenant.region" => Self::TenantRegion,
+            "tenant.status" => Self::TenantStatus,
+            "tenant.labels" => Self::TenantLabels,
+            "user" => Self::User,
+            "user.id" => Self::UserId,
+            "agent" => Self::Agent,
+            "conversation" => Self::Conversation,
+            _ => match text.split_once('.') {
+                Some(("tenant", rest)) => match rest.split_once('.') {
+                    Some(("labels", name)) => Self::TenantLabel(name.into()),
+                    _ => Self::Nowhere,
+                },
+                Some(("targetingKey" | "agent" | "conversation", _)) => Self::Nowhere,
+                _ => Self::Named {
+                    hash: hash_text(text),
+                    path: text.into(),
+                },
+            },
+        }
+    }
+
+    /// Says whether reading it needs what is known of the tenant.
+    pub(crate) fn reads_tenant(&self) -> bool {
+        matches!(
+            self,
+            Self::TenantPlan
+                | Self::TenantRegion
+                | Self::TenantStatus
+                | Self::TenantLabels
+                | Self::TenantLabel(_)
+        )
+    }
+
+    #[inline]
+    pub(crate) fn read<'a>(&self, facts: Facts<'a>) -> Seen<'a> {
+        let text = |text: Option<&'a str>| text.map_or(Seen::Missing, Seen::Text);
+        let object = |there: bool| if there { Seen::Object } else { Seen::Missing };
+        let tenant = || facts.tenant.and_then(TenantFacts::tenant);
+        match self {
+            Self::Named { hash, path } => facts.ctx.attribute(*hash, path),
+            Self::TargetingKey => text(facts.ctx.targeting_key()),
+            Self::Tenant => object(facts.ctx.tenant().is_some()),
+            Self::TenantId => text(facts.ctx.tenant()),
+            Self::TenantPlan => text(tenant().and_then(|it| it.plan.as_ref()).map(Label::as_str)),
+            Self::TenantRegion => text(
+                tenant()
+                    .and_then(|it| it.region.as_ref())
+                    .map(Label::as_str),
+            ),
+            Self::TenantStatus => text(tenant().map(|it| it.status.as_str())),
+            Self::TenantLabels => object(tenant().is_some_and(|it| !it.labels.is_empty())),
+            Self::TenantLabel(name) => text(
+                tenant()
+                    .and_then(|it| it.labels.get(&**name))
+                    .map(String::as_str),
+            ),
+            Self::User => object(facts.ctx.has_user()),
+            Self::UserId => text(facts.ctx.user()),
+            Self::Agent => text(facts.ctx.agent()),
+            Self::Conversation => text(facts.ctx.conversation()),
+            Self::Nowhere => Seen::Missing,
+        }
+    }
+
+    /// Calls `take` with the text that identifies a unit; none if the attribute cannot identify one.
+    ///
+    /// A string identifies a unit unless it is empty, and so does a whole number within ±2^53, by
+    /// its decimal digits.
+    #[inline]
+    pub(crate) fn unit<T>(&self, facts: Facts<'_>, take: impl FnOnce(&str) -> T) -> Option<T> {
+        match self.read(facts) {
+            Seen::Text("") => None,
+            Seen::Text(text) => Some(take(text)),
+            Seen::Number(number) => {
+                let mut digits = [0; 20];
+                decimal(number, &mut digits).map(take)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Writes a whole number as its decimal digits, without allocating.
+fn decimal(number: f64, digits: &mut [u8; 20]) -> Option<&str> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
+    if number.fract() != 0.0 || number.abs() > EXACT_MAX {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a whole number within ±2^53 fits"
+    )]
+    let whole = number as i64;
+    let mut left = whole.unsigned_abs();
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(left % 10).unwrap_or_default();
+        left /= 10;
+        used += 1;
+        if left == 0 {
+            break;
+        }
+    }
+    if whole < 0 {
+        used += 1;
+        *digits.get_mut(20 - used)? = b'-';
+    }
+    std::str::from_utf8(digits.get(20 - used..)?).ok()
+}
+
+/// Texts to be found among.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Texts {
+    Few(Box<[Box<str>]>),
+    Many(FastSet<Box<str>>),
+}
+
+impl Texts {
+    const FEW: usize = 8;
+
+    pub(crate) fn new<'t>(texts: impl ExactSizeIterator<Item = &'t str>) -> Self {
+        if texts.len() <= Self::FEW {
+            Self::Few(texts.map(Into::into).collect())
+        } else {
+            Self::Many(texts.map(Into::into).collect())
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, text: &str) -> bool {
+        match self {
+            Self::Few(few) => few.iter().any(|it| **it == *text),
+            Self::Many(many) => many.contains(text),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Few(few) if few.is_empty())
+    }
+}
+
+/// A segment, ready to be asked.
+pub(crate) type Members = Arc<Texts>;
+
+/// Reads the members of a segment.
+pub(crate) fn members(document: &Document) -> Option<Members> {
+    match document {
+        Document::Segment(Segment { include, .. }) => {
+            Some(Arc::new(Texts::new(include.iter().map(String::as_str))))
+        }
+        _ => None,
+    }
+}
+
+/// A clause, compiled.
+#[derive(Debug, Clone)]
+pub(crate) struct Compiled {
+    place: Place,
+    test: Test,
+}
+
+#[derive(Debug, Clone)]
+enum Test {
+    Among {
+        texts: Texts,
+        numbers: Box<[f64]>,
+        bools: Box<[bool]>,
+    },
+    Contains(Single),
+    StartsWith(Box<[Box<str>]>),
+    EndsWith(Box<[Box<str>]>),
+    Exists(bool),
+    Lt(f64),
+    Le(f64),
+    Gt(f64),
+    Ge(f64),
+    /// The segments that exist, and whether all that are named do.
+    Segment {
+        segments: Box<[Members]>,
+        complete: bool,
+    },
+    /// A clause that no attribute can satisfy or fail.
+    Never,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Single {
+    Bool(bool),
+    Number(f64),
+    Text(Box<str>),
+}
+
+impl Compiled {
+    pub(crate) fn new(clause: &Clause, segment: impl Fn(&str) -> Option<Members>) -> Self {
+        let texts = || clause.operands.iter().filter_map(operand_text);
+        let number = || clause.operands.first().and_then(operand_number);
+        let compare = |test: fn(f64) -> Test| number().map_or(Test::Never, test);
+        let test = match clause.operator {
+            Operator::Equals | Operator::In => Test::Among {
+                texts: Texts::new(texts().collect::<Vec<_>>().into_iter()),
+                numbers: clause.operands.iter().filter_map(operand_number).collect(),
+                bools: clause.operands.iter().filter_map(operand_bool).collect(),
+            },
+            Operator::Contains => match clause.operands.first() {
+                Some(Operand::Bool(value)) => Test::Contains(Single::Bool(*value)),
+                Some(Operand::Number(number)) => {
+                    Test::Contains(Single::Number(number.as_f64().unwrap_or_default()))
+                }
+                Some(Operand::Text(text)) => Test::Contains(Single::Text(text.as_str().into())),
+                None => Test::Never,
+            },
+            Operator::StartsWith => Test::StartsWith(texts().map(Into::into).collect()),
+            Operator::EndsWith => Test::EndsWith(texts().map(Into::into).collect()),
+            Operator::Exists => clause
+                .operands
+                .first()
+                .and_then(operand_bool)
+                .map_or(Test::Never, Test::Exists),
+            Operator::Lt => compare(Test::Lt),
+            Operator::Le => compare(Test::Le),
+            Operator::Gt => compare(Test::Gt),
+            Operator::Ge => compare(Test::Ge),
+            Operator::Segment => {
+                let segments: Box<[_]> = texts().filter_map(segment).collect();
+                let complete = segments.len() == clause.operands.len();
+                Test::Segment { segments, complete }
+            }
+        };
+        Self {
+            place: Place::new(&clause.attribute),
+            test,
+        }
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    #[inline]
+    pub(crate) fn verdict(&self, facts: Facts<'_>) -> Verdict {
+        let seen = self.place.read(facts);
+        match (&self.test, seen) {
+            (Test::Among { texts, .. }, Seen::Text(text)) if !texts.is_empty() => {
+                texts.has(text).into()
+            }
+            (Test::Among { numbers, .. }, Seen::Number(number)) if !numbers.is_empty() => {
+                numbers.iter().any(|it| same(*it, number)).into()
+            }
+            (Test::Among { bools, .. }, Seen::Bool(value)) if !bools.is_empty() => {
+                bools.contains(&value).into()
+            }
+            (Test::StartsWith(heads), Seen::Text(text)) => {
+                heads.iter().any(|head| text.starts_with(&**head)).into()
+            }
+            (Test::EndsWith(tails), Seen::Text(text)) => {
+                tails.iter().any(|tail| text.ends_with(&**tail)).into()
+            }
+            (Test::Contains(Single::Text(part)), Seen::Text(text)) => text.contains(&**part).into(),
+            (Test::Contains(single), Seen::List(items)) => {
+                items.iter().any(|item| single.is(item)).into()
+            }
+            (Test::Exists(wanted), seen) => ((seen != Seen::Missing) == *wanted).into(),
+            (Test::Lt(limit), Seen::Number(number)) => (number < *limit).into(),
+            (Test::Le(limit), Seen::Number(number)) => (number <= *limit).into(),
+            (Test::Gt(limit), Seen::Number(number)) => (number > *limit).into(),
+            (Test::Ge(limit), Seen::Number(number)) => (number >= *limit).into(),
+            (Test::Segment { segments, complete }, Seen::Text(text)) => {
+                if segments.iter().any(|members| members.has(text)) {
+                    Verdict::True
+                } else if *complete {
+                    Verdict::False
+                } else {
+                    Verdict::Unknown
+                }
+            }
+            _ => Verdict::Unknown,
+        }
+    }
+}
+
+impl Single {
+    fn is(&self, item: Seen<'_>) -> bool {
+        match (self, item) {
+            (Self::Bool(a), Seen::Bool(b)) => *a == b,
+            (Self::Number(a), Seen::Number(b)) => same(*a, b),
+            (Self::Text(a), Seen::Text(b)) => **a == *b,
+            _ => false,
+        }
+    }
+}
+
+/// Compares two numbers as JSON has them: by value, and both are finite.
+#[expect(clippy::float_cmp, reason = "equality of JSON numbers is exact")]
+fn same(a: f64, b: f64) -> bool {
+    a == b
+}
+
+fn operand_text(operand: &Operand) -> Option<&str> {
+    match operand {
+        Operand::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn operand_number(operand: &Operand) -> Option<f64> {
+    match operand {
+        Operand::Number(number) => number.as_f64(),
+        _ => None,
+    }
+}
+
+fn operand_bool(operand: &Operand) -> Option<bool> {
+    match operand {
+        Operand::Bool(value) => Some(*value),
+        _ => None,
+    }
+}
+
+/// An expression, compiled.
+#[derive(Debug, Clone)]
+pub(crate) enum Tree {
+    All(Box<[Tree]>),
+    Any(Box<[Tree]>),
+    Not(Box<Tree>),
+    Clause(Compiled),
+}
+
+impl Tree {
+    pub(crate) fn new(expr: &Expr, segment: &impl Fn(&str) -> Option<Members>) -> Self {
+        let parts = |parts: &[Expr]| parts.iter().map(|it| Self::new(it, segment)).collect();
+        match expr {
+            Expr::All(all) => Self::All(parts(all)),
+            Expr::Any(any) => Self::Any(parts(any)),
+            Expr::Not(part) => Self::Not(Box::new(Self::new(part, segment))),
+            Expr::Clause(clause) => Self::Clause(Compiled::new(clause, segment)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_true(&self, facts: Facts<'_>) -> bool {
+        match self {
+            Self::Clause(clause) => clause.verdict(facts) == Verdict::True,
+            Self::All(parts) => parts.iter().all(|part| part.is_true(facts)),
+            Self::Any(parts) => parts.iter().any(|part| part.is_true(facts)),
+            Self::Not(part) => part.is_false(facts),
+        }
+    }
+
+    pub(crate) fn is_false(&self, facts: Facts<'_>) -> bool {
+        match self {
+            Self::Clause(clause) => clause.verdict(facts) == Verdict::False,
+            Self::All(parts) => parts.iter().any(|part| part.is_false(facts)),
+            Self::Any(parts) => parts.iter().all(|part| part.is_false(facts)),
+            Self::Not(part) => part.is_true(facts),
+        }
+    }
+
+    pub(crate) fn reads_tenant(&self) -> bool {
+        match self {
+            Self::Clause(clause) => clause.place.reads_tenant(),
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::reads_tenant),
+            Self::Not(part) => part.reads_tenant(),
+        }
+    }
+}
+
+/// The segments that an expression names.
+pub(crate) fn segments_of(expr: &Expr, mut visit: impl FnMut(SegmentName)) {
+    expr.for_each_clause(&mut |clause| {
+        if clause.operator == Operator::Segment {
+            let names = clause.operands.iter().filter_map(operand_text);
+            names
+                .filter_map(|name| SegmentName::new(name).ok())
+                .for_each(&mut visit);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_identify_units_by_their_digits() {
+        for (number, expected) in [
+            (0.0, Some("0")),
+            (-0.0, Some("0")),
+            (7.0, Some("7")),
+            (255.0, Some("255")),
+            (1_234_567_890.0, Some("1234567890")),
+            (-42.0, Some("-42")),
+            (9_007_199_254_740_991.0, Some("9007199254740991")),
+            (9_007_199_254_740_992.0, None),
+            (1.5, None),
+            (f64::INFINITY, None),
+        ] {
+            assert_eq!(decimal(number, &mut [0; 20]), expected, "{number}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What evaluating a flag gives, in OpenFeature's words.
+
+use plane_model::VariantName;
+use plane_model::documents::Bucketing;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::flag::Chunk;
+use crate::view::View;
+
+/// Why a flag has the value it has, as OpenFeature names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Reason {
+    /// Every context gets this until the flag changes.
+    Static,
+    /// No target and no rule applied.
+    Default,
+    /// A rule, a target or a pin applied.
+    TargetingMatch,
+    /// The unit's slot decided.
+    Split,
+    /// The flag is off or killed.
+    Disabled,
+    /// The flag could not be evaluated; the caller's default holds.
+    Error,
+}
+
+impl Reason {
+    /// All reasons.
+    pub const ALL: &'static [Self] = &[
+        Self::Static,
+        Self::Default,
+        Self::TargetingMatch,
+        Self::Split,
+        Self::Disabled,
+        Self::Error,
+    ];
+
+    /// The reason as OpenFeature writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Static => "STATIC",
+            Self::Default => "DEFAULT",
+            Self::TargetingMatch => "TARGETING_MATCH",
+            Self::Split => "SPLIT",
+            Self::Disabled => "DISABLED",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
+/// Why a flag could not be evaluated, as OpenFeature names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ErrorCode {
+    /// The flag does not exist or is archived.
+    FlagNotFound,
+    /// The flag's definition contradicts itself.
+    ParseError,
+    /// The default divides by a unit that the context does not have.
+    TargetingKeyMissing,
+}
+
+impl ErrorCode {
+    /// The error as OpenFeature writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FlagNotFound => "FLAG_NOT_FOUND",
+            Self::ParseError => "PARSE_ERROR",
+            Self::TargetingKeyMissing => "TARGETING_KEY_MISSING",
+        }
+    }
+}
+
+/// Names the rule that decided, by its place in the flag's targeting.
+pub(crate) type RuleIndex = u16;
+
+/// What an evaluation decided, before it is joined with the flag that it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) variant: Option<u16>,
+    pub(crate) reason: Reason,
+    pub(crate) error: Option<ErrorCode>,
+    pub(crate) rule: Option<RuleIndex>,
+}
+
+impl Decision {
+    pub(crate) const fn error(code: ErrorCode) -> Self {
+        Self {
+            variant: None,
+            reason: Reason::Error,
+            error: Some(code),
+            rule: None,
+        }
+    }
+
+    pub(crate) const fn of(variant: Option<u16>, reason: Reason) -> Self {
+        Self {
+            variant,
+            reason,
+            error: None,
+            rule: None,
+        }
+    }
+}
+
+/// The result of evaluating one flag for one context; it borrows from the view.
+#[derive(Clone, Copy)]
+pub struct Evaluation<'a> {
+    pub(crate) view: &'a View,
+    pub(crate) ctx: &'a Context,
+    pub(crate) chunk: Option<&'a Chunk>,
+    pub(crate) decision: Decision,
+}
+
+impl<'a> Evaluation<'a> {
+    /// The value; none means the caller's default.
+    #[inline]
+    pub fn value(&self) -> Option<&'a Value> {
+        self.entry().map(|(_, value)| value)
+    }
+
+    /// The value of a boolean flag; none means the caller's default, or a flag of another type.
+    #[inline]
+    pub fn as_bool(&self) -> Option<bool> {
+        self.value().and_then(Value::as_bool)
+    }
+
+    /// The variant; none means the caller's default.
+    #[inline]
+    pub fn variant(&self) -> Option<&'a VariantName> {
+        self.entry().map(|(name, _)| name)
+    }
+
+    /// Why.
+    #[inline]
+    pub fn reason(&self) -> Reason {
+        self.decision.reason
+    }
+
+    /// Why not; set if and only if the reason is [`Reason::Error`].
+    #[inline]
+    pub fn error(&self) -> Option<ErrorCode> {
+        self.decision.error
+    }
+
+    /// What is wrong, in the user's terms, if the flag could not be evaluated.
+    pub fn error_detail(&self) -> Option<String> {
+        let code = self.decision.error?;
+        Some(match (code, self.chunk) {
+            (ErrorCode::ParseError, Some(chunk)) => chunk.fault().to_owned(),
+            (ErrorCode::TargetingKeyMissing, Some(chunk)) => format!(
+                "the default of `{}` divides by `{}`, which the context does not have",
+                chunk.key(),
+                chunk.default_unit()
+            ),
+            (_, Some(chunk)) => format!("the flag `{}` does not exist or is archived", chunk.key()),
+            (_, None) => "the flag does not exist".to_owned(),
+        })
+    }
+
+    /// The name of the rule that decided, if one did.
+    pub fn rule(&self) -> Option<&'a str> {
+        self.chunk?.rule_name(self.decision.rule?)
+    }
+
+    /// The revision of the last change of the flag, its targeting or its kill in this environment.
+    pub fn revision(&self) -> u64 {
+        self.chunk.map_or(0, Chunk::revision)
+    }
+
+    /// How units are hashed to slots.
+    pub fn bucketing(&self) -> Bucketing {
+        self.view.bucketing()
+    }
+
+    /// Says whether the context names a tenant that is not known.
+    pub fn tenant_unknown(&self) -> bool {
+        self.view.tenant_unknown(self.ctx)
+    }
+
+    #[inline]
+    fn entry(&self) -> Option<&'a (VariantName, Value)> {
+        self.chunk?.variant(self.decision.variant?)
+    }
+}
+
+impl std::fmt::Debug for Evaluation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Evaluation")
+            .field("variant", &self.variant())
+            .field("reason", &self.reason())
+            .field("error", &self.error())
+            .field("rule", &self.rule())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,127 @@
+//! What a view knows of a tenant: its document, its pins and its kills.
+
+use std::sync::Arc;
+
+use plane_model::documents::{Kill, Pin, Tenant};
+use plane_model::{ArtifactName, Document};
+
+/// What a view knows of a tenant in its environment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TenantFacts {
+    /// The tenant's document and the revision of its last change.
+    document: Option<Arc<Document>>,
+    /// By the flag's place in the view, sorted.
+    pub(crate) pins: Vec<(u32, FlagPin)>,
+    /// The flags that are killed for this tenant, by their place in the view, sorted.
+    pub(crate) killed_flags: Vec<(u32, ())>,
+    /// Sorted by the agent's name.
+    pub(crate) agents: Vec<(ArtifactName, AgentFacts)>,
+    /// The tools that are killed for this tenant, sorted.
+    pub(crate) killed_tools: Vec<(ArtifactName, Arc<Document>)>,
+}
+
+/// A tenant's pin of a flag.
+#[derive(Debug, Clone)]
+pub(crate) struct FlagPin {
+    pub(crate) document: Arc<Document>,
+}
+
+/// A tenant's pin and kill of an agent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AgentFacts {
+    pub(crate) pin: Option<Arc<Document>>,
+    pub(crate) kill: Option<Arc<Document>>,
+}
+
+impl AgentFacts {
+    pub(crate) fn pin(&self) -> Option<&Pin> {
+        match self.pin.as_deref() {
+            Some(Document::Pin(pin)) => Some(pin),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn kill(&self) -> Option<&Kill> {
+        match self.kill.as_deref() {
+            Some(Document::Kill(kill)) => Some(kill),
+            _ => None,
+        }
+    }
+}
+
+impl FlagPin {
+    pub(crate) fn pin(&self) -> Option<&Pin> {
+        match &*self.document {
+            Document::Pin(pin) => Some(pin),
+            _ => None,
+        }
+    }
+}
+
+impl TenantFacts {
+    /// The tenant's document, if there is one.
+    #[inline]
+    pub(crate) fn tenant(&self) -> Option<&Tenant> {
+        match self.document.as_deref() {
+            Some(Document::Tenant(tenant)) => Some(tenant),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn set_document(&mut self, document: Option<Arc<Document>>) {
+        self.document = document;
+    }
+
+    pub(crate) fn is_killed(&self, flag: u32) -> bool {
+        let killed = &self.killed_flags;
+        killed
+            .binary_search_by_key(&flag, |(flag, ())| *flag)
+            .is_ok()
+    }
+
+    pub(crate) fn pin(&self, flag: u32) -> Option<&Pin> {
+        let at = self
+            .pins
+            .binary_search_by_key(&flag, |(flag, _)| *flag)
+            .ok()?;
+        self.pins.get(at).and_then(|(_, pin)| pin.pin())
+    }
+
+    pub(crate) fn agent(&self, agent: &ArtifactName) -> Option<&AgentFacts> {
+        let at = self
+            .agents
+            .binary_search_by(|(name, _)| name.cmp(agent))
+            .ok()?;
+        self.agents.get(at).map(|(_, facts)| facts)
+    }
+
+    /// Says whether nothing is known, so that the entry can be dropped.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.document.is_none()
+            && self.pins.is_empty()
+            && self.killed_flags.is_empty()
+            && self.agents.is_empty()
+            && self.killed_tools.is_empty()
+    }
+}
+
+/// Sets or removes the entry of `key` in a sorted list; says whether there was one before.
+pub(crate) fn set<K: Ord, V>(list: &mut Vec<(K, V)>, key: K, value: Option<V>) -> bool {
+    match (list.binary_search_by(|(it, _)| it.cmp(&key)), value) {
+        (Ok(at), Some(value)) => {
+            if let Some((_, before)) = list.get_mut(at) {
+                *before = value;
+            }
+            true
+        }
+        (Ok(at), None) => {
+            list.remove(at);
+            true
+        }
+        (Err(at), Some(value)) => {
+            list.insert(at, (key, value));
+            false
+        }
+        (Err(_), None) => false,
+    }
+}
