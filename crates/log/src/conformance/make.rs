@@ -42,6 +42,23 @@ pub async fn append_all(log: &dyn ChangeLog, expected: Head, run: &[Entry]) -> H
     }
 }
 
+/// Appends `count` entries one after another and returns them.
+pub(super) async fn fill(log: &dyn ChangeLog, count: u64) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let mut head = log.head().await.unwrap();
+    for _ in 0..count {
+        let entry = Draft::after(head).build();
+        head = append_all(log, head, std::slice::from_ref(&entry)).await;
+        entries.push(entry);
+    }
+    entries
+}
+
+/// Names a flag in production.
+pub(super) fn flag(name: &str) -> DocumentKey {
+    DocumentKey::new("flag", "prod", name)
+}
+
 /// Builds an [`Entry`] that follows a head.
 #[derive(Debug, Clone)]
 pub struct Draft {

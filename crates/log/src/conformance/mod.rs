@@ -4,15 +4,19 @@
 //! [`durable_conformance!`](crate::durable_conformance) if it survives a restart; for observations, likewise. A case
 //! fails by panicking, as a test does. Nothing here is for production code.
 
-pub mod change_log;
+pub mod appending;
+pub mod content;
 pub mod durable;
 mod faulty;
 mod make;
 pub mod observations;
+pub mod reading;
 
 use std::sync::Arc;
 
 use crate::{ChangeLog, ObservationStore};
+
+use self::make::{fill, flag};
 
 pub use faulty::{Fault, FaultyLog};
 pub use make::{Draft, append_all, fake_body, fake_hash};
@@ -56,7 +60,7 @@ macro_rules! conformance_cases {
 #[macro_export]
 macro_rules! change_log_conformance {
     ($fixture:expr) => {
-        $crate::conformance_cases! { $fixture; change_log:
+        $crate::conformance_cases! { $fixture; appending:
             an_empty_log_has_the_genesis_head_and_answers_every_read
             what_was_appended_is_read_back_byte_for_byte
             an_append_on_an_old_head_conflicts_and_stores_nothing
@@ -68,20 +72,24 @@ macro_rules! change_log_conformance {
             a_run_is_stored_whole_or_not_at_all
             a_run_that_does_not_follow_its_head_is_refused
             an_empty_run_only_compares
-            a_read_stops_at_its_limits_and_never_before_one_record
             a_record_of_one_mebibyte_is_stored
             what_is_larger_than_its_limit_is_refused
-            bodies_come_back_in_the_order_asked
-            an_erased_body_leaves_its_place_and_the_chain
-            the_same_blob_is_stored_once_and_comes_back_after_an_erasure
-            pages_visit_every_body_and_blob_once
             the_watch_is_never_ahead_of_the_head
+        }
+        $crate::conformance_cases! { $fixture; reading:
+            a_read_stops_at_its_limits_and_never_before_one_record
             a_snapshot_is_the_fold_of_the_changes_up_to_it
             the_last_change_of_a_document_in_an_entry_stands
             history_lists_the_changes_of_one_document_newest_first
             each_query_filter_selects_and_all_of_them_combine
             query_pages_join_without_gap_or_overlap
             a_time_names_the_last_revision_at_or_before_it
+        }
+        $crate::conformance_cases! { $fixture; content:
+            bodies_come_back_in_the_order_asked
+            an_erased_body_leaves_its_place_and_the_chain
+            the_same_blob_is_stored_once_and_comes_back_after_an_erasure
+            pages_visit_every_body_and_blob_once
             the_three_newest_checkpoints_are_kept
             a_checkpoint_of_an_unknown_entry_is_refused
             an_erasure_drops_every_checkpoint

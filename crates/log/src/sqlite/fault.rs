@@ -126,3 +126,84 @@ impl From<Stopped> for AppendError {
         Self::Unknown
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    fn database() -> Connection {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch("CREATE TABLE filled (bytes BLOB)")
+            .unwrap();
+        db
+    }
+
+    fn fill(db: &Connection) -> Result<(), WriteError> {
+        transact(db, |db| {
+            db.execute("INSERT INTO filled VALUES (zeroblob(100000))", [])?;
+            Ok(())
+        })
+    }
+
+    fn rows(db: &Connection) -> i64 {
+        db.query_row("SELECT count(*) FROM filled", [], |row| row.get(0))
+            .unwrap()
+    }
+
+    #[test]
+    fn a_full_disk_stores_nothing_and_the_next_transaction_works_once_there_is_room() {
+        let db = database();
+        db.pragma_update(None, "max_page_count", 10).unwrap();
+        assert_eq!(fill(&db), Err(WriteError::NoSpace));
+        assert!(db.is_autocommit());
+        db.pragma_update(None, "max_page_count", 1_000).unwrap();
+        assert_eq!(fill(&db), Ok(()));
+        assert_eq!(rows(&db), 1);
+    }
+
+    #[test]
+    fn a_database_that_only_reads_says_so() {
+        let db = database();
+        db.pragma_update(None, "query_only", "ON").unwrap();
+        assert_eq!(fill(&db), Err(WriteError::ReadOnly));
+    }
+
+    #[test]
+    fn work_that_says_no_is_rolled_back() {
+        let db = database();
+        let no = WriteError::Refused {
+            detail: "no".to_owned(),
+        };
+        let refused = transact::<(), WriteError>(&db, |db| {
+            db.execute("INSERT INTO filled VALUES (x'00')", [])?;
+            Err(Abort::Own(no.clone()))
+        });
+        assert_eq!(refused, Err(no));
+        assert_eq!(rows(&db), 0);
+    }
+
+    #[test]
+    fn a_commit_that_fails_is_unknown_unless_nothing_can_be_left_of_it() {
+        let failure = |code| Error::SqliteFailure(ffi::Error::new(code), None);
+        assert_eq!(
+            commit_error(&failure(ffi::SQLITE_IOERR_FSYNC)),
+            WriteError::Unknown
+        );
+        assert_eq!(
+            commit_error(&failure(ffi::SQLITE_INTERRUPT)),
+            WriteError::Unknown
+        );
+        assert_eq!(
+            commit_error(&failure(ffi::SQLITE_FULL)),
+            WriteError::NoSpace
+        );
+        assert_eq!(
+            commit_error(&failure(ffi::SQLITE_READONLY)),
+            WriteError::ReadOnly
+        );
+        let busy = commit_error(&failure(ffi::SQLITE_BUSY));
+        assert!(matches!(busy, WriteError::Unavailable { .. }), "{busy:?}");
+    }
+}

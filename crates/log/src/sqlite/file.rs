@@ -132,8 +132,9 @@ pub(crate) fn open_writer(dir: &Path, schema: &Schema) -> Result<Connection, Ope
     // What is erased is overwritten, in the pages it leaves too.
     db.pragma_update(None, "secure_delete", "ON")
         .map_err(failed)?;
-    // Upkeep moves the log file's pages while nobody waits; this is the bound if it never gets to: 64 MiB.
-    db.pragma_update(None, "wal_autocheckpoint", 16_384)
+    // Upkeep folds the write-ahead log in while nobody waits. Where it never gets to, a commit does at 8 MiB: that
+    // bounds how long the commit takes.
+    db.pragma_update(None, "wal_autocheckpoint", 2_048)
         .map_err(failed)?;
     Ok(db)
 }
