@@ -42,6 +42,12 @@ fn what_was_acknowledged_survives_a_kill() {
         last_head = head;
     }
     assert!(last_head >= ACKNOWLEDGED.iter().sum::<usize>() as u64);
+    let kills = ACKNOWLEDGED.len();
+    writeln!(
+        std::io::stdout(),
+        "{last_head} revisions survived {kills} kills"
+    )
+    .expect("the output is open");
 }
 
 /// Starts a writer, kills it after so many acknowledgements, and returns the last revision it acknowledged.
