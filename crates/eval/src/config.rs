@@ -122,6 +122,9 @@ impl Layer {
     }
 }
 
+/// Effective values, by the layers that apply.
+type Kept = FastMap<Vec<u64>, Arc<Map<String, Value>>>;
+
 /// Everything that a view holds of one config document.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigDocument {
@@ -136,7 +139,7 @@ pub(crate) struct ConfigDocument {
     >,
     /// Effective values by the selectors' places and revisions; part of the document, so that a change of
     /// the document leaves them behind.
-    kept: RwLock<FastMap<Vec<u64>, Arc<Map<String, Value>>>>,
+    kept: RwLock<Kept>,
 }
 
 impl Clone for ConfigDocument {
@@ -279,6 +282,10 @@ pub(crate) fn scope<'a>(
 }
 
 /// Writes a selector as it stands in file names and scopes.
+#[expect(
+    clippy::ref_option,
+    reason = "the serializer passes the field as it is"
+)]
 fn write_selector<S: serde::Serializer>(
     selector: &Option<Selector>,
     to: S,

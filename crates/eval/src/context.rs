@@ -243,7 +243,7 @@ impl Context {
         reader.finish()
     }
 
-    /// Reads a context as OpenFeature writes it: fields that have no place of their own are attributes.
+    /// Reads a context as `OpenFeature` writes it: fields that have no place of their own are attributes.
     ///
     /// What such a context says of a tenant beside its id is passed over, because the tenant's
     /// document says it better.

@@ -1,4 +1,4 @@
-//! What evaluating a flag gives, in OpenFeature's words.
+//! What evaluating a flag gives, in `OpenFeature`'s words.
 
 use plane_model::VariantName;
 use plane_model::documents::Bucketing;
@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::flag::Chunk;
 use crate::view::View;
 
-/// Why a flag has the value it has, as OpenFeature names it.
+/// Why a flag has the value it has, as `OpenFeature` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Reason {
@@ -38,7 +38,7 @@ impl Reason {
         Self::Error,
     ];
 
-    /// The reason as OpenFeature writes it.
+    /// The reason as `OpenFeature` writes it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Static => "STATIC",
@@ -51,7 +51,7 @@ impl Reason {
     }
 }
 
-/// Why a flag could not be evaluated, as OpenFeature names it.
+/// Why a flag could not be evaluated, as `OpenFeature` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ErrorCode {
@@ -64,7 +64,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The error as OpenFeature writes it.
+    /// The error as `OpenFeature` writes it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FlagNotFound => "FLAG_NOT_FOUND",

@@ -96,9 +96,9 @@ pub enum ResolveError {
         /// `manifest` or `lock`.
         what: &'static str,
         /// The digest that was published or locked.
-        expected: Digest,
+        expected: Box<Digest>,
         /// The digest that was met.
-        found: Digest,
+        found: Box<Digest>,
     },
     /// The publisher's signatures do not hold.
     #[error("the signatures of `{subject}` do not hold: {detail}")]

@@ -240,8 +240,8 @@ fn read_tool(
         return Err(ResolveError::DigestMismatch {
             subject,
             what: "manifest",
-            expected: locked,
-            found: published.manifest,
+            expected: Box::new(locked),
+            found: Box::new(published.manifest),
         });
     }
     read_version(registry, &subject, &published, source)
@@ -334,8 +334,8 @@ fn verify<T: serde::de::DeserializeOwned>(
             ResolveError::DigestMismatch {
                 subject: subject.clone(),
                 what,
-                expected,
-                found: Digest::of(bytes),
+                expected: Box::new(expected),
+                found: Box::new(Digest::of(bytes)),
             }
         } else {
             ResolveError::ManifestMissing {

@@ -1,0 +1,8 @@
+//! The vectors of `spec/`, and laws that hold for all documents and contexts.
+
+mod bucketing;
+mod config;
+mod evaluation;
+mod laws;
+mod resolution;
+mod support;
