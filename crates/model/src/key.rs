@@ -140,6 +140,11 @@ impl DocumentKey {
         &self.name
     }
 
+    /// A bound for searching sorted keys: no document need have it, nor could every one.
+    pub fn bound(kind: Kind, scope: &str, name: &str) -> Self {
+        Self::of(kind, scope, name)
+    }
+
     fn of(kind: Kind, scope: &str, name: &str) -> Self {
         Self {
             kind,

@@ -38,7 +38,16 @@ pub fn parse_strict<T: DeserializeOwned>(value: &Value) -> Result<T, Violations>
             }
             Err(error) => {
                 let steps = error_steps(error.path());
-                violations.push(explain(&pruned.original(&steps), &error.into_inner()));
+                let at = pruned.original(&steps);
+                let violation = explain(&at, &error.into_inner());
+                // A field that was refused and cut out is not missing as well.
+                let cut = missing_field(&violation).is_some_and(|field| {
+                    let field = at.key(field).to_string();
+                    violations.iter().any(|it| it.pointer == field)
+                });
+                if !cut {
+                    violations.push(violation);
+                }
                 if !pruned.cut(&steps) {
                     break;
                 }
@@ -125,14 +134,12 @@ impl<'a> Pruned<'a> {
             (Step::Index(index), Value::Array(list)) if *index < list.len() => {
                 let count = list.len();
                 list.remove(*index);
-                match self.kept.iter_mut().find(|(array, _)| *array == original) {
-                    Some((_, kept)) => {
-                        kept.remove(*index);
-                    }
-                    None => {
-                        let kept = (0..count).filter(|at| at != index).collect();
-                        self.kept.push((original, kept));
-                    }
+                if let Some((_, kept)) = self.kept.iter_mut().find(|(array, _)| *array == original)
+                {
+                    kept.remove(*index);
+                } else {
+                    let kept = (0..count).filter(|at| at != index).collect();
+                    self.kept.push((original, kept));
                 }
                 true
             }
@@ -205,6 +212,11 @@ fn explain(pointer: &Pointer, error: &serde_json::Error) -> Violation {
     Violation::new(Code::FieldInvalid, pointer, plain(&text))
 }
 
+/// The field that the violation says is missing.
+fn missing_field(violation: &Violation) -> Option<&str> {
+    violation.detail.strip_prefix("missing field `")?.strip_suffix('`')
+}
+
 /// Puts serde's words for types in the user's terms.
 fn plain(text: &str) -> String {
     let Some((head, expected)) = text.rsplit_once("expected ") else {
@@ -260,7 +272,6 @@ mod tests {
             &expect![[r#"
                 /count: invalid type: string "x", expected a whole number that is not negative [FIELD_INVALID]
                 /inner/0/name: invalid type: integer `1`, expected a string [FIELD_INVALID]
-                /inner/0: missing field `name` [FIELD_MISSING]; add `name`
                 /inner/2: missing field `name` [FIELD_MISSING]; add `name`
                 /inner/1/mane: unknown field `mane` [FIELD_UNKNOWN]; remove it or correct its spelling
                 /inner/3/z~1: unknown field `z~1` [FIELD_UNKNOWN]; remove it or correct its spelling

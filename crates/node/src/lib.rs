@@ -1,1 +1,35 @@
-//! Placeholder while the workspace is laid out.
+//! The running state of an installation: one writer, the state in memory, views, and what follows them.
+//!
+//! It must never decide what is valid (plane-state does) or how anything is stored (plane-log does);
+//! it must never let anything at request rate into the log.
+//!
+//! Start reading at [`Node`], then `writer.rs` (how commits are queued, grouped and made durable),
+//! `load.rs` (how a node starts) and `past.rs` (how it answers about yesterday).
+//!
+//! INVARIANT: a snapshot is published only after the log has returned the commit as durable; what a
+//! reader sees is never taken back.
+
+mod clock;
+mod convert;
+mod error;
+mod events;
+mod history;
+mod load;
+mod node;
+mod observe;
+mod past;
+mod snapshot;
+mod tasks;
+mod verify;
+mod writer;
+
+pub use clock::{Clock, SystemClock};
+pub use error::{AtError, CommitError, StartError};
+pub use events::{ChangedDocument, Event};
+pub use history::{CommitDetail, DocumentChange, HistoryQuery};
+pub use node::{
+    Committed, Node, Options, RevertOutcome, RevertRequest, Status, TreeOutcome, TreeRequest,
+};
+pub use past::At;
+pub use snapshot::Snapshot;
+pub use verify::{Verification, verify};

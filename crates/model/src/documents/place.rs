@@ -12,11 +12,11 @@ use crate::{Code, Label, Violation, Violations, limits};
     Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
 )]
 pub enum Bucketing {
-    /// MurmurHash3 over the CBOR text string of salt and unit.
+    /// `MurmurHash3` over the CBOR text string of salt and unit.
     #[default]
     #[serde(rename = "flagd-v3")]
     FlagdV3,
-    /// MurmurHash3 over the bare bytes of salt and unit.
+    /// `MurmurHash3` over the bare bytes of salt and unit.
     #[serde(rename = "flagd-v2")]
     FlagdV2,
 }

@@ -1,0 +1,78 @@
+//! What followers are told: each commit once, and the last ones again for those who come back.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use plane_model::{Digest, Document, DocumentKey, Timestamp};
+use tokio::sync::broadcast;
+
+/// How many events a follower may lag behind before it has to fetch the whole view.
+///
+/// A slow reader costs no more than this many shared pointers; it is never waited for.
+const EVENTS_KEPT: usize = 1_024;
+
+/// One commit, for those who follow.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its revision.
+    pub revision: u64,
+    /// Its hash.
+    pub hash: Digest,
+    /// When.
+    pub at: Timestamp,
+    /// What changed.
+    pub changes: Vec<ChangedDocument>,
+}
+
+/// A document that changed.
+#[derive(Debug, Clone)]
+pub struct ChangedDocument {
+    /// Which.
+    pub key: DocumentKey,
+    /// Its content now; none if it is gone or cannot be read.
+    pub document: Option<Arc<Document>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Events {
+    sender: broadcast::Sender<Arc<Event>>,
+    recent: Mutex<VecDeque<Arc<Event>>>,
+}
+
+impl Events {
+    pub(crate) fn new() -> Self {
+        let (sender, _) = broadcast::channel(EVENTS_KEPT);
+        Self { sender, recent: Mutex::new(VecDeque::with_capacity(EVENTS_KEPT)) }
+    }
+
+    pub(crate) fn publish(&self, event: Arc<Event>) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() == EVENTS_KEPT {
+            recent.pop_front();
+        }
+        recent.push_back(event.clone());
+        // An error only says that nobody follows.
+        drop(self.sender.send(event));
+    }
+
+    /// Follows from now on.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.sender.subscribe()
+    }
+
+    /// The events after a revision; none if they are no longer kept, or never were.
+    pub(crate) fn after(&self, revision: u64, head: u64) -> Option<Vec<Arc<Event>>> {
+        if revision == head {
+            return Some(Vec::new());
+        }
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = recent.front().is_some_and(|first| first.revision <= revision + 1);
+        kept.then(|| recent.iter().filter(|it| it.revision > revision).cloned().collect())
+    }
+
+    /// The hash of a revision, if its event is still kept.
+    pub(crate) fn hash_of(&self, revision: u64) -> Option<Digest> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().find(|event| event.revision == revision).map(|event| event.hash)
+    }
+}

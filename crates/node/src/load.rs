@@ -1,0 +1,194 @@
+//! How a node starts: the newest good checkpoint, then the tail of the log.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use plane_log::{ChangeLog, ReadError, ReadLimit, StoredEntry};
+use plane_model::{Digest, DocumentKey, Timestamp};
+use plane_state::{BodyRef, Head, Record, State, checkpoint, salted_digest};
+
+use crate::convert::{Fetched, body_ref, digest, hash};
+use crate::error::StartError;
+
+/// How many records are read and folded at a time.
+const PAGE: ReadLimit = ReadLimit { records: 1_000, bytes: 16 << 20 };
+
+/// Reads the newest state that the log gives, and how many bytes of records no checkpoint covers.
+pub(crate) async fn load(log: &dyn ChangeLog) -> Result<(State, u64), StartError> {
+    let mut state = from_checkpoint(log).await?.unwrap_or_else(|| State::genesis(log.id().as_str()));
+    let mut tail_bytes = 0;
+    loop {
+        let page = log.read(state.head().revision, PAGE).await?;
+        if page.is_empty() {
+            return Ok((state, tail_bytes));
+        }
+        tail_bytes += page.iter().map(|entry| entry.record.len() as u64).sum::<u64>();
+        state = fold(log, state, &page).await?.0;
+    }
+}
+
+/// The newest checkpoint that is whole; a damaged one is passed over, loudly.
+async fn from_checkpoint(log: &dyn ChangeLog) -> Result<Option<State>, ReadError> {
+    for meta in log.checkpoints().await? {
+        let Some(stored) = log.checkpoint(meta.revision).await? else { continue };
+        let at_head = log.read(meta.revision.saturating_sub(1), ReadLimit::records(1)).await?;
+        if Digest::of(&stored.bytes) != digest(&stored.digest) {
+            tracing::error!(revision = meta.revision, "a checkpoint is damaged and passed over");
+            continue;
+        }
+        let blobs = match checkpoint::blobs(&stored.bytes) {
+            Ok(blobs) => fetch(log, &BTreeSet::new(), &blobs.into_iter().collect()).await?,
+            Err(error) => {
+                tracing::error!(revision = meta.revision, %error, "a checkpoint is passed over");
+                continue;
+            }
+        };
+        match checkpoint::decode(&stored.bytes, &|digest| blobs.blobs.get(digest).cloned()) {
+            Ok(state)
+                if state.log() == log.id().as_str()
+                    && at_head.first().is_some_and(|entry| {
+                        entry.revision == state.head().revision
+                            && digest(&entry.hash) == state.head().hash
+                    }) =>
+            {
+                return Ok(Some(state));
+            }
+            Ok(_) => tracing::error!(
+                revision = meta.revision,
+                "a checkpoint does not fit the log and is passed over"
+            ),
+            Err(error) => {
+                tracing::error!(revision = meta.revision, %error, "a checkpoint is passed over");
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What folding one record told.
+pub(crate) type Folded = (Head, Vec<plane_eval::Change>);
+
+/// Folds consecutive entries, each checked against the chain.
+///
+/// # Errors
+/// An entry is not the successor of the one before, or does not have its hash.
+pub(crate) async fn fold(
+    log: &dyn ChangeLog,
+    mut state: State,
+    page: &[StoredEntry],
+) -> Result<(State, Vec<Folded>), StartError> {
+    let (mut bodies, mut blobs) = (BTreeSet::new(), BTreeSet::new());
+    for record in page.iter().filter_map(|entry| Record::decode(&entry.record).ok()) {
+        for op in record.ops {
+            bodies.extend(op.digest);
+            blobs.extend(op.blobs);
+        }
+    }
+    let fetched = fetch(log, &bodies, &blobs).await?;
+    let mut folded = Vec::with_capacity(page.len());
+    for entry in page {
+        check_link(&state, entry)?;
+        let (next, applied) =
+            state.apply(entry.revision, digest(&entry.hash), &entry.record, &fetched);
+        for anomaly in &applied.anomalies {
+            tracing::warn!(revision = anomaly.revision, detail = %anomaly.detail, "passed over");
+        }
+        state = next;
+        folded.push((state.head(), applied.changes));
+    }
+    Ok((state, folded))
+}
+
+fn check_link(state: &State, entry: &StoredEntry) -> Result<(), StartError> {
+    let head = state.head();
+    let broken =
+        |detail: String| Err(StartError::Broken { revision: entry.revision, detail });
+    if entry.revision != head.revision + 1 {
+        return broken(format!("revision {} was expected", head.revision + 1));
+    }
+    if digest(&entry.parent) != head.hash {
+        return broken("its parent is not the record before it".to_owned());
+    }
+    if Digest::of(&entry.record) != digest(&entry.hash) {
+        return broken("the record does not have its hash".to_owned());
+    }
+    Ok(())
+}
+
+/// Reads bodies and blobs, and passes over those whose bytes are not the ones that were named.
+pub(crate) async fn fetch(
+    log: &dyn ChangeLog,
+    bodies: &BTreeSet<BodyRef>,
+    blobs: &BTreeSet<Digest>,
+) -> Result<Fetched, ReadError> {
+    let mut fetched = Fetched::default();
+    let mut salted = Vec::new();
+    let mut plain: BTreeSet<Digest> = blobs.clone();
+    for body in bodies {
+        match body {
+            BodyRef::Salted(it) => salted.push(*it),
+            BodyRef::Blob(it) => {
+                plain.insert(*it);
+            }
+        }
+    }
+    let hashes: Vec<_> = salted.iter().map(hash).collect();
+    for (named, body) in salted.iter().zip(log.bodies(&hashes).await?) {
+        let Some(body) = body else { continue };
+        if salted_digest(&body.salt, &body.bytes) == *named {
+            fetched.bodies.insert(BodyRef::Salted(*named), body.bytes.into());
+        } else {
+            tracing::error!(body = %named.hex(), "a body is damaged and not used");
+        }
+    }
+    let plain: Vec<_> = plain.into_iter().collect();
+    let hashes: Vec<_> = plain.iter().map(hash).collect();
+    for (named, bytes) in plain.iter().zip(log.blobs(&hashes).await?) {
+        let Some(bytes) = bytes else { continue };
+        if Digest::of(&bytes) == *named {
+            fetched.blobs.insert(*named, bytes.into());
+        } else {
+            tracing::error!(blob = %named, "a blob is damaged and not used");
+        }
+    }
+    Ok(fetched)
+}
+
+/// Puts the state of a past revision together from the index of changes.
+pub(crate) async fn state_at(log: &dyn ChangeLog, revision: u64) -> Result<State, ReadError> {
+    let head = match revision {
+        0 => Head::genesis(),
+        _ => {
+            let entry = log.read(revision - 1, ReadLimit::records(1)).await?;
+            let Some(entry) = entry.first() else {
+                return Err(ReadError::Damaged { detail: format!("revision {revision} is missing") });
+            };
+            Head { revision, hash: digest(&entry.hash), at: Timestamp(entry.at_ms) }
+        }
+    };
+    let mut documents = Vec::new();
+    for row in log.snapshot_at(revision).await? {
+        let key = row
+            .key
+            .kind
+            .parse()
+            .and_then(|kind| DocumentKey::new(kind, &row.key.scope, &row.key.name));
+        if let Ok(key) = key {
+            documents.push((key, row.revision, body_ref(&row.digest)));
+        }
+    }
+    let bodies: BTreeSet<BodyRef> = documents.iter().map(|(_, _, body)| *body).collect();
+    let mut fetched = fetch(log, &bodies, &BTreeSet::new()).await?;
+    let mut blobs = BTreeSet::new();
+    for (key, _, body) in &documents {
+        if let Some(bytes) = plane_state::Bodies::body(&fetched, body)
+            && let Ok(document) = plane_model::Document::decode(key.kind(), &bytes)
+        {
+            blobs.extend(plane_state::named_blobs(&document));
+        }
+    }
+    let more: Fetched = fetch(log, &BTreeSet::new(), &blobs).await?;
+    fetched.blobs.extend(more.blobs);
+    let log_id: Arc<str> = log.id().as_str().into();
+    Ok(State::assemble(&log_id, head, documents, &fetched))
+}

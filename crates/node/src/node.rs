@@ -1,0 +1,548 @@
+//! The handle on a running node.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use plane_log::{ChangeLog, ObservationStore};
+use plane_model::{Digest, DocumentKey, Timestamp};
+use plane_state::revert::Filter;
+use plane_state::{Action, Command, Op, Plan, Prepared, Rejection, Scope, plan, reconcile, revert};
+use serde_json::Value;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::error::{AtError, CommitError, StartError};
+use crate::events::{Event, Events};
+use crate::history::{self, CommitDetail, HistoryQuery};
+use crate::load::load;
+use crate::observe::Observer;
+use crate::past::{At, Past};
+use crate::snapshot::Snapshot;
+use crate::tasks::Tasks;
+use crate::verify::checkpoint_of;
+use crate::writer::{
+    Done, Job, KILLS_MAX, Outcome, QUEUE_MAX, Queues, Writer, decide, repeated,
+};
+
+/// How often a commit is decided again before the writer decides itself.
+const REBASES_MAX: u32 = 4;
+/// How much is written before a checkpoint is due.
+const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// How long there is writing before a checkpoint is due.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(600);
+
+/// What a node runs on.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where commits are kept.
+    pub log: Arc<dyn ChangeLog>,
+    /// Where observations are kept.
+    pub observations: Arc<dyn ObservationStore>,
+    /// What tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A commit that was made, or need not be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Committed {
+    /// Its revision; the head's if nothing changed.
+    pub revision: u64,
+    /// Its hash.
+    pub hash: Digest,
+    /// When.
+    pub at: Timestamp,
+    /// Whether anything changed; not if everything was as wanted already.
+    pub changed: bool,
+    /// Whether an earlier request with the same key had made it.
+    pub repeated: bool,
+    /// What changed.
+    pub plan: Plan,
+}
+
+/// A tree to apply.
+#[derive(Debug, Clone)]
+pub struct TreeRequest {
+    /// The idempotency key; empty for a new one.
+    pub id: String,
+    /// Its documents.
+    pub documents: Vec<(DocumentKey, Value)>,
+    /// How far to go.
+    pub options: reconcile::Options,
+    /// Why.
+    pub reason: String,
+    /// Through what.
+    pub source: String,
+    /// Only say what would change.
+    pub dry_run: bool,
+}
+
+/// What applying a tree came to.
+#[derive(Debug, Clone)]
+pub struct TreeOutcome {
+    /// The commit, unless it was a dry run.
+    pub committed: Option<Committed>,
+    /// What changes.
+    pub plan: Plan,
+    /// What people changed and the tree leaves as it is.
+    pub kept: Vec<DocumentKey>,
+    /// What the tree no longer has, and stays.
+    pub left: Vec<DocumentKey>,
+}
+
+/// Commits to take back.
+#[derive(Debug, Clone)]
+pub struct RevertRequest {
+    /// The idempotency key; empty for a new one.
+    pub id: String,
+    /// The first revision.
+    pub from: u64,
+    /// The last revision.
+    pub to: u64,
+    /// Which documents of them.
+    pub filter: Filter,
+    /// Why.
+    pub reason: String,
+    /// Through what.
+    pub source: String,
+    /// Only say what would change.
+    pub dry_run: bool,
+}
+
+/// What taking commits back came to.
+#[derive(Debug, Clone)]
+pub struct RevertOutcome {
+    /// The commit, unless it was a dry run.
+    pub committed: Option<Committed>,
+    /// What changes.
+    pub plan: Plan,
+    /// What was not taken back, because its kind never is.
+    pub excluded: Vec<DocumentKey>,
+}
+
+/// How the node is.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Why it writes no more, if so.
+    pub halted: Option<String>,
+    /// The revision that it serves.
+    pub revision: u64,
+    /// The revision that the log was last seen to have.
+    pub log_revision: u64,
+    /// How many things the fold passed over.
+    pub anomalies: u64,
+    /// How many observations were dropped.
+    pub observations_dropped: u64,
+}
+
+/// What the node's tasks share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) log: Arc<dyn ChangeLog>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) events: Events,
+    pub(crate) revisions: watch::Sender<u64>,
+    snapshot: ArcSwap<Snapshot>,
+    halted: ArcSwapOption<String>,
+    past: Past,
+    /// Bytes of records since the last checkpoint.
+    tail_bytes: AtomicU64,
+    checkpoint_due: tokio::sync::Notify,
+    observer: Arc<Observer>,
+    writer: Tasks,
+    tasks: Tasks,
+    stopping: tokio::sync::Notify,
+}
+
+impl Shared {
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    pub(crate) fn publish(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    pub(crate) fn halted(&self) -> Option<String> {
+        self.halted.load().as_deref().cloned()
+    }
+
+    pub(crate) fn halt(&self, reason: &str) {
+        tracing::error!(reason, "this node writes no more");
+        self.halted.store(Some(Arc::new(reason.to_owned())));
+    }
+
+    pub(crate) fn written(&self, bytes: u64) {
+        if self.tail_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= CHECKPOINT_BYTES {
+            self.checkpoint_due.notify_one();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Senders {
+    kills: mpsc::Sender<Job>,
+    commits: mpsc::Sender<Job>,
+}
+
+/// A running node; clones share it.
+#[derive(Debug, Clone)]
+pub struct Node {
+    shared: Arc<Shared>,
+    /// Gone once the node shuts down.
+    senders: Arc<ArcSwapOption<Senders>>,
+}
+
+impl Node {
+    /// Loads the state and starts to write.
+    ///
+    /// # Errors
+    /// The store cannot be read, or its log is not the chain that was written.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let (state, tail_bytes) = load(&*options.log).await?;
+        let revision = state.head().revision;
+        let observer = Arc::new(Observer::new(options.observations, options.clock.clone()));
+        let shared = Arc::new(Shared {
+            log: options.log,
+            clock: options.clock,
+            events: Events::new(),
+            revisions: watch::Sender::new(revision),
+            snapshot: ArcSwap::from_pointee(Snapshot::of(state)),
+            halted: ArcSwapOption::empty(),
+            past: Past::default(),
+            tail_bytes: AtomicU64::new(tail_bytes),
+            checkpoint_due: tokio::sync::Notify::new(),
+            observer: observer.clone(),
+            writer: Tasks::default(),
+            tasks: Tasks::default(),
+            stopping: tokio::sync::Notify::new(),
+        });
+        let (kills, kills_receiver) = mpsc::channel(KILLS_MAX);
+        let (commits, commits_receiver) = mpsc::channel(QUEUE_MAX);
+        let queues = Queues { kills: kills_receiver, commits: commits_receiver };
+        shared.writer.spawn(Writer::new(shared.clone(), queues).run());
+        shared.tasks.spawn(observer.run());
+        shared.tasks.spawn(checkpoints(shared.clone()));
+        let senders = ArcSwapOption::from_pointee(Senders { kills, commits });
+        Ok(Self { shared, senders: Arc::new(senders) })
+    }
+
+    /// The state and the views, now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot()
+    }
+
+    /// The state and the views at a moment of the past.
+    pub async fn at(&self, at: At) -> Result<Arc<Snapshot>, AtError> {
+        let now = self.snapshot();
+        self.shared.past.at(&*self.shared.log, &now, self.shared.clock.now(), at).await
+    }
+
+    /// The time now, by the node's clock.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Tells each revision as it is published; a hint that may skip some.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.shared.revisions.subscribe()
+    }
+
+    /// Follows commits from now on; who lags too far behind is told so, and fetches the whole view.
+    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.shared.events.subscribe()
+    }
+
+    /// The commits after a revision, for one who comes back; none if they are no longer kept.
+    pub fn events_after(&self, revision: u64) -> Option<Vec<Arc<Event>>> {
+        self.shared.events.after(revision, self.snapshot().revision())
+    }
+
+    /// The hash of a recent revision, to tell whether a follower followed this log.
+    pub fn hash_of(&self, revision: u64) -> Option<Digest> {
+        let head = self.snapshot().state().head();
+        if head.revision == revision {
+            return Some(head.hash);
+        }
+        self.shared.events.hash_of(revision)
+    }
+
+    /// Says what a command would change.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit), for the command itself.
+    pub async fn plan(&self, scope: &Scope, command: Command) -> Result<Plan, CommitError> {
+        let prepared = self.decide(scope, &Arc::new(command)).await?;
+        Ok(plan(self.snapshot().state(), &prepared))
+    }
+
+    /// Commits a command: durable and visible to every reader when it returns.
+    ///
+    /// Not cancel-safe: after a drop the commit may still be made; send it again with the same id.
+    ///
+    /// # Errors
+    /// [`CommitError::Rejected`]: correct the command. [`CommitError::IdReused`]: take another id.
+    /// The others: nothing was committed, or the outcome is unknown; send it again with the same id.
+    pub async fn commit(&self, scope: &Scope, command: Command) -> Result<Committed, CommitError> {
+        scope.check(&command).map_err(|violations| Rejection { violations })?;
+        let mut command = command;
+        if command.id.is_empty() {
+            command.id = new_id();
+        } else if let Some(done) =
+            repeated(&self.shared, &command.id, command.request_digest()).await?
+        {
+            return Ok(committed(done, empty_plan(done.revision)));
+        }
+        let command = Arc::new(command);
+        let mut rebases = 0;
+        loop {
+            let prepared = self.decide(scope, &command).await?;
+            let plan = plan(self.snapshot().state(), &prepared);
+            let senders = self.senders.load_full();
+            let Some(senders) = senders.as_deref() else {
+                return Err(CommitError::Halted("it is shutting down".to_owned()));
+            };
+            let lane = if command.is_kill() { &senders.kills } else { &senders.commits };
+            let (reply, answer) = oneshot::channel();
+            let job = Job { prepared, insists: rebases >= REBASES_MAX, reply };
+            lane.try_send(job).map_err(|_| CommitError::Overloaded)?;
+            match answer.await {
+                Ok(Outcome::Committed(done)) => return Ok(committed(done, plan)),
+                Ok(Outcome::Stale) => rebases += 1,
+                Ok(Outcome::Failed(error)) => return Err(error),
+                Err(_) => return Err(CommitError::Halted("it is shutting down".to_owned())),
+            }
+        }
+    }
+
+    async fn decide(&self, scope: &Scope, command: &Arc<Command>) -> Result<Prepared, CommitError> {
+        scope.check(command).map_err(|violations| Rejection { violations })?;
+        Ok(decide(self.snapshot(), command.clone(), self.shared.clock.now()).await?)
+    }
+
+    /// Applies a tree: three ways between what it says, what it said last, and what is there.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit); pointers begin with `/documents/INDEX`.
+    pub async fn apply_tree(
+        &self,
+        scope: &Scope,
+        request: TreeRequest,
+    ) -> Result<TreeOutcome, CommitError> {
+        let snapshot = self.snapshot();
+        let state = snapshot.state();
+        let found = reconcile::reconcile(state, &request.documents, request.options)?;
+        let nothing = TreeOutcome {
+            committed: None,
+            plan: empty_plan(state.head().revision),
+            kept: found.kept,
+            left: found.left,
+        };
+        if found.ops.is_empty() {
+            return Ok(nothing);
+        }
+        let command = self.command(scope, Action::Apply, &request.id, found.ops)?;
+        let command = Command { reason: request.reason, source: request.source, ..command };
+        let origins = found.origins;
+        let result = self.plan_or_commit(scope, command, request.dry_run).await;
+        let (committed, plan) = result.map_err(|error| relocated(error, &origins))?;
+        Ok(TreeOutcome { committed, plan, ..nothing })
+    }
+
+    /// Takes commits back by a new one.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub async fn revert(
+        &self,
+        scope: &Scope,
+        request: RevertRequest,
+    ) -> Result<RevertOutcome, CommitError> {
+        let snapshot = self.snapshot();
+        let head = snapshot.revision();
+        if request.from == 0 || request.from > request.to || request.to > head {
+            let detail = format!(
+                "revisions {} to {} are not in the log, which has 1 to {head}",
+                request.from, request.to
+            );
+            let violation =
+                plane_model::Violation::new(plane_model::Code::RevisionNotFound, "", detail)
+                    .next("`control-plane log` lists the commits");
+            return Err(Rejection::from(violation).into());
+        }
+        let before = self
+            .at(At::Revision(request.from - 1))
+            .await
+            .map_err(|error| CommitError::StoreUnavailable(error.to_string()))?;
+        let mut records = Vec::new();
+        let mut after = request.from - 1;
+        while after < request.to {
+            let page = self.shared.log.read(after, plane_log::ReadLimit::default()).await?;
+            let Some(last) = page.last() else { break };
+            after = last.revision;
+            records.extend(
+                page.iter()
+                    .filter(|entry| entry.revision <= request.to)
+                    .filter_map(|entry| plane_state::Record::decode(&entry.record).ok()),
+            );
+        }
+        let reversal = revert::revert(snapshot.state(), before.state(), &records, &request.filter)?;
+        let command = self.command(scope, Action::Revert, &request.id, reversal.ops)?;
+        let command = Command { reason: request.reason, source: request.source, ..command };
+        let (committed, plan) = self.plan_or_commit(scope, command, request.dry_run).await?;
+        Ok(RevertOutcome { committed, plan, excluded: reversal.excluded })
+    }
+
+    fn command(
+        &self,
+        scope: &Scope,
+        action: Action,
+        id: &str,
+        ops: Vec<Op>,
+    ) -> Result<Command, CommitError> {
+        if let Some(reason) = self.shared.halted() {
+            return Err(CommitError::Halted(reason));
+        }
+        Ok(Command {
+            id: id.to_owned(),
+            actor: scope.principal().clone(),
+            action,
+            reason: String::new(),
+            source: String::new(),
+            ops,
+        })
+    }
+
+    async fn plan_or_commit(
+        &self,
+        scope: &Scope,
+        command: Command,
+        dry_run: bool,
+    ) -> Result<(Option<Committed>, Plan), CommitError> {
+        if dry_run {
+            return Ok((None, self.plan(scope, command).await?));
+        }
+        let committed = self.commit(scope, command).await?;
+        let plan = committed.plan.clone();
+        Ok((Some(committed), plan))
+    }
+
+    /// Lists commits, newest first.
+    pub async fn history(
+        &self,
+        query: &HistoryQuery,
+    ) -> Result<Vec<(Digest, plane_state::Record)>, plane_log::ReadError> {
+        history::list(&*self.shared.log, query).await
+    }
+
+    /// One commit with its documents before and after.
+    pub async fn commit_detail(
+        &self,
+        revision: u64,
+    ) -> Result<Option<CommitDetail>, plane_log::ReadError> {
+        history::detail(&*self.shared.log, revision).await
+    }
+
+    /// Counts one sighting of something; never waits, and drops what is too much.
+    pub fn observe(&self, kind: &str, subject: &str, labels: &[(&str, &str)]) {
+        self.shared.observer.observe(kind, subject, labels);
+    }
+
+    /// Where observations are kept, for reading them.
+    pub fn observations(&self) -> &Arc<dyn ObservationStore> {
+        self.shared.observer.store()
+    }
+
+    /// How the node is.
+    pub fn status(&self) -> Status {
+        let snapshot = self.snapshot();
+        Status {
+            halted: self.shared.halted(),
+            revision: snapshot.revision(),
+            log_revision: self.shared.log.watch().revision().max(snapshot.revision()),
+            anomalies: snapshot.state().anomalies(),
+            observations_dropped: self.shared.observer.dropped(),
+        }
+    }
+
+    /// Writes a checkpoint now.
+    ///
+    /// # Errors
+    /// The store did not take it; the next one will be tried in time.
+    pub async fn checkpoint(&self) -> Result<(), plane_log::WriteError> {
+        checkpoint(&self.shared).await
+    }
+
+    /// Finishes what was submitted, refuses what comes after, and writes a checkpoint.
+    pub async fn shutdown(&self) {
+        self.senders.store(None);
+        self.shared.writer.join().await;
+        self.shared.stopping.notify_one();
+        self.shared.observer.stop();
+        self.shared.tasks.join().await;
+    }
+}
+
+async fn checkpoint(shared: &Arc<Shared>) -> Result<(), plane_log::WriteError> {
+    let state = shared.snapshot().state().clone();
+    let written = shared.tail_bytes.swap(0, Ordering::Relaxed);
+    if written == 0 || state.head().revision == 0 {
+        return Ok(());
+    }
+    let encoded = tokio::task::spawn_blocking(move || checkpoint_of(&state)).await;
+    let Ok(encoded) = encoded else { return Ok(()) };
+    shared.log.put_checkpoint(encoded).await.inspect_err(|_| {
+        shared.tail_bytes.fetch_add(written, Ordering::Relaxed);
+    })
+}
+
+/// Writes a checkpoint whenever one is due, and a last one at the end.
+async fn checkpoints(shared: Arc<Shared>) {
+    loop {
+        let stop = tokio::select! {
+            () = shared.checkpoint_due.notified() => false,
+            () = tokio::time::sleep(CHECKPOINT_EVERY) => false,
+            () = shared.stopping.notified() => true,
+        };
+        if let Err(error) = checkpoint(&shared).await {
+            tracing::warn!(%error, "the checkpoint was not written");
+        }
+        if stop {
+            return;
+        }
+    }
+}
+
+fn committed(done: Done, plan: Plan) -> Committed {
+    Committed {
+        revision: done.revision,
+        hash: done.hash,
+        at: done.at,
+        changed: done.changed,
+        repeated: done.repeated,
+        plan,
+    }
+}
+
+fn empty_plan(revision: u64) -> Plan {
+    Plan { revision, changes: Vec::new(), environments: Vec::new(), tenants: Vec::new() }
+}
+
+/// Points the findings about operations at the documents of the tree that they came from.
+fn relocated(error: CommitError, origins: &[Option<usize>]) -> CommitError {
+    let CommitError::Rejected(mut rejection) = error else { return error };
+    for violation in &mut rejection.violations {
+        let Some(rest) = violation.pointer.strip_prefix("/ops/") else { continue };
+        let (index, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        let origin = index.parse::<usize>().ok().and_then(|index| *origins.get(index)?);
+        let Some(origin) = origin else { continue };
+        let rest = rest.strip_prefix("body").unwrap_or(rest);
+        violation.pointer = format!("/documents/{origin}{rest}");
+    }
+    CommitError::Rejected(rejection)
+}
+
+fn new_id() -> String {
+    ulid::Ulid::generate().to_string()
+}

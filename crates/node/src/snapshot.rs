@@ -1,0 +1,63 @@
+//! Everything that a reader needs, at one revision.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use plane_eval::{Change, View};
+use plane_model::{EnvironmentName, Kind};
+use plane_state::State;
+
+/// The state and the view of every environment, all at one revision.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    state: Arc<State>,
+    views: BTreeMap<EnvironmentName, Arc<View>>,
+}
+
+impl Snapshot {
+    /// Builds the views of a state.
+    pub(crate) fn of(state: State) -> Self {
+        let names = state.environments();
+        let views = names.into_iter().map(|name| (name.clone(), Arc::new(view(&state, name))));
+        Self { views: views.collect(), state: Arc::new(state) }
+    }
+
+    /// The snapshot after `changes`, which led from this one to `state`.
+    pub(crate) fn after(&self, state: State, changes: &[Change]) -> Self {
+        let revision = state.head().revision;
+        let mut views = BTreeMap::new();
+        for name in state.environments() {
+            let renewed = changes.iter().any(|change| {
+                change.key.kind() == Kind::Environment && change.key.name() == name.as_str()
+            });
+            let next = match self.views.get(&name) {
+                Some(old) if !renewed => old.update(revision, changes, &state),
+                _ => view(&state, name.clone()),
+            };
+            views.insert(name, Arc::new(next));
+        }
+        Self { state: Arc::new(state), views }
+    }
+
+    /// The state.
+    pub fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// The view of an environment, if there is such an environment.
+    pub fn view(&self, environment: &EnvironmentName) -> Option<&Arc<View>> {
+        self.views.get(environment)
+    }
+
+    /// The revision of state and views.
+    pub fn revision(&self) -> u64 {
+        self.state.head().revision
+    }
+}
+
+fn view(state: &State, environment: EnvironmentName) -> View {
+    let documents = state
+        .entries()
+        .filter_map(|(key, entry)| Some((key, entry.revision, entry.document()?)));
+    View::build(environment, state.head().revision, documents, state)
+}

@@ -1,0 +1,399 @@
+//! The one writer: commits queue, whatever waits is appended as one run, and kills overtake.
+//!
+//! Each commit keeps its own revision; all commits of a run share one fsync. A commit whose decision
+//! no longer holds on the newest state is decided anew (rebased): at once if that is quick, else by
+//! its submitter, so that no validation holds up a kill.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use plane_log::{AppendError, Appended, append_settled};
+use plane_model::{Digest, Kind, Timestamp};
+use plane_state::{
+    Admission, Command, Prepared, Rejection, Sealed, State, admit, prepare, seal,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::convert::{Fetched, entry};
+use crate::error::CommitError;
+use crate::events::{ChangedDocument, Event};
+use crate::load::fold;
+use crate::node::Shared;
+use crate::snapshot::Snapshot;
+
+/// Commits that may wait; the next one is told to come back later.
+pub(crate) const QUEUE_MAX: usize = 1_024;
+/// Kills that may wait, in a queue of their own.
+pub(crate) const KILLS_MAX: usize = 256;
+/// Commits in one run: enough to share an fsync, few enough that a kill behind them waits briefly.
+const RUN_MAX: usize = 128;
+/// How often a run is sent again when the store does not say whether it was stored.
+const RESENDS: u32 = 3;
+/// How many repeated requests are recognised without asking the store.
+const RECENT_MAX: usize = 4_096;
+
+/// What the writer answers.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The commit is durable and published.
+    Committed(Done),
+    /// The decision no longer holds: decide again, off the writer's thread, and come back.
+    Stale,
+    /// The commit was not made.
+    Failed(CommitError),
+}
+
+/// Where a commit ended up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Done {
+    pub(crate) revision: u64,
+    pub(crate) hash: Digest,
+    pub(crate) at: Timestamp,
+    /// Whether the state changed; if not, the rest names the head.
+    pub(crate) changed: bool,
+    /// Whether an earlier request had made the commit.
+    pub(crate) repeated: bool,
+}
+
+/// A commit on its way.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) prepared: Prepared,
+    /// Whether the submitter has come back so often that the writer decides itself.
+    pub(crate) insists: bool,
+    pub(crate) reply: oneshot::Sender<Outcome>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queues {
+    pub(crate) kills: mpsc::Receiver<Job>,
+    pub(crate) commits: mpsc::Receiver<Job>,
+}
+
+/// A job that the next run holds.
+struct Ready {
+    job: Job,
+    sealed: Sealed,
+    changes: Vec<plane_eval::Change>,
+    state: State,
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    queues: Queues,
+    recent: HashMap<String, (Digest, Done)>,
+    recent_order: VecDeque<String>,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, queues: Queues) -> Self {
+        Self { shared, queues, recent: HashMap::new(), recent_order: VecDeque::new() }
+    }
+
+    /// Writes until all senders are gone and the queues are empty.
+    pub(crate) async fn run(mut self) {
+        while let Some(run) = self.next_run().await {
+            self.write(run).await;
+        }
+    }
+
+    /// Waits for a commit and takes along all that waits behind it, kills first.
+    async fn next_run(&mut self) -> Option<Vec<Job>> {
+        let Queues { kills, commits } = &mut self.queues;
+        let first = tokio::select! {
+            biased;
+            Some(kill) = kills.recv() => kill,
+            Some(commit) = commits.recv() => commit,
+            else => return None,
+        };
+        let mut run = vec![first];
+        while run.len() < RUN_MAX {
+            match kills.try_recv().or_else(|_| commits.try_recv()) {
+                Ok(job) => run.push(job),
+                Err(_) => break,
+            }
+        }
+        // A kill that arrived after the first commit was taken still goes before it.
+        run.sort_by_key(|job| !job.prepared.command.is_kill());
+        Some(run)
+    }
+
+    async fn write(&mut self, mut jobs: Vec<Job>) {
+        loop {
+            if let Some(reason) = self.shared.halted() {
+                for job in jobs {
+                    answer(job, Outcome::Failed(CommitError::Halted(reason.clone())));
+                }
+                return;
+            }
+            let ready = self.admit_all(jobs);
+            let Some(first) = ready.first() else { return };
+            let expected = plane_log::Head {
+                revision: first.sealed.record.revision - 1,
+                hash: crate::convert::hash(&first.sealed.record.parent),
+            };
+            let entries: Vec<_> = ready.iter().map(|it| entry(&it.sealed)).collect();
+            match append_settled(&*self.shared.log, expected, &entries, RESENDS).await {
+                Ok(Appended::Committed { .. }) => {
+                    self.publish(ready);
+                    return;
+                }
+                Ok(Appended::Conflict { .. }) => {
+                    // Another node wrote: follow it, and admit everything again on its head.
+                    jobs = ready.into_iter().map(|it| it.job).collect();
+                    self.follow().await;
+                }
+                Err(AppendError::DuplicateId { id, .. }) => {
+                    jobs = self.settle_duplicate(ready, &id).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, commits = ready.len(), "a run was not stored");
+                    if matches!(error, AppendError::Unknown) {
+                        self.follow().await;
+                    }
+                    for it in ready {
+                        answer(it.job, Outcome::Failed(error.clone().into()));
+                    }
+                    return;
+                }
+            }
+            if jobs.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Seals every job that still holds, one upon the other; answers the rest.
+    fn admit_all(&mut self, jobs: Vec<Job>) -> Vec<Ready> {
+        let mut state = (**self.shared.snapshot().state()).clone();
+        let now = self.shared.clock.now();
+        let mut ready: Vec<Ready> = Vec::with_capacity(jobs.len());
+        for mut job in jobs {
+            let id = &job.prepared.command.id;
+            if let Some((request, done)) = self.recent.get(id) {
+                let outcome = if *request == job.prepared.request {
+                    Outcome::Committed(Done { repeated: true, ..*done })
+                } else {
+                    Outcome::Failed(CommitError::IdReused { id: id.clone(), revision: done.revision })
+                };
+                answer(job, outcome);
+                continue;
+            }
+            if let Some(same) = ready.iter().find(|it| it.job.prepared.command.id == *id) {
+                let revision = same.sealed.record.revision;
+                let outcome = if same.sealed.request == job.prepared.request {
+                    // Its twin is in this very run; the submitter finds it when it comes back.
+                    Outcome::Stale
+                } else {
+                    Outcome::Failed(CommitError::IdReused { id: id.clone(), revision })
+                };
+                answer(job, outcome);
+                continue;
+            }
+            if admit(&state, &job.prepared) == Admission::Stale {
+                if is_heavy(&job.prepared.command) && !job.insists {
+                    answer(job, Outcome::Stale);
+                    continue;
+                }
+                match prepare(&state, &job.prepared.command, now) {
+                    Ok(prepared) => job.prepared = prepared,
+                    Err(rejection) => {
+                        answer(job, Outcome::Failed(CommitError::Rejected(rejection)));
+                        continue;
+                    }
+                }
+            }
+            if job.prepared.ops.is_empty() {
+                let head = state.head();
+                let done = Done {
+                    revision: head.revision,
+                    hash: head.hash,
+                    at: head.at,
+                    changed: false,
+                    repeated: false,
+                };
+                answer(job, Outcome::Committed(done));
+                continue;
+            }
+            let sealed = seal(&state, &job.prepared, now, &mut salt);
+            let (next, applied) = state.apply(
+                sealed.record.revision,
+                sealed.hash,
+                &sealed.bytes,
+                &Fetched::of(&sealed),
+            );
+            if let Some(anomaly) = applied.anomalies.first() {
+                // What this version writes, this version reads: anything else is a bug, not a commit.
+                tracing::error!(detail = %anomaly.detail, "a commit does not fold cleanly");
+                let detail = format!("the commit would not read back: {}", anomaly.detail);
+                answer(job, Outcome::Failed(CommitError::StoreUnavailable(detail)));
+                continue;
+            }
+            state = next.clone();
+            ready.push(Ready { job, sealed, changes: applied.changes, state: next });
+        }
+        ready
+    }
+
+    /// Makes a durable run visible, and answers.
+    fn publish(&mut self, ready: Vec<Ready>) {
+        let Some(last) = ready.last() else { return };
+        let before = self.shared.snapshot();
+        let all: Vec<_> = ready.iter().flat_map(|it| it.changes.iter().cloned()).collect();
+        self.shared.publish(before.after(last.state.clone(), &all));
+        self.shared.written(ready.iter().map(|it| it.sealed.bytes.len() as u64).sum());
+        for it in ready {
+            let record = &it.sealed.record;
+            let changes = it
+                .changes
+                .into_iter()
+                .map(|change| ChangedDocument { key: change.key, document: change.document })
+                .collect();
+            self.shared.events.publish(Arc::new(Event {
+                revision: record.revision,
+                hash: it.sealed.hash,
+                at: record.at,
+                changes,
+            }));
+            let done = Done {
+                revision: record.revision,
+                hash: it.sealed.hash,
+                at: record.at,
+                changed: true,
+                repeated: false,
+            };
+            self.remember(&record.id, it.sealed.request, done);
+            answer(it.job, Outcome::Committed(done));
+        }
+        self.shared.revisions.send_replace(self.shared.snapshot().revision());
+    }
+
+    fn remember(&mut self, id: &str, request: Digest, done: Done) {
+        if self.recent_order.len() == RECENT_MAX
+            && let Some(oldest) = self.recent_order.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+        self.recent_order.push_back(id.to_owned());
+        self.recent.insert(id.to_owned(), (request, done));
+    }
+
+    /// Answers the job whose id the store has already, and gives back the others.
+    async fn settle_duplicate(&mut self, ready: Vec<Ready>, id: &str) -> Vec<Job> {
+        let mut rest = Vec::with_capacity(ready.len());
+        for it in ready {
+            if it.sealed.record.id != id {
+                rest.push(it.job);
+                continue;
+            }
+            let outcome = match repeated(&self.shared, id, it.sealed.request).await {
+                Ok(Some(done)) => Outcome::Committed(done),
+                Ok(None) => Outcome::Stale,
+                Err(error) => Outcome::Failed(error),
+            };
+            answer(it.job, outcome);
+        }
+        rest
+    }
+
+    /// Folds what another writer appended; halts this node if its chain is another one.
+    async fn follow(&self) {
+        loop {
+            let before = self.shared.snapshot();
+            let head = before.state().head();
+            let page = self.shared.log.read(head.revision, plane_log::ReadLimit::default()).await;
+            let folded = match page {
+                Ok(page) if page.is_empty() => return,
+                Ok(page) => fold(&*self.shared.log, (**before.state()).clone(), &page).await,
+                Err(error) => {
+                    tracing::error!(%error, "the log cannot be followed");
+                    return;
+                }
+            };
+            match folded {
+                Ok((state, folded)) => {
+                    let changes: Vec<_> = folded.iter().flat_map(|it| it.1.iter().cloned()).collect();
+                    self.shared.publish(before.after(state, &changes));
+                    for (head, changes) in folded {
+                        let changes = changes
+                            .into_iter()
+                            .map(|it| ChangedDocument { key: it.key, document: it.document })
+                            .collect();
+                        self.shared.events.publish(Arc::new(Event {
+                            revision: head.revision,
+                            hash: head.hash,
+                            at: head.at,
+                            changes,
+                        }));
+                    }
+                    self.shared.revisions.send_replace(self.shared.snapshot().revision());
+                }
+                Err(error) => {
+                    self.shared.halt(&error.to_string());
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The earlier commit of a repeated request, if the store has one.
+///
+/// # Errors
+/// The id was used for another request.
+pub(crate) async fn repeated(
+    shared: &Shared,
+    id: &str,
+    request: Digest,
+) -> Result<Option<Done>, CommitError> {
+    let Some(entry) = shared.log.find(id).await? else { return Ok(None) };
+    if crate::convert::digest(&entry.request) != request {
+        return Err(CommitError::IdReused { id: id.to_owned(), revision: entry.revision });
+    }
+    Ok(Some(Done {
+        revision: entry.revision,
+        hash: crate::convert::digest(&entry.hash),
+        at: Timestamp(entry.at_ms),
+        changed: true,
+        repeated: true,
+    }))
+}
+
+/// Says whether deciding about the command may take long: it looks at many documents.
+pub(crate) fn is_heavy(command: &Command) -> bool {
+    command.ops.len() > 16
+        || command.ops.iter().any(|op| {
+            matches!(
+                op.key.kind(),
+                Kind::Config | Kind::Schema | Kind::Environment | Kind::Tenant | Kind::Flag
+            )
+        })
+}
+
+/// Decides about a command, off the asynchronous threads if that may take long.
+pub(crate) async fn decide(
+    snapshot: Arc<Snapshot>,
+    command: Arc<Command>,
+    now: Timestamp,
+) -> Result<Prepared, Rejection> {
+    if !is_heavy(&command) {
+        return prepare(snapshot.state(), &command, now);
+    }
+    let decided =
+        tokio::task::spawn_blocking(move || prepare(snapshot.state(), &command, now)).await;
+    match decided {
+        Ok(decided) => decided,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+fn answer(job: Job, outcome: Outcome) {
+    // The submitter may have gone away; its commit stands all the same.
+    drop(job.reply.send(outcome));
+}
+
+fn salt() -> [u8; 16] {
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt).expect("the operating system gives random bytes");
+    salt
+}

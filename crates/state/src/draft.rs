@@ -1,0 +1,192 @@
+//! The state as a command would leave it, and what was read to decide about the command.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use plane_model::{
+    ArtifactKind, ArtifactName, ArtifactVersion, Digest, Document, DocumentKey, Kind,
+};
+
+use crate::state::State;
+
+/// What a decision rests on: if none of it changed, the decision still holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadSet {
+    /// Documents, with the revision of their last change; none for one that was not there.
+    pub(crate) documents: BTreeMap<DocumentKey, Option<u64>>,
+    /// Kinds of which all documents were looked at, with the revision of the last change of any.
+    pub(crate) kinds: BTreeMap<Kind, u64>,
+}
+
+impl ReadSet {
+    /// Says whether nothing that was read has changed since.
+    pub fn holds(&self, state: &State) -> bool {
+        self.kinds.iter().all(|(kind, revision)| state.kind_revision(*kind) == *revision)
+            && self
+                .documents
+                .iter()
+                .all(|(key, revision)| state.entry(key).map(|it| it.revision) == *revision)
+    }
+}
+
+/// The base state with the changes of one command over it; remembers what is read.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    base: &'a State,
+    changed: BTreeMap<DocumentKey, Option<Arc<Document>>>,
+    blobs: BTreeMap<Digest, Arc<[u8]>>,
+    reads: ReadSet,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(base: &'a State) -> Self {
+        Self {
+            base,
+            changed: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            reads: ReadSet::default(),
+        }
+    }
+
+    pub(crate) fn base(&self) -> &'a State {
+        self.base
+    }
+
+    pub(crate) fn put(&mut self, key: DocumentKey, document: Option<Arc<Document>>) {
+        self.changed.insert(key, document);
+    }
+
+    pub(crate) fn put_blob(&mut self, digest: Digest, bytes: Arc<[u8]>) {
+        self.blobs.insert(digest, bytes);
+    }
+
+    pub(crate) fn blob(&self, digest: &Digest) -> Option<Arc<[u8]>> {
+        self.blobs.get(digest).or_else(|| self.base.blob(digest)).cloned()
+    }
+
+    pub(crate) fn changed(&self) -> impl Iterator<Item = (&DocumentKey, &Option<Arc<Document>>)> {
+        self.changed.iter()
+    }
+
+    /// Notes that the decision rests on this document.
+    pub(crate) fn read(&mut self, key: &DocumentKey) {
+        if !self.reads.documents.contains_key(key) {
+            let revision = self.base.entry(key).map(|entry| entry.revision);
+            self.reads.documents.insert(key.clone(), revision);
+        }
+    }
+
+    /// The document as the command would leave it.
+    pub(crate) fn get(&mut self, key: &DocumentKey) -> Option<Arc<Document>> {
+        self.read(key);
+        match self.changed.get(key) {
+            Some(document) => document.clone(),
+            None => self.base.document(key).cloned(),
+        }
+    }
+
+    pub(crate) fn has(&mut self, key: &DocumentKey) -> bool {
+        self.read(key);
+        match self.changed.get(key) {
+            Some(document) => document.is_some(),
+            None => self.base.entry(key).is_some(),
+        }
+    }
+
+    /// All documents of a kind as the command would leave them.
+    pub(crate) fn of_kind(&mut self, kind: Kind) -> BTreeMap<DocumentKey, Arc<Document>> {
+        self.reads.kinds.insert(kind, self.base.kind_revision(kind));
+        let mut all: BTreeMap<_, _> = self
+            .base
+            .of_kind(kind)
+            .filter_map(|(key, entry)| Some((key.clone(), entry.document()?.clone())))
+            .collect();
+        for (key, document) in &self.changed {
+            if key.kind() == kind {
+                match document {
+                    Some(document) => all.insert(key.clone(), document.clone()),
+                    None => all.remove(key),
+                };
+            }
+        }
+        all
+    }
+
+    /// Says whether any document of a kind satisfies `test`, as the command would leave them.
+    pub(crate) fn any(
+        &mut self,
+        kind: Kind,
+        mut test: impl FnMut(&DocumentKey, &Document) -> bool,
+    ) -> Option<DocumentKey> {
+        self.reads.kinds.insert(kind, self.base.kind_revision(kind));
+        let base = self.base.of_kind(kind).filter_map(|(key, entry)| {
+            (!self.changed.contains_key(key)).then_some((key, entry.document()?))
+        });
+        let changed = self.changed.iter().filter_map(|(key, document)| {
+            (key.kind() == kind).then_some((key, document.as_ref()?))
+        });
+        base.chain(changed).find(|(key, document)| test(key, document)).map(|(key, _)| key.clone())
+    }
+
+    /// The published versions of an agent or a tool, as the command would leave them.
+    pub(crate) fn versions(
+        &mut self,
+        kind: ArtifactKind,
+        name: &ArtifactName,
+    ) -> Vec<(ArtifactVersion, Arc<Document>)> {
+        let of = match kind {
+            ArtifactKind::Agent => Kind::Agent,
+            ArtifactKind::Tool => Kind::Tool,
+        };
+        self.reads.kinds.insert(of, self.base.kind_revision(of));
+        let mut versions: Vec<_> = self
+            .base
+            .versions(kind, name)
+            .filter_map(|(version, entry)| Some((version, entry.document()?.clone())))
+            .collect();
+        for (key, document) in &self.changed {
+            if key.kind() == of
+                && let (Ok(version), Some(document)) =
+                    (key.name().parse::<ArtifactVersion>(), document)
+                && version.name == *name
+                && !versions.iter().any(|(known, _)| *known == version)
+            {
+                versions.push((version, document.clone()));
+            }
+        }
+        versions
+    }
+
+    /// The names that differ from the key's only in case, in the state or in the command.
+    pub(crate) fn collision(&self, key: &DocumentKey) -> Option<String> {
+        if let Some(used) = self.base.collision(key) {
+            return Some(used.to_owned());
+        }
+        let folds = matches!(
+            key.kind(),
+            Kind::Flag | Kind::Segment | Kind::Schema | Kind::Environment | Kind::Agent | Kind::Tool
+        );
+        let base = |key: &DocumentKey| key.name().split('@').next().unwrap_or_default().to_owned();
+        let name = base(key);
+        self.changed
+            .iter()
+            .filter(|(other, document)| {
+                folds && other.kind() == key.kind() && document.is_some()
+            })
+            .map(|(other, _)| base(other))
+            .find(|other| *other != name && other.eq_ignore_ascii_case(&name))
+    }
+
+    pub(crate) fn into_reads(self) -> ReadSet {
+        self.reads
+    }
+}
+
+/// The names of the environments, as the command would leave them.
+pub(crate) fn environments(draft: &mut Draft<'_>) -> BTreeSet<plane_model::EnvironmentName> {
+    draft
+        .of_kind(Kind::Environment)
+        .keys()
+        .filter_map(|key| plane_model::EnvironmentName::new(key.name()).ok())
+        .collect()
+}

@@ -1,0 +1,225 @@
+//! Flags, targeting, segments, kills and pins: what they name must be there.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use plane_model::documents::{Flag, Pin, Targeting};
+use plane_model::{
+    ArtifactKind, ArtifactName, ArtifactVersion, Code, Document, DocumentKey, FlagKey,
+    Kind, Operand, Operator, SegmentName, Violation, Violations, limits,
+};
+
+use super::{in_use, missing};
+use crate::draft::{Draft, environments};
+use crate::prepare::Touched;
+
+pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violations) {
+    for key in touched.keys() {
+        let pointer = touched.pointer(key);
+        match (key.kind(), draft.get(key).as_deref()) {
+            (Kind::Flag, Some(Document::Flag(flag))) => {
+                check_flag(draft, touched, key, flag, &pointer, found);
+            }
+            (Kind::Flag, None) => {
+                let subject = format!("flag:{}", key.name());
+                let user = draft
+                    .any(Kind::Targeting, |other, _| other.name() == key.name())
+                    .or_else(|| draft.any(Kind::Pin, |other, _| other.name() == subject))
+                    .or_else(|| draft.any(Kind::Kill, |other, _| other.name() == subject));
+                found.extend(user.map(|user| in_use(pointer, key, &user)));
+            }
+            (Kind::Targeting, Some(Document::Targeting(targeting))) => {
+                check_targeting(draft, key, targeting, &pointer, found);
+            }
+            (Kind::Segment, None) => {
+                let user = draft.any(Kind::Targeting, |_, other| match other {
+                    Document::Targeting(it) => {
+                        segments(it).iter().any(|(_, name)| name == key.name())
+                    }
+                    _ => false,
+                });
+                found.extend(user.map(|user| in_use(pointer, key, &user)));
+            }
+            (Kind::Kill, Some(Document::Kill(kill))) => {
+                check_subject(draft, key, &pointer, found);
+                if let (Some(("agent", name)), Some(version)) = (key.subject(), &kill.fallback) {
+                    let pointer = format!("{pointer}/fallback");
+                    check_version(draft, name, version, pointer, found);
+                }
+            }
+            (Kind::Pin, Some(Document::Pin(pin))) => check_pin(draft, key, pin, &pointer, found),
+            _ => {}
+        }
+    }
+}
+
+fn check_flag(
+    draft: &mut Draft<'_>,
+    touched: &Touched,
+    key: &DocumentKey,
+    flag: &Flag,
+    pointer: &str,
+    found: &mut Violations,
+) {
+    if draft.base().entry(key).is_none()
+        && draft.base().of_kind(Kind::Flag).count() >= limits::FLAGS_MAX
+    {
+        let detail = format!("more than {} flags", limits::FLAGS_MAX);
+        found.push(Violation::new(Code::LimitExceeded, pointer, detail));
+    }
+    let Ok(name) = FlagKey::new(key.name()) else { return };
+    for environment in environments(draft) {
+        let targeting_key = DocumentKey::targeting(&environment, &name);
+        if touched.has(&targeting_key) {
+            continue;
+        }
+        if let Some(Document::Targeting(targeting)) = draft.get(&targeting_key).as_deref() {
+            for violation in targeting.check_variants(flag) {
+                let detail = format!("in {environment}, {}: {}", violation.pointer, violation.detail);
+                found.push(Violation { pointer: format!("{pointer}/variants"), detail, ..violation });
+            }
+        }
+    }
+    let variants = flag.all_variants();
+    let subject = format!("flag:{name}");
+    let broken = draft.any(Kind::Pin, |other, pin| match pin {
+        Document::Pin(Pin { variant: Some(variant), .. }) => {
+            other.name() == subject && !touched.has(other) && !variants.contains_key(variant)
+        }
+        _ => false,
+    });
+    if let Some(pin) = broken {
+        found.push(in_use(format!("{pointer}/variants"), key, &pin));
+    }
+}
+
+fn check_targeting(
+    draft: &mut Draft<'_>,
+    key: &DocumentKey,
+    targeting: &Targeting,
+    pointer: &str,
+    found: &mut Violations,
+) {
+    let Ok(name) = FlagKey::new(key.name()) else { return };
+    let flag = DocumentKey::flag(&name);
+    match draft.get(&flag).as_deref() {
+        Some(Document::Flag(flag)) => {
+            found.extend(targeting.check_variants(flag).into_iter().map(|it| it.below(pointer)));
+        }
+        _ => found.push(missing(pointer.to_owned(), &flag, "create the flag first")),
+    }
+    for (place, name) in segments(targeting) {
+        let pointer = format!("{pointer}{place}");
+        match SegmentName::new(&name) {
+            Ok(name) => {
+                let segment = DocumentKey::segment(&name);
+                if !draft.has(&segment) {
+                    found.push(missing(pointer, &segment, "create the segment first"));
+                }
+            }
+            Err(error) => {
+                found.push(Violation::new(Code::NameInvalid, pointer, error.to_string()));
+            }
+        }
+    }
+}
+
+/// The segments that a targeting names, and in which rule.
+fn segments(targeting: &Targeting) -> BTreeSet<(String, String)> {
+    let mut names = BTreeSet::new();
+    for (index, rule) in targeting.rules.iter().enumerate() {
+        rule.when.for_each_clause(&mut |clause| {
+            if clause.operator == Operator::Segment {
+                names.extend(clause.operands.iter().filter_map(|operand| match operand {
+                    Operand::Text(name) => Some((format!("/rules/{index}/if"), name.clone())),
+                    _ => None,
+                }));
+            }
+        });
+    }
+    names
+}
+
+/// What a kill or a pin names must be there.
+fn check_subject(draft: &mut Draft<'_>, key: &DocumentKey, pointer: &str, found: &mut Violations) {
+    let Some((what, name)) = key.subject() else { return };
+    let known = match what {
+        "flag" => FlagKey::new(name).is_ok_and(|name| draft.has(&DocumentKey::flag(&name))),
+        _ => {
+            let kind = if what == "agent" { ArtifactKind::Agent } else { ArtifactKind::Tool };
+            ArtifactName::new(name).is_ok_and(|name| !draft.versions(kind, &name).is_empty())
+        }
+    };
+    if !known {
+        found.push(
+            Violation::new(
+                Code::ReferenceMissing,
+                pointer,
+                format!("there is no {what} `{name}`"),
+            )
+            .next(format!("`control-plane {what} list` shows those there are")),
+        );
+    }
+}
+
+fn check_pin(
+    draft: &mut Draft<'_>,
+    key: &DocumentKey,
+    pin: &Pin,
+    pointer: &str,
+    found: &mut Violations,
+) {
+    let Some((what, name)) = key.subject() else { return };
+    match (what, &pin.variant, &pin.version) {
+        ("flag", Some(variant), _) => {
+            check_subject(draft, key, pointer, found);
+            let flag = FlagKey::new(name).ok().map(|name| DocumentKey::flag(&name));
+            let flag: Option<Arc<Document>> = flag.and_then(|key| draft.get(&key));
+            if let Some(Document::Flag(flag)) = flag.as_deref()
+                && !flag.all_variants().contains_key(variant)
+            {
+                found.push(
+                    Violation::new(
+                        Code::VariantUnknown,
+                        format!("{pointer}/variant"),
+                        format!("the flag `{name}` has no variant `{variant}`"),
+                    )
+                    .next(format!("`control-plane flag show {name}` lists its variants")),
+                );
+            }
+        }
+        ("agent", _, Some(version)) => {
+            check_version(draft, name, version, format!("{pointer}/version"), found);
+        }
+        _ => {}
+    }
+}
+
+/// The version of an agent must be published and not withdrawn.
+pub(crate) fn check_version(
+    draft: &mut Draft<'_>,
+    agent: &str,
+    version: &semver::Version,
+    pointer: String,
+    found: &mut Violations,
+) {
+    let Ok(name) = ArtifactName::new(agent) else { return };
+    let version = ArtifactVersion { name: name.clone(), version: version.clone() };
+    let known = draft.versions(ArtifactKind::Agent, &name);
+    if known.iter().any(|(it, _)| *it == version) {
+        super::registry::check_usable(draft, ArtifactKind::Agent, &version, pointer, found);
+        return;
+    }
+    let known: Vec<_> = known.iter().map(|(it, _)| it.version.to_string()).collect();
+    found.push(
+        Violation::new(
+            Code::VersionNotFound,
+            pointer,
+            format!("version {} of agent `{name}` is not published", version.version),
+        )
+        .next(match known.as_slice() {
+            [] => format!("publish it first: there is no version of `{name}`"),
+            known => format!("publish it first, or use one of {}", known.join(", ")),
+        }),
+    );
+}

@@ -1,0 +1,106 @@
+//! Layers and schemas.
+
+use expect_test::expect;
+use plane_model::Kind;
+use serde_json::{Value, json};
+
+use crate::world::{World, delete, put};
+
+fn schema() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "model": {"type": "string", "x-override": ["environment", "plan", "tenant"]},
+            "limits": {
+                "type": "object",
+                "properties": {
+                    "tokens": {"type": "integer", "maximum": 8000, "x-override": ["plan"]},
+                    "depth": {"type": "integer"}
+                },
+                "additionalProperties": false
+            }
+        },
+        "required": ["model"]
+    })
+}
+
+fn configured() -> World {
+    let mut world = World::platform();
+    world
+        .write(vec![
+            put(Kind::Schema, "", "ai", schema()),
+            put(Kind::Config, "base", "ai", json!({"model": "m1", "limits": {"depth": 3}})),
+            put(Kind::Config, "production.plan=free", "ai", json!({"limits": {"tokens": 1000}})),
+        ])
+        .unwrap();
+    world
+}
+
+#[test]
+fn every_effective_document_must_match_the_schema() {
+    let mut world = configured();
+    let report = world.refused(vec![
+        put(Kind::Config, "production.plan=free", "ai", json!({"limits": {"tokens": 9000}})),
+    ]);
+    expect![[r#"
+        /ops/0/body/limits/tokens: the effective `ai` in production on plan free is invalid at `/limits/tokens`: 9000 is greater than the maximum of 8000 [CONFIG_INVALID]
+    "#]]
+    .assert_eq(&report);
+    let report = world.refused(vec![delete(Kind::Config, "base", "ai")]);
+    assert!(report.contains("CONFIG_INVALID") && report.contains("model"), "{report}");
+}
+
+#[test]
+fn a_schema_that_stored_documents_do_not_match_is_refused() {
+    let mut world = configured();
+    let mut narrower = schema();
+    narrower["properties"]["limits"]["properties"]["tokens"]["maximum"] = json!(500);
+    let report = world.refused(vec![put(Kind::Schema, "", "ai", narrower)]);
+    assert!(report.contains("on plan free") && report.contains("CONFIG_INVALID"), "{report}");
+}
+
+#[test]
+fn layers_set_only_what_the_schema_lets_them() {
+    let mut world = configured();
+    let report = world.refused(vec![
+        put(Kind::Config, "production.tenant=tenant123", "ai", json!({"model": "m2", "limits": {"tokens": 1, "depth": 4}})),
+    ]);
+    expect![[r#"
+        /ops/0/body/limits/depth: the layer `production.tenant=tenant123` of `ai` may not set `/limits/depth` [LAYER_NOT_ALLOWED]; add `x-override: [tenant]` to that property in the schema, or set it in another layer
+        /ops/0/body/limits/tokens: the layer `production.tenant=tenant123` of `ai` may not set `/limits/tokens` [LAYER_NOT_ALLOWED]; add `x-override: [tenant]` to that property in the schema, or set it in another layer
+    "#]]
+    .assert_eq(&report);
+    world
+        .write(vec![put(Kind::Config, "production.tenant=tenant123", "ai", json!({"model": "m2"}))])
+        .unwrap();
+}
+
+#[test]
+fn a_plan_layer_without_a_schema_is_refused() {
+    let mut world = World::platform();
+    let report =
+        world.refused(vec![put(Kind::Config, "plan=free", "other", json!({"anything": 1}))]);
+    assert!(report.contains("LAYER_NOT_ALLOWED"), "{report}");
+    world.write(vec![put(Kind::Config, "production", "other", json!({"anything": 1}))]).unwrap();
+}
+
+#[test]
+fn a_tenant_that_moves_to_another_plan_gets_a_valid_document_or_stays() {
+    let mut world = World::platform();
+    world
+        .write(vec![
+            put(Kind::Schema, "", "ai", json!({
+                "properties": {
+                    "a": {"type": "integer", "x-override": "plan"},
+                    "b": {"type": "integer", "x-override": "tenant"}
+                },
+                "not": {"required": ["a", "b"]}
+            })),
+            put(Kind::Config, "plan=free", "ai", json!({"a": 1})),
+            put(Kind::Config, "tenant=tenant123", "ai", json!({"b": 1})),
+        ])
+        .unwrap();
+    let moved = put(Kind::Tenant, "", "tenant123", json!({"plan": "free"}));
+    let report = world.refused(vec![moved]);
+    assert!(report.contains("for tenant tenant123"), "{report}");
+}

@@ -1,0 +1,8 @@
+//! The state through its public face: commands in, records and states out.
+
+mod commits;
+mod configuration;
+mod laws;
+mod publishing;
+mod trees;
+mod world;
