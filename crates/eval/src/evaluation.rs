@@ -156,8 +156,7 @@ impl<'a> Evaluation<'a> {
                 chunk.key(),
                 chunk.default_unit()
             ),
-            (_, Some(chunk)) => format!("the flag `{}` does not exist or is archived", chunk.key()),
-            (_, None) => "the flag does not exist".to_owned(),
+            _ => "the flag does not exist or is archived".to_owned(),
         })
     }
 

@@ -26,9 +26,15 @@ fn units_fall_into_the_slots_of_the_vectors() {
     let vectors: Vectors = read("bucketing.json");
     assert!(vectors.cases.len() >= 25);
     for case in vectors.cases {
-        let Case { name, salt, unit, .. } = &case;
+        let Case {
+            name, salt, unit, ..
+        } = &case;
         let hash = bucket::hash(case.bucketing, salt, unit);
         assert_eq!(hash, case.hash, "{name}");
-        assert_eq!(bucket::slot(case.bucketing, salt, unit), case.slot, "{name}");
+        assert_eq!(
+            bucket::slot(case.bucketing, salt, unit),
+            case.slot,
+            "{name}"
+        );
     }
 }

@@ -5,6 +5,7 @@ use plane_model::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::laws::concluded;
 use crate::support::{Held, Written, at, build, changes, context, read};
 
 #[derive(Deserialize)]
@@ -53,23 +54,45 @@ fn flags_evaluate_as_in_the_vectors_by_key_by_handle_all_at_once_and_explained()
         let found = view.evaluate_key(&case.flag, &ctx, now);
         let name = &case.name;
         let expected = &case.expect;
-        assert_eq!(found.variant().map(|it| it.as_str()), expected.variant.as_deref(), "{name}");
+        assert_eq!(
+            found.variant().map(|it| it.as_str()),
+            expected.variant.as_deref(),
+            "{name}"
+        );
         assert_eq!(found.reason().as_str(), expected.reason, "{name}");
         assert_eq!(found.rule(), expected.rule.as_deref(), "{name}");
-        assert_eq!(found.error().map(|it| it.as_str()), expected.error.as_deref(), "{name}");
-        assert_eq!(found.error_detail().is_some(), expected.error.is_some(), "{name}");
+        assert_eq!(
+            found.error().map(|it| it.as_str()),
+            expected.error.as_deref(),
+            "{name}"
+        );
+        assert_eq!(
+            found.error_detail().is_some(),
+            expected.error.is_some(),
+            "{name}"
+        );
         assert_eq!(found.tenant_unknown(), expected.tenant_unknown, "{name}");
-        assert_eq!(found.value().is_some(), expected.variant.is_some(), "{name}");
+        assert_eq!(
+            found.value().is_some(),
+            expected.variant.is_some(),
+            "{name}"
+        );
 
         let outcome = Outcome::from(&found);
         if let Some(handle) = view.flag(&case.flag) {
-            assert_eq!(Outcome::from(&view.evaluate(handle, &ctx, now)), outcome, "{name}");
+            assert_eq!(
+                Outcome::from(&view.evaluate(handle, &ctx, now)),
+                outcome,
+                "{name}"
+            );
             let mut all = view.evaluate_all(&ctx, now);
             let (_, among) = all.find(|(key, _)| key.as_str() == case.flag).unwrap();
             assert_eq!(Outcome::from(&among), outcome, "{name}");
         }
         let explanation = view.explain(&case.flag, &ctx, now);
         assert_eq!(explanation.result, outcome, "{name}");
+        let concluded = concluded(&explanation);
+        assert_eq!((outcome.variant, outcome.error_code), concluded, "{name}");
     }
 }
 
@@ -81,18 +104,32 @@ fn clauses_have_the_verdicts_of_the_vectors() {
         let mut documents = vectors.documents.clone();
         documents.retain(|it| matches!(it.kind.as_str(), "tenant" | "segment"));
         let rule = |name: &str, when: Value| json!({"name": name, "if": when, "serve": "on"});
-        let rules = [rule("true", case.clause.clone()), rule("false", json!({"not": case.clause}))];
+        let rules = [
+            rule("true", case.clause.clone()),
+            rule("false", json!({"not": case.clause})),
+        ];
         for (kind, scope, body) in [
             ("flag", "", json!({"type": "boolean"})),
-            ("targeting", "production", json!({"state": "enabled", "rules": rules})),
+            (
+                "targeting",
+                "production",
+                json!({"state": "enabled", "rules": rules}),
+            ),
         ] {
             let written = json!({"kind": kind, "scope": scope, "name": "probe", "body": body});
             documents.push(serde_json::from_value(written).unwrap());
         }
         let view = build("production", &changes(&documents), &Held::default());
         let ctx = context(&case.context);
-        let verdict = view.evaluate_key("probe", &ctx, at(None)).rule().unwrap_or("unknown");
-        assert_eq!(verdict, case.verdict, "{} for {}", case.clause, case.context);
+        let verdict = view
+            .evaluate_key("probe", &ctx, at(None))
+            .rule()
+            .unwrap_or("unknown");
+        assert_eq!(
+            verdict, case.verdict,
+            "{} for {}",
+            case.clause, case.context
+        );
         check_explained(&view, case);
     }
 }
