@@ -214,7 +214,10 @@ fn explain(pointer: &Pointer, error: &serde_json::Error) -> Violation {
 
 /// The field that the violation says is missing.
 fn missing_field(violation: &Violation) -> Option<&str> {
-    violation.detail.strip_prefix("missing field `")?.strip_suffix('`')
+    violation
+        .detail
+        .strip_prefix("missing field `")?
+        .strip_suffix('`')
 }
 
 /// Puts serde's words for types in the user's terms.

@@ -56,12 +56,18 @@ pub(crate) fn entry(sealed: &Sealed) -> Entry {
         blobs: sealed
             .blobs
             .iter()
-            .map(|(digest, bytes)| Blob { digest: hash(digest), bytes: bytes.clone().into() })
+            .map(|(digest, bytes)| Blob {
+                digest: hash(digest),
+                bytes: bytes.clone().into(),
+            })
             .collect(),
         changes: sealed
             .changes
             .iter()
-            .map(|(key, body)| Change { key: log_key(key), digest: body.as_ref().map(digest_ref) })
+            .map(|(key, body)| Change {
+                key: log_key(key),
+                digest: body.as_ref().map(digest_ref),
+            })
             .collect(),
         actor: record.actor.to_string(),
         action: record.action.clone(),

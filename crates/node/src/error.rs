@@ -36,9 +36,10 @@ impl CommitError {
     /// The code that the user sees.
     pub fn code(&self) -> Code {
         match self {
-            Self::Rejected(rejection) => {
-                rejection.violations.first().map_or(Code::RequestInvalid, |it| it.code)
-            }
+            Self::Rejected(rejection) => rejection
+                .violations
+                .first()
+                .map_or(Code::RequestInvalid, |it| it.code),
             Self::IdReused { .. } => Code::IdempotencyKeyReused,
             Self::Overloaded => Code::Overloaded,
             Self::StoreFull => Code::StoreFull,

@@ -42,7 +42,10 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) fn new() -> Self {
         let (sender, _) = broadcast::channel(EVENTS_KEPT);
-        Self { sender, recent: Mutex::new(VecDeque::with_capacity(EVENTS_KEPT)) }
+        Self {
+            sender,
+            recent: Mutex::new(VecDeque::with_capacity(EVENTS_KEPT)),
+        }
     }
 
     pub(crate) fn publish(&self, event: Arc<Event>) {
@@ -66,13 +69,24 @@ impl Events {
             return Some(Vec::new());
         }
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = recent.front().is_some_and(|first| first.revision <= revision + 1);
-        kept.then(|| recent.iter().filter(|it| it.revision > revision).cloned().collect())
+        let kept = recent
+            .front()
+            .is_some_and(|first| first.revision <= revision + 1);
+        kept.then(|| {
+            recent
+                .iter()
+                .filter(|it| it.revision > revision)
+                .cloned()
+                .collect()
+        })
     }
 
     /// The hash of a revision, if its event is still kept.
     pub(crate) fn hash_of(&self, revision: u64) -> Option<Digest> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.iter().find(|event| event.revision == revision).map(|event| event.hash)
+        recent
+            .iter()
+            .find(|event| event.revision == revision)
+            .map(|event| event.hash)
     }
 }

@@ -84,7 +84,10 @@ pub(crate) async fn list(
     Ok(entries
         .iter()
         .filter_map(|entry| {
-            Some((crate::convert::digest(&entry.hash), Record::decode(&entry.record).ok()?))
+            Some((
+                crate::convert::digest(&entry.hash),
+                Record::decode(&entry.record).ok()?,
+            ))
         })
         .collect())
 }
@@ -94,12 +97,19 @@ pub(crate) async fn detail(
     log: &dyn ChangeLog,
     revision: u64,
 ) -> Result<Option<CommitDetail>, ReadError> {
-    let Some(before) = revision.checked_sub(1) else { return Ok(None) };
+    let Some(before) = revision.checked_sub(1) else {
+        return Ok(None);
+    };
     let entries = log.read(before, ReadLimit::records(1)).await?;
-    let Some(entry) = entries.first() else { return Ok(None) };
+    let Some(entry) = entries.first() else {
+        return Ok(None);
+    };
     let record = Record::decode(&entry.record).map_err(|detail| ReadError::Damaged { detail })?;
-    let named: BTreeSet<BodyRef> =
-        record.ops.iter().flat_map(|op| op.digest.into_iter().chain(op.before)).collect();
+    let named: BTreeSet<BodyRef> = record
+        .ops
+        .iter()
+        .flat_map(|op| op.digest.into_iter().chain(op.before))
+        .collect();
     let fetched = fetch(log, &named, &BTreeSet::new()).await?;
     let read = |body: Option<BodyRef>| {
         let bytes = plane_state::Bodies::body(&fetched, &body?)?;
@@ -111,8 +121,16 @@ pub(crate) async fn detail(
         .map(|op| DocumentChange {
             key: op.key(),
             before: read(op.before),
-            after: if op.op == OpKind::Put { read(op.digest) } else { None },
+            after: if op.op == OpKind::Put {
+                read(op.digest)
+            } else {
+                None
+            },
         })
         .collect();
-    Ok(Some(CommitDetail { hash: crate::convert::digest(&entry.hash), record, changes }))
+    Ok(Some(CommitDetail {
+        hash: crate::convert::digest(&entry.hash),
+        record,
+        changes,
+    }))
 }

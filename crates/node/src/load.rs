@@ -11,18 +11,26 @@ use crate::convert::{Fetched, body_ref, digest, hash};
 use crate::error::StartError;
 
 /// How many records are read and folded at a time.
-const PAGE: ReadLimit = ReadLimit { records: 1_000, bytes: 16 << 20 };
+const PAGE: ReadLimit = ReadLimit {
+    records: 1_000,
+    bytes: 16 << 20,
+};
 
 /// Reads the newest state that the log gives, and how many bytes of records no checkpoint covers.
 pub(crate) async fn load(log: &dyn ChangeLog) -> Result<(State, u64), StartError> {
-    let mut state = from_checkpoint(log).await?.unwrap_or_else(|| State::genesis(log.id().as_str()));
+    let mut state = from_checkpoint(log)
+        .await?
+        .unwrap_or_else(|| State::genesis(log.id().as_str()));
     let mut tail_bytes = 0;
     loop {
         let page = log.read(state.head().revision, PAGE).await?;
         if page.is_empty() {
             return Ok((state, tail_bytes));
         }
-        tail_bytes += page.iter().map(|entry| entry.record.len() as u64).sum::<u64>();
+        tail_bytes += page
+            .iter()
+            .map(|entry| entry.record.len() as u64)
+            .sum::<u64>();
         state = fold(log, state, &page).await?.0;
     }
 }
@@ -30,10 +38,17 @@ pub(crate) async fn load(log: &dyn ChangeLog) -> Result<(State, u64), StartError
 /// The newest checkpoint that is whole; a damaged one is passed over, loudly.
 async fn from_checkpoint(log: &dyn ChangeLog) -> Result<Option<State>, ReadError> {
     for meta in log.checkpoints().await? {
-        let Some(stored) = log.checkpoint(meta.revision).await? else { continue };
-        let at_head = log.read(meta.revision.saturating_sub(1), ReadLimit::records(1)).await?;
+        let Some(stored) = log.checkpoint(meta.revision).await? else {
+            continue;
+        };
+        let at_head = log
+            .read(meta.revision.saturating_sub(1), ReadLimit::records(1))
+            .await?;
         if Digest::of(&stored.bytes) != digest(&stored.digest) {
-            tracing::error!(revision = meta.revision, "a checkpoint is damaged and passed over");
+            tracing::error!(
+                revision = meta.revision,
+                "a checkpoint is damaged and passed over"
+            );
             continue;
         }
         let blobs = match checkpoint::blobs(&stored.bytes) {
@@ -78,7 +93,10 @@ pub(crate) async fn fold(
     page: &[StoredEntry],
 ) -> Result<(State, Vec<Folded>), StartError> {
     let (mut bodies, mut blobs) = (BTreeSet::new(), BTreeSet::new());
-    for record in page.iter().filter_map(|entry| Record::decode(&entry.record).ok()) {
+    for record in page
+        .iter()
+        .filter_map(|entry| Record::decode(&entry.record).ok())
+    {
         for op in record.ops {
             bodies.extend(op.digest);
             blobs.extend(op.blobs);
@@ -101,8 +119,12 @@ pub(crate) async fn fold(
 
 fn check_link(state: &State, entry: &StoredEntry) -> Result<(), StartError> {
     let head = state.head();
-    let broken =
-        |detail: String| Err(StartError::Broken { revision: entry.revision, detail });
+    let broken = |detail: String| {
+        Err(StartError::Broken {
+            revision: entry.revision,
+            detail,
+        })
+    };
     if entry.revision != head.revision + 1 {
         return broken(format!("revision {} was expected", head.revision + 1));
     }
@@ -136,7 +158,9 @@ pub(crate) async fn fetch(
     for (named, body) in salted.iter().zip(log.bodies(&hashes).await?) {
         let Some(body) = body else { continue };
         if salted_digest(&body.salt, &body.bytes) == *named {
-            fetched.bodies.insert(BodyRef::Salted(*named), body.bytes.into());
+            fetched
+                .bodies
+                .insert(BodyRef::Salted(*named), body.bytes.into());
         } else {
             tracing::error!(body = %named.hex(), "a body is damaged and not used");
         }
@@ -161,9 +185,15 @@ pub(crate) async fn state_at(log: &dyn ChangeLog, revision: u64) -> Result<State
         _ => {
             let entry = log.read(revision - 1, ReadLimit::records(1)).await?;
             let Some(entry) = entry.first() else {
-                return Err(ReadError::Damaged { detail: format!("revision {revision} is missing") });
+                return Err(ReadError::Damaged {
+                    detail: format!("revision {revision} is missing"),
+                });
             };
-            Head { revision, hash: digest(&entry.hash), at: Timestamp(entry.at_ms) }
+            Head {
+                revision,
+                hash: digest(&entry.hash),
+                at: Timestamp(entry.at_ms),
+            }
         }
     };
     let mut documents = Vec::new();

@@ -22,9 +22,7 @@ use crate::past::{At, Past};
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
 use crate::verify::checkpoint_of;
-use crate::writer::{
-    Done, Job, KILLS_MAX, Outcome, QUEUE_MAX, Queues, Writer, decide, repeated,
-};
+use crate::writer::{Done, Job, KILLS_MAX, Outcome, QUEUE_MAX, Queues, Writer, decide, repeated};
 
 /// How often a commit is decided again before the writer decides itself.
 const REBASES_MAX: u32 = 4;
@@ -220,12 +218,20 @@ impl Node {
         });
         let (kills, kills_receiver) = mpsc::channel(KILLS_MAX);
         let (commits, commits_receiver) = mpsc::channel(QUEUE_MAX);
-        let queues = Queues { kills: kills_receiver, commits: commits_receiver };
-        shared.writer.spawn(Writer::new(shared.clone(), queues).run());
+        let queues = Queues {
+            kills: kills_receiver,
+            commits: commits_receiver,
+        };
+        shared
+            .writer
+            .spawn(Writer::new(shared.clone(), queues).run());
         shared.tasks.spawn(observer.run());
         shared.tasks.spawn(checkpoints(shared.clone()));
         let senders = ArcSwapOption::from_pointee(Senders { kills, commits });
-        Ok(Self { shared, senders: Arc::new(senders) })
+        Ok(Self {
+            shared,
+            senders: Arc::new(senders),
+        })
     }
 
     /// The state and the views, now.
@@ -236,7 +242,10 @@ impl Node {
     /// The state and the views at a moment of the past.
     pub async fn at(&self, at: At) -> Result<Arc<Snapshot>, AtError> {
         let now = self.snapshot();
-        self.shared.past.at(&*self.shared.log, &now, self.shared.clock.now(), at).await
+        self.shared
+            .past
+            .at(&*self.shared.log, &now, self.shared.clock.now(), at)
+            .await
     }
 
     /// The time now, by the node's clock.
@@ -256,7 +265,9 @@ impl Node {
 
     /// The commits after a revision, for one who comes back; none if they are no longer kept.
     pub fn events_after(&self, revision: u64) -> Option<Vec<Arc<Event>>> {
-        self.shared.events.after(revision, self.snapshot().revision())
+        self.shared
+            .events
+            .after(revision, self.snapshot().revision())
     }
 
     /// The hash of a recent revision, to tell whether a follower followed this log.
@@ -285,7 +296,9 @@ impl Node {
     /// [`CommitError::Rejected`]: correct the command. [`CommitError::IdReused`]: take another id.
     /// The others: nothing was committed, or the outcome is unknown; send it again with the same id.
     pub async fn commit(&self, scope: &Scope, command: Command) -> Result<Committed, CommitError> {
-        scope.check(&command).map_err(|violations| Rejection { violations })?;
+        scope
+            .check(&command)
+            .map_err(|violations| Rejection { violations })?;
         let mut command = command;
         if command.id.is_empty() {
             command.id = new_id();
@@ -303,9 +316,17 @@ impl Node {
             let Some(senders) = senders.as_deref() else {
                 return Err(CommitError::Halted("it is shutting down".to_owned()));
             };
-            let lane = if command.is_kill() { &senders.kills } else { &senders.commits };
+            let lane = if command.is_kill() {
+                &senders.kills
+            } else {
+                &senders.commits
+            };
             let (reply, answer) = oneshot::channel();
-            let job = Job { prepared, insists: rebases >= REBASES_MAX, reply };
+            let job = Job {
+                prepared,
+                insists: rebases >= REBASES_MAX,
+                reply,
+            };
             lane.try_send(job).map_err(|_| CommitError::Overloaded)?;
             match answer.await {
                 Ok(Outcome::Committed(done)) => return Ok(committed(done, plan)),
@@ -317,7 +338,9 @@ impl Node {
     }
 
     async fn decide(&self, scope: &Scope, command: &Arc<Command>) -> Result<Prepared, CommitError> {
-        scope.check(command).map_err(|violations| Rejection { violations })?;
+        scope
+            .check(command)
+            .map_err(|violations| Rejection { violations })?;
         Ok(decide(self.snapshot(), command.clone(), self.shared.clock.now()).await?)
     }
 
@@ -343,11 +366,19 @@ impl Node {
             return Ok(nothing);
         }
         let command = self.command(scope, Action::Apply, &request.id, found.ops)?;
-        let command = Command { reason: request.reason, source: request.source, ..command };
+        let command = Command {
+            reason: request.reason,
+            source: request.source,
+            ..command
+        };
         let origins = found.origins;
         let result = self.plan_or_commit(scope, command, request.dry_run).await;
         let (committed, plan) = result.map_err(|error| relocated(error, &origins))?;
-        Ok(TreeOutcome { committed, plan, ..nothing })
+        Ok(TreeOutcome {
+            committed,
+            plan,
+            ..nothing
+        })
     }
 
     /// Takes commits back by a new one.
@@ -378,7 +409,11 @@ impl Node {
         let mut records = Vec::new();
         let mut after = request.from - 1;
         while after < request.to {
-            let page = self.shared.log.read(after, plane_log::ReadLimit::default()).await?;
+            let page = self
+                .shared
+                .log
+                .read(after, plane_log::ReadLimit::default())
+                .await?;
             let Some(last) = page.last() else { break };
             after = last.revision;
             records.extend(
@@ -389,9 +424,17 @@ impl Node {
         }
         let reversal = revert::revert(snapshot.state(), before.state(), &records, &request.filter)?;
         let command = self.command(scope, Action::Revert, &request.id, reversal.ops)?;
-        let command = Command { reason: request.reason, source: request.source, ..command };
+        let command = Command {
+            reason: request.reason,
+            source: request.source,
+            ..command
+        };
         let (committed, plan) = self.plan_or_commit(scope, command, request.dry_run).await?;
-        Ok(RevertOutcome { committed, plan, excluded: reversal.excluded })
+        Ok(RevertOutcome {
+            committed,
+            plan,
+            excluded: reversal.excluded,
+        })
     }
 
     fn command(
@@ -526,16 +569,28 @@ fn committed(done: Done, plan: Plan) -> Committed {
 }
 
 fn empty_plan(revision: u64) -> Plan {
-    Plan { revision, changes: Vec::new(), environments: Vec::new(), tenants: Vec::new() }
+    Plan {
+        revision,
+        changes: Vec::new(),
+        environments: Vec::new(),
+        tenants: Vec::new(),
+    }
 }
 
 /// Points the findings about operations at the documents of the tree that they came from.
 fn relocated(error: CommitError, origins: &[Option<usize>]) -> CommitError {
-    let CommitError::Rejected(mut rejection) = error else { return error };
+    let CommitError::Rejected(mut rejection) = error else {
+        return error;
+    };
     for violation in &mut rejection.violations {
-        let Some(rest) = violation.pointer.strip_prefix("/ops/") else { continue };
+        let Some(rest) = violation.pointer.strip_prefix("/ops/") else {
+            continue;
+        };
         let (index, rest) = rest.split_once('/').unwrap_or((rest, ""));
-        let origin = index.parse::<usize>().ok().and_then(|index| *origins.get(index)?);
+        let origin = index
+            .parse::<usize>()
+            .ok()
+            .and_then(|index| *origins.get(index)?);
         let Some(origin) = origin else { continue };
         let rest = rest.strip_prefix("body").unwrap_or(rest);
         violation.pointer = format!("/documents/{origin}{rest}");

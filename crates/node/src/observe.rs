@@ -41,7 +41,12 @@ struct Pending {
 
 impl Observer {
     pub(crate) fn new(store: Arc<dyn ObservationStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, pending: Mutex::default(), stop: Notify::new() }
+        Self {
+            store,
+            clock,
+            pending: Mutex::default(),
+            stop: Notify::new(),
+        }
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObservationStore> {
@@ -50,8 +55,10 @@ impl Observer {
 
     /// Counts one sighting; never waits.
     pub(crate) fn observe(&self, kind: &str, subject: &str, labels: &[(&str, &str)]) {
-        let labels =
-            labels.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let labels = labels
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect();
         let key = (kind.to_owned(), subject.to_owned(), labels);
         let now = self.clock.now();
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,7 +73,10 @@ impl Observer {
 
     /// How many sightings were dropped since the node started.
     pub(crate) fn dropped(&self) -> u64 {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).dropped
+        self.pending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .dropped
     }
 
     /// Writes what is pending.
@@ -111,7 +121,10 @@ impl Observer {
             flushes += 1;
             if flushes.is_multiple_of(PRUNE_EVERY) {
                 let from_ms = self.clock.now().as_ms() - KEPT_MS;
-                let retention = Retention { from_ms, rows_max: KEPT_ROWS };
+                let retention = Retention {
+                    from_ms,
+                    rows_max: KEPT_ROWS,
+                };
                 if let Err(error) = self.store.retain(&retention).await {
                     tracing::warn!(%error, "old observations were not dropped");
                 }

@@ -18,8 +18,13 @@ impl Snapshot {
     /// Builds the views of a state.
     pub(crate) fn of(state: State) -> Self {
         let names = state.environments();
-        let views = names.into_iter().map(|name| (name.clone(), Arc::new(view(&state, name))));
-        Self { views: views.collect(), state: Arc::new(state) }
+        let views = names
+            .into_iter()
+            .map(|name| (name.clone(), Arc::new(view(&state, name))));
+        Self {
+            views: views.collect(),
+            state: Arc::new(state),
+        }
     }
 
     /// The snapshot after `changes`, which led from this one to `state`.
@@ -36,7 +41,10 @@ impl Snapshot {
             };
             views.insert(name, Arc::new(next));
         }
-        Self { state: Arc::new(state), views }
+        Self {
+            state: Arc::new(state),
+            views,
+        }
     }
 
     /// The state.

@@ -89,13 +89,19 @@ pub async fn verify(
             Some(stored) => {
                 check.checkpoint(stored.revision, digest(&stored.digest), &stored.bytes);
             }
-            None => check.note(format!("checkpoint of revision {}", meta.revision), "it is gone"),
+            None => check.note(
+                format!("checkpoint of revision {}", meta.revision),
+                "it is gone",
+            ),
         }
     }
     let (revision, head) = check.head();
     let stored = log.head().await?;
     if (stored.revision, digest(&stored.hash)) != (revision, head) {
-        check.note("head", format!("the store names revision {}", stored.revision));
+        check.note(
+            "head",
+            format!("the store names revision {}", stored.revision),
+        );
     }
     Ok(Verification {
         log: log.id().to_string(),

@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use plane_log::{AppendError, Appended, append_settled};
 use plane_model::{Digest, Kind, Timestamp};
-use plane_state::{
-    Admission, Command, Prepared, Rejection, Sealed, State, admit, prepare, seal,
-};
+use plane_state::{Admission, Command, Prepared, Rejection, Sealed, State, admit, prepare, seal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::convert::{Fetched, entry};
@@ -87,7 +85,12 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, queues: Queues) -> Self {
-        Self { shared, queues, recent: HashMap::new(), recent_order: VecDeque::new() }
+        Self {
+            shared,
+            queues,
+            recent: HashMap::new(),
+            recent_order: VecDeque::new(),
+        }
     }
 
     /// Writes until all senders are gone and the queues are empty.
@@ -172,9 +175,15 @@ impl Writer {
             let id = &job.prepared.command.id;
             if let Some((request, done)) = self.recent.get(id) {
                 let outcome = if *request == job.prepared.request {
-                    Outcome::Committed(Done { repeated: true, ..*done })
+                    Outcome::Committed(Done {
+                        repeated: true,
+                        ..*done
+                    })
                 } else {
-                    Outcome::Failed(CommitError::IdReused { id: id.clone(), revision: done.revision })
+                    Outcome::Failed(CommitError::IdReused {
+                        id: id.clone(),
+                        revision: done.revision,
+                    })
                 };
                 answer(job, outcome);
                 continue;
@@ -185,7 +194,10 @@ impl Writer {
                     // Its twin is in this very run; the submitter finds it when it comes back.
                     Outcome::Stale
                 } else {
-                    Outcome::Failed(CommitError::IdReused { id: id.clone(), revision })
+                    Outcome::Failed(CommitError::IdReused {
+                        id: id.clone(),
+                        revision,
+                    })
                 };
                 answer(job, outcome);
                 continue;
@@ -230,7 +242,12 @@ impl Writer {
                 continue;
             }
             state = next.clone();
-            ready.push(Ready { job, sealed, changes: applied.changes, state: next });
+            ready.push(Ready {
+                job,
+                sealed,
+                changes: applied.changes,
+                state: next,
+            });
         }
         ready
     }
@@ -239,15 +256,22 @@ impl Writer {
     fn publish(&mut self, ready: Vec<Ready>) {
         let Some(last) = ready.last() else { return };
         let before = self.shared.snapshot();
-        let all: Vec<_> = ready.iter().flat_map(|it| it.changes.iter().cloned()).collect();
+        let all: Vec<_> = ready
+            .iter()
+            .flat_map(|it| it.changes.iter().cloned())
+            .collect();
         self.shared.publish(before.after(last.state.clone(), &all));
-        self.shared.written(ready.iter().map(|it| it.sealed.bytes.len() as u64).sum());
+        self.shared
+            .written(ready.iter().map(|it| it.sealed.bytes.len() as u64).sum());
         for it in ready {
             let record = &it.sealed.record;
             let changes = it
                 .changes
                 .into_iter()
-                .map(|change| ChangedDocument { key: change.key, document: change.document })
+                .map(|change| ChangedDocument {
+                    key: change.key,
+                    document: change.document,
+                })
                 .collect();
             self.shared.events.publish(Arc::new(Event {
                 revision: record.revision,
@@ -265,7 +289,9 @@ impl Writer {
             self.remember(&record.id, it.sealed.request, done);
             answer(it.job, Outcome::Committed(done));
         }
-        self.shared.revisions.send_replace(self.shared.snapshot().revision());
+        self.shared
+            .revisions
+            .send_replace(self.shared.snapshot().revision());
     }
 
     fn remember(&mut self, id: &str, request: Digest, done: Done) {
@@ -301,7 +327,11 @@ impl Writer {
         loop {
             let before = self.shared.snapshot();
             let head = before.state().head();
-            let page = self.shared.log.read(head.revision, plane_log::ReadLimit::default()).await;
+            let page = self
+                .shared
+                .log
+                .read(head.revision, plane_log::ReadLimit::default())
+                .await;
             let folded = match page {
                 Ok(page) if page.is_empty() => return,
                 Ok(page) => fold(&*self.shared.log, (**before.state()).clone(), &page).await,
@@ -312,12 +342,16 @@ impl Writer {
             };
             match folded {
                 Ok((state, folded)) => {
-                    let changes: Vec<_> = folded.iter().flat_map(|it| it.1.iter().cloned()).collect();
+                    let changes: Vec<_> =
+                        folded.iter().flat_map(|it| it.1.iter().cloned()).collect();
                     self.shared.publish(before.after(state, &changes));
                     for (head, changes) in folded {
                         let changes = changes
                             .into_iter()
-                            .map(|it| ChangedDocument { key: it.key, document: it.document })
+                            .map(|it| ChangedDocument {
+                                key: it.key,
+                                document: it.document,
+                            })
                             .collect();
                         self.shared.events.publish(Arc::new(Event {
                             revision: head.revision,
@@ -326,7 +360,9 @@ impl Writer {
                             changes,
                         }));
                     }
-                    self.shared.revisions.send_replace(self.shared.snapshot().revision());
+                    self.shared
+                        .revisions
+                        .send_replace(self.shared.snapshot().revision());
                 }
                 Err(error) => {
                     self.shared.halt(&error.to_string());
@@ -346,9 +382,14 @@ pub(crate) async fn repeated(
     id: &str,
     request: Digest,
 ) -> Result<Option<Done>, CommitError> {
-    let Some(entry) = shared.log.find(id).await? else { return Ok(None) };
+    let Some(entry) = shared.log.find(id).await? else {
+        return Ok(None);
+    };
     if crate::convert::digest(&entry.request) != request {
-        return Err(CommitError::IdReused { id: id.to_owned(), revision: entry.revision });
+        return Err(CommitError::IdReused {
+            id: id.to_owned(),
+            revision: entry.revision,
+        });
     }
     Ok(Some(Done {
         revision: entry.revision,

@@ -76,14 +76,25 @@ impl Scope {
                 })
                 .collect(),
         };
-        Self { principal: token.principal.clone(), token: TokenId::new(key.name()).ok(), grants }
+        Self {
+            principal: token.principal.clone(),
+            token: TokenId::new(key.name()).ok(),
+            grants,
+        }
     }
 
     /// The scope of the control plane itself, for what it does of its own accord.
     pub fn system(principal: PrincipalId) -> Self {
-        let grant =
-            Grant { role: Role::Admin, environments: Allowed::ALL, tenants: Allowed::ALL };
-        Self { principal, token: None, grants: vec![grant] }
+        let grant = Grant {
+            role: Role::Admin,
+            environments: Allowed::ALL,
+            tenants: Allowed::ALL,
+        };
+        Self {
+            principal,
+            token: None,
+            grants: vec![grant],
+        }
     }
 
     /// Who acts.
@@ -121,7 +132,12 @@ impl Scope {
     /// The tenant that the token is for, if it is for exactly one.
     pub fn only_tenant(&self) -> Option<&TenantId> {
         match self.grants.as_slice() {
-            [Grant { tenants: Allowed::Only(tenants), .. }] => match tenants.as_slice() {
+            [
+                Grant {
+                    tenants: Allowed::Only(tenants),
+                    ..
+                },
+            ] => match tenants.as_slice() {
                 [tenant] => Some(tenant),
                 _ => None,
             },
@@ -134,7 +150,9 @@ impl Scope {
         let environment = key.environment_name();
         let tenant = key.tenant_id();
         self.grants.iter().any(|grant| {
-            environment.as_ref().is_none_or(|it| grant.environments.has(it))
+            environment
+                .as_ref()
+                .is_none_or(|it| grant.environments.has(it))
                 && tenant.as_ref().is_none_or(|it| grant.tenants.has(it))
                 && (!matches!(key.kind(), Kind::Token | Kind::RoleBinding)
                     || grant.role == Role::Admin)
@@ -152,17 +170,24 @@ impl Scope {
             .iter()
             .enumerate()
             .filter_map(|(index, op)| {
-                self.check_write(&op.key).err().map(|it| it.below(&format!("/ops/{index}")))
+                self.check_write(&op.key)
+                    .err()
+                    .map(|it| it.below(&format!("/ops/{index}")))
             })
             .collect();
-        if violations.is_empty() { Ok(()) } else { Err(violations) }
+        if violations.is_empty() {
+            Ok(())
+        } else {
+            Err(violations)
+        }
     }
 
     fn check_write(&self, key: &DocumentKey) -> Result<(), Violation> {
         if !self.sees(key) {
-            return Err(Violation::new(Code::NotFound, "", format!("there is no {key}")).next(
-                "check the name, and that the token covers its environment and tenant",
-            ));
+            return Err(
+                Violation::new(Code::NotFound, "", format!("there is no {key}"))
+                    .next("check the name, and that the token covers its environment and tenant"),
+            );
         }
         let environment = key.environment_name();
         let tenant = key.tenant_id();
@@ -186,7 +211,10 @@ impl Scope {
         Err(Violation::new(
             Code::Forbidden,
             "",
-            format!("changing {key} needs the role {} there; the token has {held}", needed.as_str()),
+            format!(
+                "changing {key} needs the role {} there; the token has {held}",
+                needed.as_str()
+            ),
         )
         .next("use a token with that role for this environment and tenant, or ask an admin"))
     }

@@ -32,7 +32,7 @@ struct Header {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "is", rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
 enum Line<'a> {
     Document {
         kind: Kind,
@@ -47,9 +47,21 @@ enum Line<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hex: Option<String>,
     },
-    Managed { kind: Kind, scope: String, name: String, digest: Digest },
-    Unknown { kind: String, scope: String, name: String, body: BodyRef },
-    Blob { digest: Digest },
+    Managed {
+        kind: Kind,
+        scope: String,
+        name: String,
+        digest: Digest,
+    },
+    Unknown {
+        kind: String,
+        scope: String,
+        name: String,
+        body: BodyRef,
+    },
+    Blob {
+        digest: Digest,
+    },
 }
 
 /// Writes the state; the same state always gives the same bytes.
@@ -62,7 +74,10 @@ pub fn encode(state: &State) -> Vec<u8> {
         at: state.head.at,
         state: state.digest(),
         anomalies: state.anomalies,
-        kinds: Kind::ALL.iter().map(|kind| (*kind, state.kind_revision(*kind))).collect(),
+        kinds: Kind::ALL
+            .iter()
+            .map(|kind| (*kind, state.kind_revision(*kind)))
+            .collect(),
     };
     let mut out = Vec::new();
     write_line(&mut out, &header);
@@ -97,7 +112,15 @@ pub fn encode(state: &State) -> Vec<u8> {
     }
     for ((kind, scope, name), body) in &state.unknown {
         let (kind, scope, name) = (kind.clone(), scope.clone(), name.clone());
-        write_line(&mut out, &Line::Unknown { kind, scope, name, body: *body });
+        write_line(
+            &mut out,
+            &Line::Unknown {
+                kind,
+                scope,
+                name,
+                body: *body,
+            },
+        );
     }
     for digest in state.blobs.keys() {
         write_line(&mut out, &Line::Blob { digest: *digest });
@@ -131,7 +154,11 @@ pub fn decode(
         return Err(CheckpointError(format!("it has format {}", header.format)));
     }
     let mut state = State::genesis(&header.log);
-    state.head = Head { revision: header.revision, hash: header.hash, at: header.at };
+    state.head = Head {
+        revision: header.revision,
+        hash: header.hash,
+        at: header.at,
+    };
     state.anomalies = header.anomalies;
     for (kind, revision) in header.kinds {
         if let Some(last) = state.kind_revisions.get_mut(kind as usize) {
@@ -140,22 +167,42 @@ pub fn decode(
     }
     for line in lines {
         match read_line(line)? {
-            Line::Document { kind, scope, name, revision, body, content, hex } => {
+            Line::Document {
+                kind,
+                scope,
+                name,
+                revision,
+                body,
+                content,
+                hex,
+            } => {
                 let key = key(kind, &scope, &name)?;
                 let bytes = match (content, hex) {
                     (Some(content), _) => Some(Arc::from(content.get().as_bytes())),
                     (None, Some(text)) => Some(
-                        hex::decode(text).map_err(|error| CheckpointError(error.to_string()))?.into(),
+                        hex::decode(text)
+                            .map_err(|error| CheckpointError(error.to_string()))?
+                            .into(),
                     ),
                     (None, None) => None,
                 };
                 let (entry, _) = read_entry(&key, revision, body, bytes);
                 state.insert(&key, Some(entry));
             }
-            Line::Managed { kind, scope, name, digest } => {
+            Line::Managed {
+                kind,
+                scope,
+                name,
+                digest,
+            } => {
                 state.managed.insert(key(kind, &scope, &name)?, digest);
             }
-            Line::Unknown { kind, scope, name, body } => {
+            Line::Unknown {
+                kind,
+                scope,
+                name,
+                body,
+            } => {
                 state.unknown.insert((kind, scope, name), body);
             }
             Line::Blob { digest } => {
@@ -168,7 +215,9 @@ pub fn decode(
     if state.digest() == header.state {
         Ok(state)
     } else {
-        Err(CheckpointError("its documents do not have the digest that its header names".to_owned()))
+        Err(CheckpointError(
+            "its documents do not have the digest that its header names".to_owned(),
+        ))
     }
 }
 
@@ -177,7 +226,9 @@ fn key(kind: Kind, scope: &str, name: &str) -> Result<DocumentKey, CheckpointErr
 }
 
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+    bytes
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
 }
 
 fn read_line<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, CheckpointError> {

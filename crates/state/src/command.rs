@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Why a command is given; some kinds of document are written by one action only.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// Somebody writes documents.
@@ -115,11 +113,22 @@ impl Command {
                     Change::Put(body) => json!({ "put": body }),
                     Change::Delete => json!("delete"),
                 };
-                json!([op.key.kind().as_str(), op.key.scope(), op.key.name(), expect, body])
+                json!([
+                    op.key.kind().as_str(),
+                    op.key.scope(),
+                    op.key.name(),
+                    expect,
+                    body
+                ])
             })
             .collect();
-        let request =
-            json!([self.actor.as_str(), self.action.as_str(), self.reason, self.source, ops]);
+        let request = json!([
+            self.actor.as_str(),
+            self.action.as_str(),
+            self.reason,
+            self.source,
+            ops
+        ]);
         // A body that has no canonical form is refused when it is prepared.
         canonical::to_canonical(&request).map_or_else(
             |_| Digest::of(request.to_string().as_bytes()),

@@ -21,7 +21,9 @@ pub struct ReadSet {
 impl ReadSet {
     /// Says whether nothing that was read has changed since.
     pub fn holds(&self, state: &State) -> bool {
-        self.kinds.iter().all(|(kind, revision)| state.kind_revision(*kind) == *revision)
+        self.kinds
+            .iter()
+            .all(|(kind, revision)| state.kind_revision(*kind) == *revision)
             && self
                 .documents
                 .iter()
@@ -61,7 +63,10 @@ impl<'a> Draft<'a> {
     }
 
     pub(crate) fn blob(&self, digest: &Digest) -> Option<Arc<[u8]>> {
-        self.blobs.get(digest).or_else(|| self.base.blob(digest)).cloned()
+        self.blobs
+            .get(digest)
+            .or_else(|| self.base.blob(digest))
+            .cloned()
     }
 
     pub(crate) fn changed(&self) -> impl Iterator<Item = (&DocumentKey, &Option<Arc<Document>>)> {
@@ -125,7 +130,9 @@ impl<'a> Draft<'a> {
         let changed = self.changed.iter().filter_map(|(key, document)| {
             (key.kind() == kind).then_some((key, document.as_ref()?))
         });
-        base.chain(changed).find(|(key, document)| test(key, document)).map(|(key, _)| key.clone())
+        base.chain(changed)
+            .find(|(key, document)| test(key, document))
+            .map(|(key, _)| key.clone())
     }
 
     /// The published versions of an agent or a tool, as the command would leave them.
@@ -164,15 +171,18 @@ impl<'a> Draft<'a> {
         }
         let folds = matches!(
             key.kind(),
-            Kind::Flag | Kind::Segment | Kind::Schema | Kind::Environment | Kind::Agent | Kind::Tool
+            Kind::Flag
+                | Kind::Segment
+                | Kind::Schema
+                | Kind::Environment
+                | Kind::Agent
+                | Kind::Tool
         );
         let base = |key: &DocumentKey| key.name().split('@').next().unwrap_or_default().to_owned();
         let name = base(key);
         self.changed
             .iter()
-            .filter(|(other, document)| {
-                folds && other.kind() == key.kind() && document.is_some()
-            })
+            .filter(|(other, document)| folds && other.kind() == key.kind() && document.is_some())
             .map(|(other, _)| base(other))
             .find(|other| *other != name && other.eq_ignore_ascii_case(&name))
     }

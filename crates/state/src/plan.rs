@@ -96,7 +96,12 @@ pub fn plan(state: &State, prepared: &Prepared) -> Plan {
     environments.dedup();
     tenants.sort();
     tenants.dedup();
-    Plan { revision: state.head().revision, changes, environments, tenants }
+    Plan {
+        revision: state.head().revision,
+        changes,
+        environments,
+        tenants,
+    }
 }
 
 /// A document as the state has it.

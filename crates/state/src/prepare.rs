@@ -53,7 +53,9 @@ pub struct Rejection {
 
 impl From<Violation> for Rejection {
     fn from(violation: Violation) -> Self {
-        Self { violations: vec![violation] }
+        Self {
+            violations: vec![violation],
+        }
     }
 }
 
@@ -64,7 +66,9 @@ pub(crate) struct Touched(BTreeMap<DocumentKey, usize>);
 impl Touched {
     /// Where the document's body stands in the command; of the whole command if it is not there.
     pub(crate) fn pointer(&self, key: &DocumentKey) -> String {
-        self.0.get(key).map_or_else(String::new, |index| format!("/ops/{index}/body"))
+        self.0
+            .get(key)
+            .map_or_else(String::new, |index| format!("/ops/{index}/body"))
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &DocumentKey> {
@@ -147,7 +151,9 @@ fn read_ops(
     let mut order: Vec<usize> = (0..command.ops.len()).collect();
     order.sort_by_key(|index| command.ops.get(*index).map(|op| op.key.kind()));
     for index in order {
-        let Some(op) = command.ops.get(index) else { continue };
+        let Some(op) = command.ops.get(index) else {
+            continue;
+        };
         let pointer = format!("/ops/{index}");
         if touched.0.insert(op.key.clone(), index).is_some() {
             found.push(
@@ -236,7 +242,9 @@ fn check_expectation(state: &State, key: &DocumentKey, expect: Expect) -> Result
             format!("read it, and send `If-Match: \"{current}\"` to change it"),
         ),
         (Expect::Revision(expected), Some(current)) => conflict(
-            format!("{key} changed: you sent revision {expected}, it was last changed at {current}"),
+            format!(
+                "{key} changed: you sent revision {expected}, it was last changed at {current}"
+            ),
             format!("read it again, make your change again, and send `If-Match: \"{current}\"`"),
         ),
         (Expect::Revision(expected), None) => conflict(
@@ -298,14 +306,23 @@ fn write_ops(
     for (key, document) in draft.changed() {
         let Some(document) = document else {
             let bytes = Arc::from([]);
-            ops.push(PreparedOp { key: key.clone(), document: None, bytes, blobs: Vec::new() });
+            ops.push(PreparedOp {
+                key: key.clone(),
+                document: None,
+                bytes,
+                blobs: Vec::new(),
+            });
             continue;
         };
         let bytes = match canonical::to_canonical(&document.to_value()) {
             Ok(bytes) => bytes,
             Err(error) => {
                 let pointer = touched.pointer(key);
-                found.push(Violation::new(Code::FieldInvalid, pointer, error.to_string()));
+                found.push(Violation::new(
+                    Code::FieldInvalid,
+                    pointer,
+                    error.to_string(),
+                ));
                 continue;
             }
         };
@@ -322,10 +339,12 @@ fn write_ops(
         }
         let digest = Digest::of(&bytes);
         let same = draft.base().document(key).is_some()
-            && draft.base().entry(key).is_some_and(|entry| entry.content_digest == digest);
+            && draft
+                .base()
+                .entry(key)
+                .is_some_and(|entry| entry.content_digest == digest);
         // A tree that says what a person wrote before takes the document over, which is a change.
-        let adopted =
-            command.action == Action::Apply && draft.base().managed(key) != Some(digest);
+        let adopted = command.action == Action::Apply && draft.base().managed(key) != Some(digest);
         if same && !adopted {
             continue;
         }
@@ -365,9 +384,12 @@ pub fn named_blobs(document: &Document) -> Vec<Digest> {
         Document::Agent(it) | Document::Tool(it) => {
             it.lock.into_iter().chain([it.manifest]).collect()
         }
-        Document::Channel(it) => {
-            it.default.lock.into_iter().chain(it.locks.values().copied()).collect()
-        }
+        Document::Channel(it) => it
+            .default
+            .lock
+            .into_iter()
+            .chain(it.locks.values().copied())
+            .collect(),
         Document::Pin(it) => it.lock.into_iter().collect(),
         _ => Vec::new(),
     }

@@ -14,7 +14,9 @@ use crate::prepare::Rejection;
 use crate::state::State;
 
 /// How far applying a tree may go.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub struct Options {
     /// Delete what the tree put earlier and no longer has; never published versions.
     #[serde(default)]
@@ -69,30 +71,48 @@ pub fn reconcile(
                 let expect = state
                     .entry(key)
                     .map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
-                result.ops.push(Op { key: key.clone(), change: Change::Put(body.clone()), expect });
+                result.ops.push(Op {
+                    key: key.clone(),
+                    change: Change::Put(body.clone()),
+                    expect,
+                });
                 result.origins.push(Some(index));
             }
             Decision::Keep => result.kept.push(key.clone()),
             Decision::Nothing => {}
             Decision::Conflict(detail) => violations.push(
-                Violation::new(Code::RevisionConflict, format!("/documents/{index}"), detail)
-                    .next("bring the change into the tree, or apply with `--take-over`"),
+                Violation::new(
+                    Code::RevisionConflict,
+                    format!("/documents/{index}"),
+                    detail,
+                )
+                .next("bring the change into the tree, or apply with `--take-over`"),
             ),
         }
     }
     for key in state.managed_keys().filter(|key| !named.contains_key(key)) {
-        let Some(entry) = state.entry(key) else { continue };
+        let Some(entry) = state.entry(key) else {
+            continue;
+        };
         let published = matches!(key.kind(), Kind::Agent | Kind::Tool | Kind::Status);
         let changed = state.managed(key) != Some(entry.content_digest);
         if !options.prune || published || (changed && !options.take_over) {
             result.left.push(key.clone());
         } else {
             let expect = Expect::Revision(entry.revision);
-            result.ops.push(Op { key: key.clone(), change: Change::Delete, expect });
+            result.ops.push(Op {
+                key: key.clone(),
+                change: Change::Delete,
+                expect,
+            });
             result.origins.push(None);
         }
     }
-    if violations.is_empty() { Ok(result) } else { Err(Rejection { violations }) }
+    if violations.is_empty() {
+        Ok(result)
+    } else {
+        Err(Rejection { violations })
+    }
 }
 
 enum Decision {
@@ -111,7 +131,11 @@ fn decide(state: &State, key: &DocumentKey, body: &Value, options: Options) -> D
     let current = state.entry(key).map(|entry| entry.content_digest);
     let applied = state.managed(key);
     if wanted.is_some() && wanted == current {
-        return if applied == current { Decision::Nothing } else { Decision::Put };
+        return if applied == current {
+            Decision::Nothing
+        } else {
+            Decision::Put
+        };
     }
     if options.take_over || current == applied {
         return Decision::Put;
@@ -135,9 +159,9 @@ fn settled_digest(state: &State, key: &DocumentKey, body: &Value) -> Option<Dige
             Document::Targeting(new.settled(Some(old)))
         }
         (Document::Targeting(new), _) => Document::Targeting(new.settled(None)),
-        (Document::Channel(new), Some(Document::Channel(old))) => {
-            Document::Channel(crate::validate::registry::keep_locks(new.settled(Some(old)), old))
-        }
+        (Document::Channel(new), Some(Document::Channel(old))) => Document::Channel(
+            crate::validate::registry::keep_locks(new.settled(Some(old)), old),
+        ),
         (Document::Pin(new), Some(Document::Pin(old))) => {
             Document::Pin(crate::validate::registry::keep_lock(new, old))
         }

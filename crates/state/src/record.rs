@@ -125,8 +125,14 @@ impl FromStr for BodyRef {
             Some(("sha256", hex)) => (true, hex),
             _ => return Err("a body is named by `salted:HEX` or `sha256:HEX`".to_owned()),
         };
-        let digest = format!("sha256:{hex}").parse::<Digest>().map_err(|it| it.to_string())?;
-        Ok(if blob { Self::Blob(digest) } else { Self::Salted(digest) })
+        let digest = format!("sha256:{hex}")
+            .parse::<Digest>()
+            .map_err(|it| it.to_string())?;
+        Ok(if blob {
+            Self::Blob(digest)
+        } else {
+            Self::Salted(digest)
+        })
     }
 }
 
@@ -218,7 +224,10 @@ mod tests {
 
     #[test]
     fn format_1_is_written_as_the_golden_file_says() {
-        assert_eq!(String::from_utf8(golden().encode()).unwrap(), GOLDEN.trim_end());
+        assert_eq!(
+            String::from_utf8(golden().encode()).unwrap(),
+            GOLDEN.trim_end()
+        );
     }
 
     #[test]
@@ -229,6 +238,10 @@ mod tests {
     #[test]
     fn a_record_of_a_later_format_is_refused_by_its_number() {
         let later = GOLDEN.replacen("\"format\":1", "\"format\":2", 1);
-        assert!(Record::decode(later.as_bytes()).unwrap_err().contains("format 2"));
+        assert!(
+            Record::decode(later.as_bytes())
+                .unwrap_err()
+                .contains("format 2")
+        );
     }
 }

@@ -97,8 +97,14 @@ pub fn revert(
             None if now.entry(&key).is_none() => continue,
             None => Change::Delete,
         };
-        let expect = now.entry(&key).map_or(Expect::Absent, |it| Expect::Revision(it.revision));
-        ops.push(Op { key, change, expect });
+        let expect = now
+            .entry(&key)
+            .map_or(Expect::Absent, |it| Expect::Revision(it.revision));
+        ops.push(Op {
+            key,
+            change,
+            expect,
+        });
     }
     if ops.is_empty() && violations.is_empty() {
         let next = if excluded.is_empty() {
@@ -114,5 +120,9 @@ pub fn revert(
             Violation::new(Code::NotRevertible, "", "nothing is left to put back").next(next),
         );
     }
-    if violations.is_empty() { Ok(Reversal { ops, excluded }) } else { Err(Rejection { violations }) }
+    if violations.is_empty() {
+        Ok(Reversal { ops, excluded })
+    } else {
+        Err(Rejection { violations })
+    }
 }

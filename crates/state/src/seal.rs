@@ -59,11 +59,15 @@ pub fn admit(state: &State, prepared: &Prepared) -> Admission {
         && prepared.command.ops.iter().all(|op| match op.expect {
             Expect::Any => true,
             Expect::Absent => state.entry(&op.key).is_none(),
-            Expect::Revision(revision) => {
-                state.entry(&op.key).is_some_and(|entry| entry.revision == revision)
-            }
+            Expect::Revision(revision) => state
+                .entry(&op.key)
+                .is_some_and(|entry| entry.revision == revision),
         });
-    if unchanged { Admission::Admitted } else { Admission::Stale }
+    if unchanged {
+        Admission::Admitted
+    } else {
+        Admission::Stale
+    }
 }
 
 /// Makes the record that follows the state's head.
@@ -90,11 +94,19 @@ pub fn seal(
             }
             let salt = salt();
             let digest = salted_digest(&salt, &op.bytes);
-            bodies.push(SealedBody { digest, salt, bytes: op.bytes.clone() });
+            bodies.push(SealedBody {
+                digest,
+                salt,
+                bytes: op.bytes.clone(),
+            });
             BodyRef::Salted(digest)
         });
         ops.push(RecordOp {
-            op: if digest.is_some() { OpKind::Put } else { OpKind::Delete },
+            op: if digest.is_some() {
+                OpKind::Put
+            } else {
+                OpKind::Delete
+            },
             kind: op.key.kind().as_str().to_owned(),
             scope: op.key.scope().to_owned(),
             name: op.key.name().to_owned(),
@@ -124,5 +136,14 @@ pub fn seal(
     };
     let bytes: Arc<[u8]> = record.encode().into();
     let hash = Digest::of(&bytes);
-    Sealed { record, bytes, hash, request: prepared.request, bodies, blobs, changes, tenants }
+    Sealed {
+        record,
+        bytes,
+        hash,
+        request: prepared.request,
+        bodies,
+        blobs,
+        changes,
+        tenants,
+    }
 }

@@ -15,9 +15,12 @@ impl Source for State {
     }
 
     fn signature(&self, kind: ArtifactKind, version: &ArtifactVersion) -> Signature {
-        let invalid = |detail: &str| Signature::Invalid { detail: detail.to_owned() };
-        let Some(Document::Agent(published) | Document::Tool(published)) =
-            self.document(&DocumentKey::artifact(kind, version)).map(|it| &**it)
+        let invalid = |detail: &str| Signature::Invalid {
+            detail: detail.to_owned(),
+        };
+        let Some(Document::Agent(published) | Document::Tool(published)) = self
+            .document(&DocumentKey::artifact(kind, version))
+            .map(|it| &**it)
         else {
             return invalid("the version is not published");
         };
@@ -34,14 +37,23 @@ impl Source for State {
 /// A key that has expired since still counts, for it was good then; one that was revoked does not.
 fn verdict(state: &State, kind: ArtifactKind, published: &Published, trust: &Trust) -> Signature {
     let Some(bytes) = state.blob(&published.manifest) else {
-        return Signature::Invalid { detail: "its manifest is not held here".to_owned() };
+        return Signature::Invalid {
+            detail: "its manifest is not held here".to_owned(),
+        };
     };
     let manifest = match Verified::check(bytes, published.manifest, |it| Manifest::read(kind, it)) {
         Ok(manifest) => manifest,
-        Err(violation) => return Signature::Invalid { detail: violation.detail },
+        Err(violation) => {
+            return Signature::Invalid {
+                detail: violation.detail,
+            };
+        }
     };
-    let signatures: Vec<_> =
-        published.signatures.iter().filter_map(|text| text.parse().ok()).collect();
+    let signatures: Vec<_> = published
+        .signatures
+        .iter()
+        .filter_map(|text| text.parse().ok())
+        .collect();
     let mut trust = trust.clone();
     trust.keys.retain(|key| key.revoked_at.is_none());
     let report = trust::verify_signatures(
@@ -53,12 +65,18 @@ fn verdict(state: &State, kind: ArtifactKind, published: &Published, trust: &Tru
     );
     match report {
         Ok(report) if report.is_signed() => Signature::Verified {
-            keys: report.verified.iter().map(|it| it.keyid.to_string()).collect(),
+            keys: report
+                .verified
+                .iter()
+                .map(|it| it.keyid.to_string())
+                .collect(),
         },
         Ok(_) => Signature::Unsigned,
         Err(violations) => {
             let details: Vec<_> = violations.into_iter().map(|it| it.detail).collect();
-            Signature::Invalid { detail: details.join("; ") }
+            Signature::Invalid {
+                detail: details.join("; "),
+            }
         }
     }
 }

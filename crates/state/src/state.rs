@@ -26,7 +26,11 @@ pub struct Head {
 impl Head {
     /// The place before the first record.
     pub fn genesis() -> Self {
-        Self { revision: 0, hash: Digest::from_bytes([0; 32]), at: Timestamp(0) }
+        Self {
+            revision: 0,
+            hash: Digest::from_bytes([0; 32]),
+            at: Timestamp(0),
+        }
     }
 }
 
@@ -143,7 +147,11 @@ impl State {
         for (key, revision, body) in documents {
             let (entry, anomaly) = read_entry(&key, revision, body, bodies.body(&body));
             state.anomalies += u64::from(anomaly.is_some());
-            for digest in entry.document().map(|it| named_blobs(it)).unwrap_or_default() {
+            for digest in entry
+                .document()
+                .map(|it| named_blobs(it))
+                .unwrap_or_default()
+            {
                 if let Some(bytes) = bodies.blob(&digest) {
                     state.blobs.insert(digest, bytes);
                 }
@@ -237,7 +245,9 @@ impl State {
         let mut environments: Vec<_> = self
             .of_kind(Kind::Environment)
             .filter_map(|(key, entry)| {
-                let Document::Environment(it) = &**entry.document()? else { return None };
+                let Document::Environment(it) = &**entry.document()? else {
+                    return None;
+                };
                 Some((it.order, EnvironmentName::new(key.name()).ok()?))
             })
             .collect();
@@ -283,7 +293,13 @@ impl State {
             );
         }
         for (key, digest) in &self.managed {
-            let _ = writeln!(text, "{} {} {} {digest}", key.kind(), key.scope(), key.name());
+            let _ = writeln!(
+                text,
+                "{} {} {} {digest}",
+                key.kind(),
+                key.scope(),
+                key.name()
+            );
         }
         for ((kind, scope, name), body) in &self.unknown {
             let _ = writeln!(text, "{kind} {scope} {name} {body}");
@@ -304,8 +320,15 @@ impl State {
         bodies: &dyn Bodies,
     ) -> (Self, Applied) {
         let mut next = self.clone();
-        let mut applied = Applied { changes: Vec::new(), anomalies: Vec::new() };
-        next.head = Head { revision, hash, at: self.head.at };
+        let mut applied = Applied {
+            changes: Vec::new(),
+            anomalies: Vec::new(),
+        };
+        next.head = Head {
+            revision,
+            hash,
+            at: self.head.at,
+        };
         match Record::decode(record) {
             Ok(record) => {
                 next.head.at = record.at.max(self.head.at);
@@ -329,7 +352,10 @@ impl State {
     ) {
         let mut note = |detail: String| applied.anomalies.push(Anomaly { revision, detail });
         let Some(key) = op.key() else {
-            note(format!("{} `{}` is of a kind that this version does not know", op.kind, op.name));
+            note(format!(
+                "{} `{}` is of a kind that this version does not know",
+                op.kind, op.name
+            ));
             let key = (op.kind.clone(), op.scope.clone(), op.name.clone());
             match (op.op, op.digest) {
                 (OpKind::Put, Some(body)) => self.unknown.insert(key, body),
@@ -370,7 +396,11 @@ impl State {
         if let Some(last) = self.kind_revisions.get_mut(key.kind() as usize) {
             *last = revision;
         }
-        applied.changes.push(Change { key, revision, document });
+        applied.changes.push(Change {
+            key,
+            revision,
+            document,
+        });
     }
 
     /// Puts an entry in its place, or takes it out, and keeps the names in use up to date.
@@ -420,7 +450,16 @@ pub(crate) fn read_entry(
             (Content::Unreadable(detail.as_str().into()), Some(detail))
         }
     };
-    (Entry { revision, body, content_digest: Digest::of(&bytes), bytes, content }, anomaly)
+    (
+        Entry {
+            revision,
+            body,
+            content_digest: Digest::of(&bytes),
+            bytes,
+            content,
+        },
+        anomaly,
+    )
 }
 
 /// The name without a version, as people would confuse it.

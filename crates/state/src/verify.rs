@@ -63,19 +63,28 @@ impl ChainCheck {
     pub fn record(&mut self, stored: &StoredRecord<'_>) {
         let at = stored.revision;
         let mut damage = |what: &str, detail: String| {
-            self.damages.push(Damage { what: format!("{what} of revision {at}"), detail });
+            self.damages.push(Damage {
+                what: format!("{what} of revision {at}"),
+                detail,
+            });
         };
         if stored.revision != self.next {
             damage("place", format!("revision {} was expected", self.next));
         }
         let hash = Digest::of(stored.bytes);
         if hash != stored.hash {
-            damage("record or hash", format!("the record hashes to {hash}, stored is {}", stored.hash));
+            damage(
+                "record or hash",
+                format!("the record hashes to {hash}, stored is {}", stored.hash),
+            );
         }
         if stored.parent != self.parent {
             damage(
                 "parent",
-                format!("it is {}, the record before has the hash {}", stored.parent, self.parent),
+                format!(
+                    "it is {}, the record before has the hash {}",
+                    stored.parent, self.parent
+                ),
             );
         }
         match Record::decode(stored.bytes) {
@@ -87,7 +96,10 @@ impl ChainCheck {
                     || record.at.as_ms() != stored.at_ms
                     || record.log != self.log
                 {
-                    damage("record", "it does not say what the columns beside it say".to_owned());
+                    damage(
+                        "record",
+                        "it does not say what the columns beside it say".to_owned(),
+                    );
                 }
                 if record.at.as_ms() < self.at_ms {
                     damage("time", "it is before that of the record before".to_owned());
@@ -115,7 +127,10 @@ impl ChainCheck {
     pub fn body(&mut self, digest: Digest, content: Option<(&[u8; 16], &[u8])>) {
         let named = self.bodies.remove(&digest);
         let mut damage = |detail: String| {
-            self.damages.push(Damage { what: format!("body salted:{}", digest.hex()), detail });
+            self.damages.push(Damage {
+                what: format!("body salted:{}", digest.hex()),
+                detail,
+            });
         };
         if !named {
             damage("no record names it".to_owned());
@@ -132,7 +147,10 @@ impl ChainCheck {
     pub fn blob(&mut self, digest: Digest, bytes: Option<&[u8]>) {
         let named = self.blobs.remove(&digest);
         let mut damage = |detail: String| {
-            self.damages.push(Damage { what: format!("blob {digest}"), detail });
+            self.damages.push(Damage {
+                what: format!("blob {digest}"),
+                detail,
+            });
         };
         if !named {
             damage("no record names it".to_owned());
@@ -158,7 +176,10 @@ impl ChainCheck {
 
     /// Notes a damage that the caller found, such as a file that cannot be read.
     pub fn note(&mut self, what: impl Into<String>, detail: impl Into<String>) {
-        self.damages.push(Damage { what: what.into(), detail: detail.into() });
+        self.damages.push(Damage {
+            what: what.into(),
+            detail: detail.into(),
+        });
     }
 
     /// The place that the chain has reached.
@@ -170,11 +191,17 @@ impl ChainCheck {
     pub fn finish(mut self) -> Vec<Damage> {
         for digest in &self.bodies {
             let what = format!("body salted:{}", digest.hex());
-            self.damages.push(Damage { what, detail: "a record names it; it is missing".to_owned() });
+            self.damages.push(Damage {
+                what,
+                detail: "a record names it; it is missing".to_owned(),
+            });
         }
         for digest in &self.blobs {
             let detail = "a record names it; it is missing".to_owned();
-            self.damages.push(Damage { what: format!("blob {digest}"), detail });
+            self.damages.push(Damage {
+                what: format!("blob {digest}"),
+                detail,
+            });
         }
         self.damages
     }

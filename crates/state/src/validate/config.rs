@@ -91,7 +91,12 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
         }
     }
     if all {
-        names.extend(draft.of_kind(Kind::Config).into_keys().map(|key| key.name().to_owned()));
+        names.extend(
+            draft
+                .of_kind(Kind::Config)
+                .into_keys()
+                .map(|key| key.name().to_owned()),
+        );
     }
     for name in names.iter().filter_map(|name| ConfigName::new(name).ok()) {
         check_document(draft, touched, &name, all, found);
@@ -135,17 +140,29 @@ fn check_document(
         .into_iter()
         .filter(|(key, _)| key.name() == name.as_str())
         .filter_map(|(key, document)| {
-            Some(Layer { selector: key.scope().parse().ok()?, key, document })
+            Some(Layer {
+                selector: key.scope().parse().ok()?,
+                key,
+                document,
+            })
         })
         .collect();
     let every = all || touched.has(&schema_key);
-    for layer in layers.iter().filter(|layer| every || touched.has(&layer.key)) {
+    for layer in layers
+        .iter()
+        .filter(|layer| every || touched.has(&layer.key))
+    {
         if let Some(values) = layer.values() {
             check_allowed(touched, layer, values, schema_value, found);
         }
     }
     if let Some(compiled) = compiled {
-        let check = EffectiveCheck { name, layers, compiled, schema: schema_value };
+        let check = EffectiveCheck {
+            name,
+            layers,
+            compiled,
+            schema: schema_value,
+        };
         check.run(draft, touched, every, found);
     }
 }
@@ -169,11 +186,22 @@ fn check_allowed(
     let mut refused = Vec::new();
     for (key, value) in values {
         let below = schema.and_then(|schema| property(schema, key));
-        walk_allowed(&Pointer::root().key(key), value, below, name, permitted, &mut refused);
+        walk_allowed(
+            &Pointer::root().key(key),
+            value,
+            below,
+            name,
+            permitted,
+            &mut refused,
+        );
     }
     for path in refused {
         let here = touched.pointer(&layer.key);
-        let pointer = if touched.has(&layer.key) { format!("{here}{path}") } else { here };
+        let pointer = if touched.has(&layer.key) {
+            format!("{here}{path}")
+        } else {
+            here
+        };
         found.push(
             Violation::new(
                 Code::LayerNotAllowed,
@@ -186,9 +214,14 @@ fn check_allowed(
 }
 
 fn property<'a>(schema: &'a Value, key: &str) -> Option<&'a Value> {
-    schema.get("properties").and_then(|it| it.get(key)).or_else(|| {
-        schema.get("additionalProperties").filter(|it| it.is_object())
-    })
+    schema
+        .get("properties")
+        .and_then(|it| it.get(key))
+        .or_else(|| {
+            schema
+                .get("additionalProperties")
+                .filter(|it| it.is_object())
+        })
 }
 
 fn walk_allowed(
@@ -225,13 +258,7 @@ struct EffectiveCheck<'a> {
 }
 
 impl EffectiveCheck<'_> {
-    fn run(
-        &self,
-        draft: &mut Draft<'_>,
-        touched: &Touched,
-        every: bool,
-        found: &mut Violations,
-    ) {
+    fn run(&self, draft: &mut Draft<'_>, touched: &Touched, every: bool, found: &mut Violations) {
         let mut checked: BTreeSet<Vec<usize>> = BTreeSet::new();
         let mut broken = 0_usize;
         let gone = touched.keys().any(|key| {
@@ -245,13 +272,17 @@ impl EffectiveCheck<'_> {
             let concerned = every
                 || gone
                 || matching.iter().any(|index| {
-                    self.layers.get(*index).is_some_and(|layer| touched.has(&layer.key))
+                    self.layers
+                        .get(*index)
+                        .is_some_and(|layer| touched.has(&layer.key))
                 });
             if !concerned || !checked.insert(matching.clone()) {
                 continue;
             }
-            let layers: Vec<_> =
-                matching.iter().filter_map(|index| self.layers.get(*index)?.values()).collect();
+            let layers: Vec<_> = matching
+                .iter()
+                .filter_map(|index| self.layers.get(*index)?.values())
+                .collect();
             let effective = Value::Object(config::merge(layers, self.schema));
             let violations = self.compiled.validate(&effective, Code::ConfigInvalid);
             if violations.is_empty() {
@@ -269,20 +300,34 @@ impl EffectiveCheck<'_> {
             found.push(Violation::new(
                 Code::ConfigInvalid,
                 "",
-                format!("{} more effective documents of `{}` are invalid", broken - REPORTED_MAX, self.name),
+                format!(
+                    "{} more effective documents of `{}` are invalid",
+                    broken - REPORTED_MAX,
+                    self.name
+                ),
             ));
         }
     }
 
     /// The indices of the layers that apply, those that win last.
     fn matching(&self, audience: &Audience) -> Vec<usize> {
-        let layers = self.layers.iter().enumerate().map(|(index, it)| (&it.selector, index));
-        config::matching(layers, &audience.scope()).into_iter().map(|(_, index)| index).collect()
+        let layers = self
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(index, it)| (&it.selector, index));
+        config::matching(layers, &audience.scope())
+            .into_iter()
+            .map(|(_, index)| index)
+            .collect()
     }
 
     /// The touched layer that a finding is pointed at: the one that wins over the others.
     fn blame<'a>(&'a self, matching: &[usize], touched: &Touched) -> Option<&'a Layer> {
-        let layers = matching.iter().rev().filter_map(|index| self.layers.get(*index));
+        let layers = matching
+            .iter()
+            .rev()
+            .filter_map(|index| self.layers.get(*index));
         layers.into_iter().find(|layer| touched.has(&layer.key))
     }
 
@@ -300,26 +345,43 @@ impl EffectiveCheck<'_> {
                     let pointer: Pointer = violation.pointer.parse().ok()?;
                     pointer.resolve(&Value::Object(values.clone())).map(|_| ())
                 });
-                if set.is_some() { format!("{here}{}", violation.pointer) } else { here }
+                if set.is_some() {
+                    format!("{here}{}", violation.pointer)
+                } else {
+                    here
+                }
             }
             None => touched.pointer(&DocumentKey::schema(self.name)),
         };
-        let at = if violation.pointer.is_empty() { "/" } else { &violation.pointer };
+        let at = if violation.pointer.is_empty() {
+            "/"
+        } else {
+            &violation.pointer
+        };
         let detail = format!(
             "the effective `{}` {} is invalid at `{at}`: {}",
             self.name,
             audience.describe(),
             violation.detail
         );
-        Violation { pointer, detail, ..violation }
+        Violation {
+            pointer,
+            detail,
+            ..violation
+        }
     }
 
     /// Everybody whose effective document may differ from another's.
     fn audiences(&self, draft: &mut Draft<'_>) -> Vec<Audience> {
-        let by_place =
-            self.layers.iter().any(|it| it.selector.region.is_some() || it.selector.plan.is_some());
-        let own: BTreeSet<&TenantId> =
-            self.layers.iter().filter_map(|it| it.selector.tenant.as_ref()).collect();
+        let by_place = self
+            .layers
+            .iter()
+            .any(|it| it.selector.region.is_some() || it.selector.plan.is_some());
+        let own: BTreeSet<&TenantId> = self
+            .layers
+            .iter()
+            .filter_map(|it| it.selector.tenant.as_ref())
+            .collect();
         let mut places: BTreeSet<(Option<Label>, Option<Label>)> = BTreeSet::new();
         places.insert((None, None));
         if by_place {
@@ -333,8 +395,10 @@ impl EffectiveCheck<'_> {
                 places.insert((layer.selector.region.clone(), layer.selector.plan.clone()));
             }
         }
-        let mut tenants: Vec<_> =
-            places.into_iter().map(|(region, plan)| (region, plan, None)).collect();
+        let mut tenants: Vec<_> = places
+            .into_iter()
+            .map(|(region, plan)| (region, plan, None))
+            .collect();
         for id in own {
             let tenant = draft.get(&DocumentKey::tenant(id));
             let (region, plan) = match tenant.as_deref() {
@@ -343,8 +407,11 @@ impl EffectiveCheck<'_> {
             };
             tenants.push((region, plan, Some(id.clone())));
         }
-        let mut services: BTreeSet<Option<&Label>> =
-            self.layers.iter().map(|layer| layer.selector.service.as_ref()).collect();
+        let mut services: BTreeSet<Option<&Label>> = self
+            .layers
+            .iter()
+            .map(|layer| layer.selector.service.as_ref())
+            .collect();
         services.insert(None);
         let mut audiences = Vec::new();
         for environment in environments(draft) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use plane_model::documents::{Flag, Pin, Targeting};
 use plane_model::{
-    ArtifactKind, ArtifactName, ArtifactVersion, Code, Document, DocumentKey, FlagKey,
-    Kind, Operand, Operator, SegmentName, Violation, Violations, limits,
+    ArtifactKind, ArtifactName, ArtifactVersion, Code, Document, DocumentKey, FlagKey, Kind,
+    Operand, Operator, SegmentName, Violation, Violations, limits,
 };
 
 use super::{in_use, missing};
@@ -67,7 +67,9 @@ fn check_flag(
         let detail = format!("more than {} flags", limits::FLAGS_MAX);
         found.push(Violation::new(Code::LimitExceeded, pointer, detail));
     }
-    let Ok(name) = FlagKey::new(key.name()) else { return };
+    let Ok(name) = FlagKey::new(key.name()) else {
+        return;
+    };
     for environment in environments(draft) {
         let targeting_key = DocumentKey::targeting(&environment, &name);
         if touched.has(&targeting_key) {
@@ -75,17 +77,25 @@ fn check_flag(
         }
         if let Some(Document::Targeting(targeting)) = draft.get(&targeting_key).as_deref() {
             for violation in targeting.check_variants(flag) {
-                let detail = format!("in {environment}, {}: {}", violation.pointer, violation.detail);
-                found.push(Violation { pointer: format!("{pointer}/variants"), detail, ..violation });
+                let detail = format!(
+                    "in {environment}, {}: {}",
+                    violation.pointer, violation.detail
+                );
+                found.push(Violation {
+                    pointer: format!("{pointer}/variants"),
+                    detail,
+                    ..violation
+                });
             }
         }
     }
     let variants = flag.all_variants();
     let subject = format!("flag:{name}");
     let broken = draft.any(Kind::Pin, |other, pin| match pin {
-        Document::Pin(Pin { variant: Some(variant), .. }) => {
-            other.name() == subject && !touched.has(other) && !variants.contains_key(variant)
-        }
+        Document::Pin(Pin {
+            variant: Some(variant),
+            ..
+        }) => other.name() == subject && !touched.has(other) && !variants.contains_key(variant),
         _ => false,
     });
     if let Some(pin) = broken {
@@ -100,11 +110,18 @@ fn check_targeting(
     pointer: &str,
     found: &mut Violations,
 ) {
-    let Ok(name) = FlagKey::new(key.name()) else { return };
+    let Ok(name) = FlagKey::new(key.name()) else {
+        return;
+    };
     let flag = DocumentKey::flag(&name);
     match draft.get(&flag).as_deref() {
         Some(Document::Flag(flag)) => {
-            found.extend(targeting.check_variants(flag).into_iter().map(|it| it.below(pointer)));
+            found.extend(
+                targeting
+                    .check_variants(flag)
+                    .into_iter()
+                    .map(|it| it.below(pointer)),
+            );
         }
         _ => found.push(missing(pointer.to_owned(), &flag, "create the flag first")),
     }
@@ -118,7 +135,11 @@ fn check_targeting(
                 }
             }
             Err(error) => {
-                found.push(Violation::new(Code::NameInvalid, pointer, error.to_string()));
+                found.push(Violation::new(
+                    Code::NameInvalid,
+                    pointer,
+                    error.to_string(),
+                ));
             }
         }
     }
@@ -142,11 +163,17 @@ fn segments(targeting: &Targeting) -> BTreeSet<(String, String)> {
 
 /// What a kill or a pin names must be there.
 fn check_subject(draft: &mut Draft<'_>, key: &DocumentKey, pointer: &str, found: &mut Violations) {
-    let Some((what, name)) = key.subject() else { return };
+    let Some((what, name)) = key.subject() else {
+        return;
+    };
     let known = match what {
         "flag" => FlagKey::new(name).is_ok_and(|name| draft.has(&DocumentKey::flag(&name))),
         _ => {
-            let kind = if what == "agent" { ArtifactKind::Agent } else { ArtifactKind::Tool };
+            let kind = if what == "agent" {
+                ArtifactKind::Agent
+            } else {
+                ArtifactKind::Tool
+            };
             ArtifactName::new(name).is_ok_and(|name| !draft.versions(kind, &name).is_empty())
         }
     };
@@ -169,7 +196,9 @@ fn check_pin(
     pointer: &str,
     found: &mut Violations,
 ) {
-    let Some((what, name)) = key.subject() else { return };
+    let Some((what, name)) = key.subject() else {
+        return;
+    };
     match (what, &pin.variant, &pin.version) {
         ("flag", Some(variant), _) => {
             check_subject(draft, key, pointer, found);
@@ -184,7 +213,9 @@ fn check_pin(
                         format!("{pointer}/variant"),
                         format!("the flag `{name}` has no variant `{variant}`"),
                     )
-                    .next(format!("`control-plane flag show {name}` lists its variants")),
+                    .next(format!(
+                        "`control-plane flag show {name}` lists its variants"
+                    )),
                 );
             }
         }
@@ -203,8 +234,13 @@ pub(crate) fn check_version(
     pointer: String,
     found: &mut Violations,
 ) {
-    let Ok(name) = ArtifactName::new(agent) else { return };
-    let version = ArtifactVersion { name: name.clone(), version: version.clone() };
+    let Ok(name) = ArtifactName::new(agent) else {
+        return;
+    };
+    let version = ArtifactVersion {
+        name: name.clone(),
+        version: version.clone(),
+    };
     let known = draft.versions(ArtifactKind::Agent, &name);
     if known.iter().any(|(it, _)| *it == version) {
         super::registry::check_usable(draft, ArtifactKind::Agent, &version, pointer, found);
@@ -215,7 +251,10 @@ pub(crate) fn check_version(
         Violation::new(
             Code::VersionNotFound,
             pointer,
-            format!("version {} of agent `{name}` is not published", version.version),
+            format!(
+                "version {} of agent `{name}` is not published",
+                version.version
+            ),
         )
         .next(match known.as_slice() {
             [] => format!("publish it first: there is no version of `{name}`"),

@@ -10,7 +10,13 @@ use crate::draft::Draft;
 use crate::prepare::Touched;
 
 /// The kinds whose documents may be bound to an environment or a tenant.
-const BOUND: [Kind; 5] = [Kind::Targeting, Kind::Kill, Kind::Pin, Kind::Config, Kind::Channel];
+const BOUND: [Kind; 5] = [
+    Kind::Targeting,
+    Kind::Kill,
+    Kind::Pin,
+    Kind::Config,
+    Kind::Channel,
+];
 
 pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violations) {
     for key in touched.keys() {
@@ -34,7 +40,9 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
             (Kind::Environment, None) => {
                 let user = BOUND.into_iter().find_map(|kind| {
                     draft.any(kind, |other, _| {
-                        other.environment_name().is_some_and(|it| it.as_str() == key.name())
+                        other
+                            .environment_name()
+                            .is_some_and(|it| it.as_str() == key.name())
                     })
                 });
                 found.extend(user.map(|user| in_use(pointer, key, &user)));
@@ -50,7 +58,9 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
             (Kind::Tenant, None) => {
                 let user = BOUND.into_iter().find_map(|kind| {
                     draft.any(kind, |other, _| {
-                        other.tenant_id().is_some_and(|it| it.as_str() == key.name())
+                        other
+                            .tenant_id()
+                            .is_some_and(|it| it.as_str() == key.name())
                     })
                 });
                 found.extend(user.map(|user| in_use(pointer, key, &user)));
@@ -85,7 +95,11 @@ fn check_place(draft: &mut Draft<'_>, key: &DocumentKey, pointer: &str, found: &
     if let Some(tenant) = key.tenant_id() {
         let tenant = DocumentKey::tenant(&tenant);
         if !draft.has(&tenant) {
-            found.push(missing(pointer.to_owned(), &tenant, "create the tenant first"));
+            found.push(missing(
+                pointer.to_owned(),
+                &tenant,
+                "create the tenant first",
+            ));
         }
     }
 }
@@ -98,7 +112,12 @@ fn check_environment(
 ) {
     let key = DocumentKey::environment(name);
     if !draft.has(&key) {
-        let known: Vec<_> = draft.base().environments().iter().map(ToString::to_string).collect();
+        let known: Vec<_> = draft
+            .base()
+            .environments()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let next = match known.as_slice() {
             [] => "create the environment first".to_owned(),
             known => format!("use one of {}, or create it first", known.join(", ")),

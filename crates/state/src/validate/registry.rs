@@ -42,9 +42,10 @@ pub(crate) fn publish(
     {
         return match read_manifest(draft, kind, &published.manifest) {
             Ok(published) if manifest.is_republish_of(&published) => Ok(None),
-            Ok(published) => {
-                manifest.check_republish(&published).map(|()| None).map_err(|it| vec![it])
-            }
+            Ok(published) => manifest
+                .check_republish(&published)
+                .map(|()| None)
+                .map_err(|it| vec![it]),
             Err(violation) => Err(vec![violation]),
         };
     }
@@ -84,7 +85,11 @@ pub(crate) fn publish(
     let published = Published {
         manifest: manifest.digest(),
         lock,
-        signatures: manifest.signatures().iter().map(ToString::to_string).collect(),
+        signatures: manifest
+            .signatures()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         published_at: now,
         published_by: actor.clone(),
     };
@@ -95,7 +100,11 @@ pub(crate) fn publish(
 }
 
 fn artifact_kind(key: &DocumentKey) -> ArtifactKind {
-    if key.kind() == Kind::Agent { ArtifactKind::Agent } else { ArtifactKind::Tool }
+    if key.kind() == Kind::Agent {
+        ArtifactKind::Agent
+    } else {
+        ArtifactKind::Tool
+    }
 }
 
 fn check_trust(
@@ -133,16 +142,24 @@ fn read_manifest(
     digest: &Digest,
 ) -> Result<Verified<Manifest>, Violation> {
     let bytes = draft.blob(digest).ok_or_else(|| {
-        Violation::new(Code::ManifestMissing, "", format!("the manifest {digest} is not held here"))
-            .next("restore the store from a backup")
+        Violation::new(
+            Code::ManifestMissing,
+            "",
+            format!("the manifest {digest} is not held here"),
+        )
+        .next("restore the store from a backup")
     })?;
     Verified::check(&bytes, *digest, |bytes| Manifest::read(kind, bytes))
 }
 
 fn read_lock(draft: &Draft<'_>, digest: &Digest) -> Result<Verified<Lock>, Violation> {
     let bytes = draft.blob(digest).ok_or_else(|| {
-        Violation::new(Code::ReferenceMissing, "", format!("the lock {digest} is not held here"))
-            .next("leave the lock out: the commit resolves it")
+        Violation::new(
+            Code::ReferenceMissing,
+            "",
+            format!("the lock {digest} is not held here"),
+        )
+        .next("leave the lock out: the commit resolves it")
     })?;
     Verified::check(&bytes, *digest, Lock::read)
 }
@@ -159,9 +176,15 @@ fn resolve(draft: &mut Draft<'_>, manifest: &Manifest) -> Result<Digest, Violati
         let listed = published
             .into_iter()
             .filter_map(|(version, document)| {
-                let Document::Tool(published) = &*document else { return None };
+                let Document::Tool(published) = &*document else {
+                    return None;
+                };
                 let status = status_of(draft, ArtifactKind::Tool, &version).status;
-                Some(Candidate { version: version.version, digest: published.manifest, status })
+                Some(Candidate {
+                    version: version.version,
+                    digest: published.manifest,
+                    status,
+                })
             })
             .collect();
         candidates.insert(name.clone(), listed);
@@ -170,7 +193,11 @@ fn resolve(draft: &mut Draft<'_>, manifest: &Manifest) -> Result<Digest, Violati
         candidates.get(name).cloned().unwrap_or_default()
     })?;
     let bytes = lock.to_bytes().map_err(|error| {
-        vec![Violation::new(Code::FieldInvalid, "/metadata/tools", error.to_string())]
+        vec![Violation::new(
+            Code::FieldInvalid,
+            "/metadata/tools",
+            error.to_string(),
+        )]
     })?;
     let digest = Digest::of(&bytes);
     draft.put_blob(digest, bytes.into());
@@ -219,7 +246,9 @@ pub(crate) fn fill_locks(draft: &mut Draft<'_>, touched: &Touched, found: &mut V
                 if let Some(Document::Channel(old)) = old {
                     new = keep_locks(new, old);
                 }
-                let Ok(agent) = ArtifactName::new(key.name()) else { continue };
+                let Ok(agent) = ArtifactName::new(key.name()) else {
+                    continue;
+                };
                 let found = &mut *found;
                 fill_channel(draft, &agent, &mut new, &pointer, found);
                 Document::Channel(new)
@@ -228,7 +257,9 @@ pub(crate) fn fill_locks(draft: &mut Draft<'_>, touched: &Touched, found: &mut V
                 let (Some(("agent", name)), Some(version)) = (key.subject(), &new.version) else {
                     continue;
                 };
-                let Ok(agent) = ArtifactName::new(name) else { continue };
+                let Ok(agent) = ArtifactName::new(name) else {
+                    continue;
+                };
                 let version = version.clone();
                 let mut new = new.clone();
                 if let Some(Document::Pin(old)) = old {
@@ -251,14 +282,33 @@ fn fill_channel(
     found: &mut Violations,
 ) {
     let Release { version, lock } = &mut channel.default;
-    fill_lock(draft, agent, version, lock, &format!("{pointer}/default"), found);
-    let shares: Vec<VariantName> =
-        channel.split.iter().flat_map(|split| split.totals().into_keys()).collect();
+    fill_lock(
+        draft,
+        agent,
+        version,
+        lock,
+        &format!("{pointer}/default"),
+        found,
+    );
+    let shares: Vec<VariantName> = channel
+        .split
+        .iter()
+        .flat_map(|split| split.totals().into_keys())
+        .collect();
     channel.locks.retain(|name, _| shares.contains(name));
     for name in shares {
-        let Ok(version) = name.as_str().parse() else { continue };
+        let Ok(version) = name.as_str().parse() else {
+            continue;
+        };
         let mut lock = channel.locks.get(&name).copied();
-        fill_lock(draft, agent, &version, &mut lock, &format!("{pointer}/split"), found);
+        fill_lock(
+            draft,
+            agent,
+            &version,
+            &mut lock,
+            &format!("{pointer}/split"),
+            found,
+        );
         if let Some(lock) = lock {
             channel.locks.insert(name, lock);
         }
@@ -273,10 +323,17 @@ fn fill_lock(
     pointer: &str,
     found: &mut Violations,
 ) {
-    let version = ArtifactVersion { name: agent.clone(), version: version.clone() };
+    let version = ArtifactVersion {
+        name: agent.clone(),
+        version: version.clone(),
+    };
     let key = DocumentKey::artifact(ArtifactKind::Agent, &version);
-    let Some(document) = draft.get(&key) else { return };
-    let Document::Agent(published) = &*document else { return };
+    let Some(document) = draft.get(&key) else {
+        return;
+    };
+    let Document::Agent(published) = &*document else {
+        return;
+    };
     let pointed = |violation: Violation| violation.below(pointer);
     match lock {
         Some(digest) => match read_lock(draft, digest) {
@@ -285,7 +342,10 @@ fn fill_lock(
                 Violation::new(
                     Code::ReferenceMissing,
                     "/lock",
-                    format!("the lock {digest} is of `{}`, not of `{version}`", lock.agent),
+                    format!(
+                        "the lock {digest} is of `{}`, not of `{version}`",
+                        lock.agent
+                    ),
                 )
                 .next("leave the lock out: the commit resolves it"),
             )),
@@ -299,7 +359,11 @@ fn fill_lock(
                 Ok(digest) => *lock = Some(digest),
                 Err(violations) => found.extend(violations.into_iter().map(|violation| {
                     let detail = format!("promoting `{version}`: {}", violation.detail);
-                    Violation { pointer: pointer.to_owned(), detail, ..violation }
+                    Violation {
+                        pointer: pointer.to_owned(),
+                        detail,
+                        ..violation
+                    }
                 })),
             }
         }
@@ -308,15 +372,21 @@ fn fill_lock(
 
 /// Keeps the locks of versions that stay, where the new channel leaves them out.
 pub(crate) fn keep_locks(mut new: Channel, old: &Channel) -> Channel {
-    let mut known: BTreeMap<String, Digest> =
-        old.locks.iter().map(|(name, lock)| (name.to_string(), *lock)).collect();
+    let mut known: BTreeMap<String, Digest> = old
+        .locks
+        .iter()
+        .map(|(name, lock)| (name.to_string(), *lock))
+        .collect();
     if let Some(lock) = old.default.lock {
         known.insert(old.default.version.to_string(), lock);
     }
     if new.default.lock.is_none() {
         new.default.lock = known.get(&new.default.version.to_string()).copied();
     }
-    let shares = new.split.iter().flat_map(|split| split.totals().into_keys());
+    let shares = new
+        .split
+        .iter()
+        .flat_map(|split| split.totals().into_keys());
     for name in shares.collect::<Vec<_>>() {
         if let Some(lock) = known.get(name.as_str()) {
             new.locks.entry(name).or_insert(*lock);
@@ -361,11 +431,19 @@ fn check_status(
     pointer: &str,
     found: &mut Violations,
 ) {
-    let Some((what, version)) = key.subject() else { return };
-    let kind = if what == "agent" { ArtifactKind::Agent } else { ArtifactKind::Tool };
+    let Some((what, version)) = key.subject() else {
+        return;
+    };
+    let kind = if what == "agent" {
+        ArtifactKind::Agent
+    } else {
+        ArtifactKind::Tool
+    };
     let named = version.parse().ok().map(|version| (version, String::new()));
-    let replacement =
-        status.replacement.clone().map(|version| (version, "/replacement".to_owned()));
+    let replacement = status
+        .replacement
+        .clone()
+        .map(|version| (version, "/replacement".to_owned()));
     for (version, place) in named.into_iter().chain(replacement) {
         let artifact = DocumentKey::artifact(kind, &version);
         if !draft.has(&artifact) {
@@ -396,17 +474,20 @@ fn check_overrides(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violati
         .of_kind(Kind::Flag)
         .into_iter()
         .filter_map(|(key, document)| match &*document {
-            Document::Flag(flag) if !flag.archived => {
-                Some(Overriding { key, overrides: flag.overrides.clone()? })
-            }
+            Document::Flag(flag) if !flag.archived => Some(Overriding {
+                key,
+                overrides: flag.overrides.clone()?,
+            }),
             _ => None,
         })
         .collect();
     if overriding.is_empty() {
         return;
     }
-    let changed: Vec<&Overriding> =
-        overriding.iter().filter(|flag| touched.has(&flag.key)).collect();
+    let changed: Vec<&Overriding> = overriding
+        .iter()
+        .filter(|flag| touched.has(&flag.key))
+        .collect();
     for flag in &changed {
         check_named(draft, flag, &touched.pointer(&flag.key), found);
         for other in overriding.iter().filter(|other| other.key != flag.key) {
@@ -421,17 +502,26 @@ fn check_overrides(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violati
     }
     let mut releases = BTreeSet::new();
     for kind in [Kind::Channel, Kind::Pin, Kind::Kill] {
-        let all = if changed.is_empty() { touched_of(draft, touched, kind) } else { draft.of_kind(kind) };
+        let all = if changed.is_empty() {
+            touched_of(draft, touched, kind)
+        } else {
+            draft.of_kind(kind)
+        };
         for (key, document) in all {
             let touched = touched.has(&key);
             releases.extend(
-                given(draft, &key, &document).into_iter().map(|release| (release, touched, key.clone())),
+                given(draft, &key, &document)
+                    .into_iter()
+                    .map(|release| (release, touched, key.clone())),
             );
         }
     }
     for ((version, lock), release_touched, key) in releases {
-        let flags: Vec<&Overriding> =
-            if release_touched { overriding.iter().collect() } else { changed.clone() };
+        let flags: Vec<&Overriding> = if release_touched {
+            overriding.iter().collect()
+        } else {
+            changed.clone()
+        };
         for flag in flags {
             let pointer = if touched.has(&flag.key) {
                 format!("{}/overrides/patches", touched.pointer(&flag.key))
@@ -450,7 +540,8 @@ fn touched_of(
     kind: Kind,
 ) -> BTreeMap<DocumentKey, Arc<Document>> {
     let keys = touched.keys().filter(|key| key.kind() == kind);
-    keys.filter_map(|key| Some((key.clone(), draft.get(key)?))).collect()
+    keys.filter_map(|key| Some((key.clone(), draft.get(key)?)))
+        .collect()
 }
 
 type Given = (ArtifactVersion, Option<Digest>);
@@ -459,7 +550,10 @@ type Given = (ArtifactVersion, Option<Digest>);
 fn given(draft: &mut Draft<'_>, key: &DocumentKey, document: &Document) -> Vec<Given> {
     let version = |name: &str, version: &semver::Version| {
         let name = ArtifactName::new(name).ok()?;
-        Some(ArtifactVersion { name, version: version.clone() })
+        Some(ArtifactVersion {
+            name,
+            version: version.clone(),
+        })
     };
     let subject = key.subject().map(|(_, name)| name).unwrap_or_default();
     let releases: Vec<Option<Given>> = match document {
@@ -473,7 +567,11 @@ fn given(draft: &mut Draft<'_>, key: &DocumentKey, document: &Document) -> Vec<G
                 .map(|(it, lock)| Some((version(key.name(), &it)?, lock)))
                 .collect()
         }
-        Document::Pin(Pin { version: Some(it), lock, .. }) => {
+        Document::Pin(Pin {
+            version: Some(it),
+            lock,
+            ..
+        }) => {
             vec![version(subject, it).map(|it| (it, *lock))]
         }
         Document::Kill(kill) => {
@@ -506,44 +604,60 @@ fn check_release(
         else {
             return;
         };
-        let Ok(manifest) = read_manifest(draft, kind, &published.manifest) else { return };
+        let Ok(manifest) = read_manifest(draft, kind, &published.manifest) else {
+            return;
+        };
         for (variant, values) in &overrides.patches {
             for violation in patch::check_patch(&manifest, values) {
-                let detail =
-                    format!("flag `{}`, variant `{variant}`: {}", flag.key.name(), violation.detail);
+                let detail = format!(
+                    "flag `{}`, variant `{variant}`: {}",
+                    flag.key.name(),
+                    violation.detail
+                );
                 let place = format!("{pointer}/{variant}{}", violation.pointer);
-                let place = if pointer.ends_with("/patches") { place } else { pointer.to_owned() };
-                found.push(Violation { pointer: place, detail, ..violation });
+                let place = if pointer.ends_with("/patches") {
+                    place
+                } else {
+                    pointer.to_owned()
+                };
+                found.push(Violation {
+                    pointer: place,
+                    detail,
+                    ..violation
+                });
             }
         }
     };
-    if overrides.agents.as_ref().is_some_and(|it| it.to(&version.name)) {
+    if overrides
+        .agents
+        .as_ref()
+        .is_some_and(|it| it.to(&version.name))
+    {
         check(draft, ArtifactKind::Agent, version);
     }
     if let (Some(tools), Some(lock)) = (&overrides.tools, lock)
         && let Ok(lock) = read_lock(draft, lock)
     {
         for tool in lock.tools.iter().filter(|tool| tools.to(&tool.name)) {
-            let version =
-                ArtifactVersion { name: tool.name.clone(), version: tool.version.clone() };
+            let version = ArtifactVersion {
+                name: tool.name.clone(),
+                version: tool.version.clone(),
+            };
             check(draft, ArtifactKind::Tool, &version);
         }
     }
 }
 
 /// Agents and tools that a flag names must be published.
-fn check_named(
-    draft: &mut Draft<'_>,
-    flag: &Overriding,
-    pointer: &str,
-    found: &mut Violations,
-) {
+fn check_named(draft: &mut Draft<'_>, flag: &Overriding, pointer: &str, found: &mut Violations) {
     let sides = [
         (ArtifactKind::Agent, "agents", &flag.overrides.agents),
         (ArtifactKind::Tool, "tools", &flag.overrides.tools),
     ];
     for (kind, field, applies) in sides {
-        let Some(Applies::Names(names)) = applies else { continue };
+        let Some(Applies::Names(names)) = applies else {
+            continue;
+        };
         for (index, name) in names.iter().enumerate() {
             if draft.versions(kind, name).is_empty() {
                 found.push(
@@ -552,7 +666,9 @@ fn check_named(
                         format!("{pointer}/overrides/{field}/{index}"),
                         format!("there is no {kind} `{name}`"),
                     )
-                    .next(format!("publish it first; `control-plane {kind} list` shows those there are")),
+                    .next(format!(
+                        "publish it first; `control-plane {kind} list` shows those there are"
+                    )),
                 );
             }
         }
@@ -571,14 +687,21 @@ fn conflict(a: &Overrides, b: &Overrides) -> Option<String> {
     }
     let paths = |overrides: &Overrides| {
         let mut paths = BTreeSet::new();
-        overrides.patches.values().for_each(|patch| leaves("", patch, &mut paths));
+        overrides
+            .patches
+            .values()
+            .for_each(|patch| leaves("", patch, &mut paths));
         paths
     };
     let (a, b) = (paths(a), paths(b));
     let below = |inner: &str, outer: &str| {
-        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        inner
+            .strip_prefix(outer)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    a.iter().find(|a| b.iter().any(|b| below(a, b) || below(b, a))).cloned()
+    a.iter()
+        .find(|a| b.iter().any(|b| below(a, b) || below(b, a)))
+        .cloned()
 }
 
 fn leaves(prefix: &str, patch: &Map<String, Value>, paths: &mut BTreeSet<String>) {

@@ -34,7 +34,12 @@ fn all_findings_of_a_commit_come_at_once() {
     let report = world.refused(vec![
         put(Kind::Flag, "", "a", json!({"type": "boolean", "owners": 1})),
         put(Kind::Flag, "", "b", json!({"type": "string"})),
-        put(Kind::Pin, "production/tenant123", "flag:a", json!({"version": "1.0.0"})),
+        put(
+            Kind::Pin,
+            "production/tenant123",
+            "flag:a",
+            json!({"version": "1.0.0"}),
+        ),
         delete(Kind::Segment, "", "nobody"),
     ]);
     expect![[r#"
@@ -49,10 +54,17 @@ fn all_findings_of_a_commit_come_at_once() {
 #[test]
 fn what_a_document_names_must_be_there() {
     let mut world = World::platform();
-    world.write(vec![put(Kind::Flag, "", "a", json!({"type": "boolean"}))]).unwrap();
+    world
+        .write(vec![put(Kind::Flag, "", "a", json!({"type": "boolean"}))])
+        .unwrap();
     let report = world.refused(vec![
         put(Kind::Targeting, "qa", "a", json!({"state": "enabled"})),
-        put(Kind::Targeting, "production", "b", json!({"state": "enabled"})),
+        put(
+            Kind::Targeting,
+            "production",
+            "b",
+            json!({"state": "enabled"}),
+        ),
         put(
             Kind::Targeting,
             "production",
@@ -61,11 +73,16 @@ fn what_a_document_names_must_be_there() {
                 {"name": "r", "if": {"attribute": "user.id", "segment": "early"}, "serve": "on"}
             ]}),
         ),
-        put(Kind::Pin, "production/nobody", "flag:a", json!({"variant": "maybe"})),
+        put(
+            Kind::Pin,
+            "production/nobody",
+            "flag:a",
+            json!({"variant": "maybe"}),
+        ),
     ]);
     expect![[r#"
-        /ops/3/body: there is no tenant `nobody` [REFERENCE_MISSING]; create the tenant first
         /ops/0/body: there is no environment `qa` [REFERENCE_MISSING]; use one of staging, production, or create it first
+        /ops/3/body: there is no tenant `nobody` [REFERENCE_MISSING]; create the tenant first
         /ops/2/body/off: the flag has no variant `gone` [VARIANT_UNKNOWN]; use one of `off`, `on`, or add the variant to the flag
         /ops/2/body/rules/0/if: there is no segment `early` [REFERENCE_MISSING]; create the segment first
         /ops/1/body: there is no flag `b` [REFERENCE_MISSING]; create the flag first
@@ -89,7 +106,12 @@ fn what_is_in_use_stays() {
                     {"name": "r", "if": {"attribute": "user.id", "segment": "early"}, "serve": "on"}
                 ]}),
             ),
-            put(Kind::Pin, "production/tenant123", "flag:a", json!({"variant": "on"})),
+            put(
+                Kind::Pin,
+                "production/tenant123",
+                "flag:a",
+                json!({"variant": "on"}),
+            ),
         ])
         .unwrap();
     for (kind, name) in [
@@ -114,9 +136,24 @@ fn what_is_in_use_stays() {
 #[test]
 fn names_that_differ_only_in_case_are_refused() {
     let mut world = World::platform();
-    world.write(vec![put(Kind::Flag, "", "Beta", json!({"type": "boolean"}))]).unwrap();
-    let report = world.refused(vec![put(Kind::Flag, "", "beta", json!({"type": "boolean"}))]);
-    assert!(report.contains("differs from `Beta` only in case [NAME_COLLISION]"), "{report}");
+    world
+        .write(vec![put(
+            Kind::Flag,
+            "",
+            "Beta",
+            json!({"type": "boolean"}),
+        )])
+        .unwrap();
+    let report = world.refused(vec![put(
+        Kind::Flag,
+        "",
+        "beta",
+        json!({"type": "boolean"}),
+    )]);
+    assert!(
+        report.contains("differs from `Beta` only in case [NAME_COLLISION]"),
+        "{report}"
+    );
     let report = world.refused(vec![
         put(Kind::Segment, "", "x", json!({})),
         put(Kind::Segment, "", "X", json!({})),
@@ -127,15 +164,33 @@ fn names_that_differ_only_in_case_are_refused() {
 #[test]
 fn kills_are_made_and_cleared_by_their_own_actions_only() {
     let mut world = World::platform();
-    world.write(vec![put(Kind::Flag, "", "a", json!({"type": "boolean"}))]).unwrap();
-    let kill = || put(Kind::Kill, "production", "flag:a", json!({"reason": "incident"}));
+    world
+        .write(vec![put(Kind::Flag, "", "a", json!({"type": "boolean"}))])
+        .unwrap();
+    let kill = || {
+        put(
+            Kind::Kill,
+            "production",
+            "flag:a",
+            json!({"reason": "incident"}),
+        )
+    };
     let clear = || delete(Kind::Kill, "production", "flag:a");
     assert!(world.refused(vec![kill()]).contains("COMMAND_REQUIRED"));
     world.give(Action::Kill, vec![kill()]).unwrap();
     for action in [Action::Write, Action::Apply, Action::Revert, Action::Kill] {
-        assert!(world.refused_as(action, vec![clear()]).contains("COMMAND_REQUIRED"), "{action}");
+        assert!(
+            world
+                .refused_as(action, vec![clear()])
+                .contains("COMMAND_REQUIRED"),
+            "{action}"
+        );
     }
-    assert!(world.refused_as(Action::Kill, vec![delete(Kind::Flag, "", "a")]).contains("COMMAND_REQUIRED"));
+    assert!(
+        world
+            .refused_as(Action::Kill, vec![delete(Kind::Flag, "", "a")])
+            .contains("COMMAND_REQUIRED")
+    );
     world.give(Action::Revive, vec![clear()]).unwrap();
     assert_eq!(world.body(Kind::Kill, "production", "flag:a"), None);
 }
@@ -146,7 +201,11 @@ fn an_expectation_that_does_not_hold_is_a_conflict() {
     let mut op = put(Kind::Flag, "", "a", json!({"type": "boolean"}));
     op.expect = Expect::Absent;
     world.write(vec![op.clone()]).unwrap();
-    assert!(world.refused(vec![op.clone()]).contains("REVISION_CONFLICT"));
+    assert!(
+        world
+            .refused(vec![op.clone()])
+            .contains("REVISION_CONFLICT")
+    );
     op.expect = Expect::Revision(1);
     let report = world.refused(vec![op.clone()]);
     expect![[r#"
@@ -165,8 +224,15 @@ fn a_commit_has_at_most_as_many_operations_as_the_limit_says() {
             .map(|index| put(Kind::Tenant, "", &format!("t{index}"), json!({})))
             .collect::<Vec<_>>()
     };
-    assert_eq!(world.write(ops(limits::COMMIT_OPS_MAX)).unwrap(), limits::COMMIT_OPS_MAX);
-    assert!(world.refused(ops(limits::COMMIT_OPS_MAX + 1)).contains("LIMIT_EXCEEDED"));
+    assert_eq!(
+        world.write(ops(limits::COMMIT_OPS_MAX)).unwrap(),
+        limits::COMMIT_OPS_MAX
+    );
+    assert!(
+        world
+            .refused(ops(limits::COMMIT_OPS_MAX + 1))
+            .contains("LIMIT_EXCEEDED")
+    );
     assert!(world.refused(Vec::new()).contains("COMMIT_EMPTY"));
 }
 
@@ -177,17 +243,31 @@ fn a_document_has_at_most_as_many_bytes_as_the_limit_says() {
         let text = "x".repeat(bytes - "{\"text\":\"\"}".len());
         put(Kind::Config, "base", "large", json!({ "text": text }))
     };
-    world.write(vec![layer(limits::DOCUMENT_BYTES_MAX)]).unwrap();
-    assert!(world.refused(vec![layer(limits::DOCUMENT_BYTES_MAX + 1)]).contains("LIMIT_EXCEEDED"));
+    world
+        .write(vec![layer(limits::DOCUMENT_BYTES_MAX)])
+        .unwrap();
+    assert!(
+        world
+            .refused(vec![layer(limits::DOCUMENT_BYTES_MAX + 1)])
+            .contains("LIMIT_EXCEEDED")
+    );
 }
 
 #[test]
 fn protected_environments_and_another_bucketing_are_refused() {
     let mut world = World::platform();
-    let report =
-        world.refused(vec![put(Kind::Environment, "", "live", json!({"protected": true}))]);
+    let report = world.refused(vec![put(
+        Kind::Environment,
+        "",
+        "live",
+        json!({"protected": true}),
+    )]);
     assert!(report.contains("PROTECTION_UNAVAILABLE"), "{report}");
-    let report = world
-        .refused(vec![put(Kind::Environment, "", "production", json!({"bucketing": "flagd-v2"}))]);
+    let report = world.refused(vec![put(
+        Kind::Environment,
+        "",
+        "production",
+        json!({"bucketing": "flagd-v2"}),
+    )]);
     assert!(report.contains("IMMUTABLE"), "{report}");
 }

@@ -29,8 +29,18 @@ fn configured() -> World {
     world
         .write(vec![
             put(Kind::Schema, "", "ai", schema()),
-            put(Kind::Config, "base", "ai", json!({"model": "m1", "limits": {"depth": 3}})),
-            put(Kind::Config, "production.plan=free", "ai", json!({"limits": {"tokens": 1000}})),
+            put(
+                Kind::Config,
+                "base",
+                "ai",
+                json!({"model": "m1", "limits": {"depth": 3}}),
+            ),
+            put(
+                Kind::Config,
+                "production.plan=free",
+                "ai",
+                json!({"limits": {"tokens": 1000}}),
+            ),
         ])
         .unwrap();
     world
@@ -39,15 +49,21 @@ fn configured() -> World {
 #[test]
 fn every_effective_document_must_match_the_schema() {
     let mut world = configured();
-    let report = world.refused(vec![
-        put(Kind::Config, "production.plan=free", "ai", json!({"limits": {"tokens": 9000}})),
-    ]);
+    let report = world.refused(vec![put(
+        Kind::Config,
+        "production.plan=free",
+        "ai",
+        json!({"limits": {"tokens": 9000}}),
+    )]);
     expect![[r#"
-        /ops/0/body/limits/tokens: the effective `ai` in production on plan free is invalid at `/limits/tokens`: 9000 is greater than the maximum of 8000 [CONFIG_INVALID]
+        /ops/0/body/limits/tokens: the effective `ai` in production on plan free is invalid at `/limits/tokens`: must be at most 8000 [CONFIG_INVALID]
     "#]]
     .assert_eq(&report);
     let report = world.refused(vec![delete(Kind::Config, "base", "ai")]);
-    assert!(report.contains("CONFIG_INVALID") && report.contains("model"), "{report}");
+    assert!(
+        report.contains("CONFIG_INVALID") && report.contains("model"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -56,32 +72,54 @@ fn a_schema_that_stored_documents_do_not_match_is_refused() {
     let mut narrower = schema();
     narrower["properties"]["limits"]["properties"]["tokens"]["maximum"] = json!(500);
     let report = world.refused(vec![put(Kind::Schema, "", "ai", narrower)]);
-    assert!(report.contains("on plan free") && report.contains("CONFIG_INVALID"), "{report}");
+    assert!(
+        report.contains("on plan free") && report.contains("CONFIG_INVALID"),
+        "{report}"
+    );
 }
 
 #[test]
 fn layers_set_only_what_the_schema_lets_them() {
     let mut world = configured();
-    let report = world.refused(vec![
-        put(Kind::Config, "production.tenant=tenant123", "ai", json!({"model": "m2", "limits": {"tokens": 1, "depth": 4}})),
-    ]);
+    let report = world.refused(vec![put(
+        Kind::Config,
+        "production.tenant=tenant123",
+        "ai",
+        json!({"model": "m2", "limits": {"tokens": 1, "depth": 4}}),
+    )]);
     expect![[r#"
         /ops/0/body/limits/depth: the layer `production.tenant=tenant123` of `ai` may not set `/limits/depth` [LAYER_NOT_ALLOWED]; add `x-override: [tenant]` to that property in the schema, or set it in another layer
         /ops/0/body/limits/tokens: the layer `production.tenant=tenant123` of `ai` may not set `/limits/tokens` [LAYER_NOT_ALLOWED]; add `x-override: [tenant]` to that property in the schema, or set it in another layer
     "#]]
     .assert_eq(&report);
     world
-        .write(vec![put(Kind::Config, "production.tenant=tenant123", "ai", json!({"model": "m2"}))])
+        .write(vec![put(
+            Kind::Config,
+            "production.tenant=tenant123",
+            "ai",
+            json!({"model": "m2"}),
+        )])
         .unwrap();
 }
 
 #[test]
 fn a_plan_layer_without_a_schema_is_refused() {
     let mut world = World::platform();
-    let report =
-        world.refused(vec![put(Kind::Config, "plan=free", "other", json!({"anything": 1}))]);
+    let report = world.refused(vec![put(
+        Kind::Config,
+        "plan=free",
+        "other",
+        json!({"anything": 1}),
+    )]);
     assert!(report.contains("LAYER_NOT_ALLOWED"), "{report}");
-    world.write(vec![put(Kind::Config, "production", "other", json!({"anything": 1}))]).unwrap();
+    world
+        .write(vec![put(
+            Kind::Config,
+            "production",
+            "other",
+            json!({"anything": 1}),
+        )])
+        .unwrap();
 }
 
 #[test]
@@ -89,13 +127,18 @@ fn a_tenant_that_moves_to_another_plan_gets_a_valid_document_or_stays() {
     let mut world = World::platform();
     world
         .write(vec![
-            put(Kind::Schema, "", "ai", json!({
-                "properties": {
-                    "a": {"type": "integer", "x-override": "plan"},
-                    "b": {"type": "integer", "x-override": "tenant"}
-                },
-                "not": {"required": ["a", "b"]}
-            })),
+            put(
+                Kind::Schema,
+                "",
+                "ai",
+                json!({
+                    "properties": {
+                        "a": {"type": "integer", "x-override": "plan"},
+                        "b": {"type": "integer", "x-override": "tenant"}
+                    },
+                    "not": {"required": ["a", "b"]}
+                }),
+            ),
             put(Kind::Config, "plan=free", "ai", json!({"a": 1})),
             put(Kind::Config, "tenant=tenant123", "ai", json!({"b": 1})),
         ])

@@ -37,7 +37,12 @@ fn take(world: &mut World, step: &Step) {
     let (action, op) = match step {
         Step::Flag(name, archived) => (
             Action::Write,
-            put(Kind::Flag, "", &format!("f{name}"), json!({"type": "boolean", "archived": archived})),
+            put(
+                Kind::Flag,
+                "",
+                &format!("f{name}"),
+                json!({"type": "boolean", "archived": archived}),
+            ),
         ),
         Step::Percent(name, percent) => (
             Action::Write,
@@ -50,7 +55,12 @@ fn take(world: &mut World, step: &Step) {
         ),
         Step::Segment(name, id) => (
             Action::Apply,
-            put(Kind::Segment, "", &format!("s{name}"), json!({"include": [format!("u{id}")]})),
+            put(
+                Kind::Segment,
+                "",
+                &format!("s{name}"),
+                json!({"include": [format!("u{id}")]}),
+            ),
         ),
         Step::Config(layer, value) => (
             Action::Write,
@@ -72,12 +82,21 @@ fn take(world: &mut World, step: &Step) {
         ),
         Step::Kill(name) => (
             Action::Kill,
-            put(Kind::Kill, "production", &format!("flag:f{name}"), json!({"reason": "why"})),
+            put(
+                Kind::Kill,
+                "production",
+                &format!("flag:f{name}"),
+                json!({"reason": "why"}),
+            ),
         ),
-        Step::Revive(name) => {
-            (Action::Revive, delete(Kind::Kill, "production", &format!("flag:f{name}")))
-        }
-        Step::DropSegment(name) => (Action::Write, delete(Kind::Segment, "", &format!("s{name}"))),
+        Step::Revive(name) => (
+            Action::Revive,
+            delete(Kind::Kill, "production", &format!("flag:f{name}")),
+        ),
+        Step::DropSegment(name) => (
+            Action::Write,
+            delete(Kind::Segment, "", &format!("s{name}")),
+        ),
     };
     // Refused steps are part of the game: they must leave no trace.
     drop(world.give(action, vec![op]));
@@ -86,7 +105,14 @@ fn take(world: &mut World, step: &Step) {
 fn replay(world: &World, state: State) -> State {
     let from = usize::try_from(state.head().revision).unwrap();
     world.records[from..].iter().fold(state, |state, sealed| {
-        state.apply(sealed.record.revision, sealed.hash, &sealed.bytes, &world.store).0
+        state
+            .apply(
+                sealed.record.revision,
+                sealed.hash,
+                &sealed.bytes,
+                &world.store,
+            )
+            .0
     })
 }
 
@@ -190,13 +216,21 @@ proptest! {
 #[test]
 fn an_erased_body_breaks_only_its_own_document() {
     let mut world = World::platform();
-    world.write(vec![put(Kind::Flag, "", "a", json!({"type": "boolean"}))]).unwrap();
+    world
+        .write(vec![put(Kind::Flag, "", "a", json!({"type": "boolean"}))])
+        .unwrap();
     let body = world.records[1].record.ops[0].digest.unwrap();
     world.store.bodies.remove(&body);
     let state = replay(&world, State::genesis("test"));
     assert_eq!(state.digest(), world.state.digest());
     assert_eq!(state.anomalies(), 1);
-    assert_eq!(state.entries().filter(|(_, entry)| entry.document().is_none()).count(), 1);
+    assert_eq!(
+        state
+            .entries()
+            .filter(|(_, entry)| entry.document().is_none())
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -216,14 +250,31 @@ fn a_record_with_a_kind_of_a_later_version_is_carried() {
 #[test]
 fn a_decision_holds_only_while_nothing_that_it_read_has_changed() {
     let mut world = World::platform();
-    world.write(vec![put(Kind::Flag, "", "a", json!({"type": "boolean"}))]).unwrap();
-    let mut op = put(Kind::Targeting, "production", "a", json!({"state": "enabled", "off": "on"}));
+    world
+        .write(vec![put(Kind::Flag, "", "a", json!({"type": "boolean"}))])
+        .unwrap();
+    let mut op = put(
+        Kind::Targeting,
+        "production",
+        "a",
+        json!({"state": "enabled", "off": "on"}),
+    );
     op.expect = Expect::Absent;
     let command = world.command(Action::Write, vec![op]);
     let prepared = plane_state::prepare(&world.state, &command, crate::world::NOW).unwrap();
-    world.write(vec![put(Kind::Segment, "", "unrelated", json!({}))]).unwrap();
-    assert_eq!(plane_state::admit(&world.state, &prepared), plane_state::Admission::Admitted);
+    world
+        .write(vec![put(Kind::Segment, "", "unrelated", json!({}))])
+        .unwrap();
+    assert_eq!(
+        plane_state::admit(&world.state, &prepared),
+        plane_state::Admission::Admitted
+    );
     let variants = json!({"type": "boolean", "variants": {"yes": true}});
-    world.write(vec![put(Kind::Flag, "", "a", variants)]).unwrap();
-    assert_eq!(plane_state::admit(&world.state, &prepared), plane_state::Admission::Stale);
+    world
+        .write(vec![put(Kind::Flag, "", "a", variants)])
+        .unwrap();
+    assert_eq!(
+        plane_state::admit(&world.state, &prepared),
+        plane_state::Admission::Stale
+    );
 }

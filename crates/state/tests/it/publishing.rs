@@ -11,7 +11,12 @@ fn published() -> World {
     let ops = vec![
         world.tool("crm_tool", "1.2.0"),
         world.agent("support", "1.0.0", &["crm_tool"]),
-        put(Kind::Channel, "production", "support", json!({"default": {"version": "1.0.0"}})),
+        put(
+            Kind::Channel,
+            "production",
+            "support",
+            json!({"default": {"version": "1.0.0"}}),
+        ),
     ];
     world.write(ops).unwrap();
     world
@@ -29,13 +34,19 @@ fn an_agent_is_published_with_the_tools_of_its_own_commit() {
     let lock = lock_of(&world, &channel["default"]["lock"]);
     assert_eq!(lock["tools"][0]["version"], "1.2.0");
     let version = "support@1.0.0".parse().unwrap();
-    assert!(matches!(world.state.signature(ArtifactKind::Agent, &version), Signature::Verified { .. }));
+    assert!(matches!(
+        world.state.signature(ArtifactKind::Agent, &version),
+        Signature::Verified { .. }
+    ));
 }
 
 #[test]
 fn publishing_again_changes_nothing_and_other_bytes_are_refused() {
     let mut world = published();
-    assert_eq!(world.write(vec![world.tool("crm_tool", "1.2.0")]).unwrap(), 0);
+    assert_eq!(
+        world.write(vec![world.tool("crm_tool", "1.2.0")]).unwrap(),
+        0
+    );
     let mut other = world.tool("crm_tool", "1.2.0");
     if let plane_state::Change::Put(body) = &mut other.change {
         body["metadata"]["timeout_ms"] = json!(1);
@@ -51,22 +62,46 @@ fn publishing_again_changes_nothing_and_other_bytes_are_refused() {
 fn a_new_tool_version_reaches_a_channel_only_by_promotion() {
     let mut world = published();
     world.write(vec![world.tool("crm_tool", "1.3.0")]).unwrap();
-    let same = put(Kind::Channel, "production", "support", json!({"default": {"version": "1.0.0"}}));
+    let same = put(
+        Kind::Channel,
+        "production",
+        "support",
+        json!({"default": {"version": "1.0.0"}}),
+    );
     assert_eq!(world.write(vec![same]).unwrap(), 0);
-    world.write(vec![world.agent("support", "1.1.0", &["crm_tool"])]).unwrap();
-    let next = put(Kind::Channel, "production", "support", json!({"default": {"version": "1.1.0"}}));
+    world
+        .write(vec![world.agent("support", "1.1.0", &["crm_tool"])])
+        .unwrap();
+    let next = put(
+        Kind::Channel,
+        "production",
+        "support",
+        json!({"default": {"version": "1.1.0"}}),
+    );
     world.write(vec![next]).unwrap();
     let channel = world.body(Kind::Channel, "production", "support").unwrap();
-    assert_eq!(lock_of(&world, &channel["default"]["lock"])["tools"][0]["version"], "1.3.0");
+    assert_eq!(
+        lock_of(&world, &channel["default"]["lock"])["tools"][0]["version"],
+        "1.3.0"
+    );
 }
 
 #[test]
 fn a_channel_gives_only_versions_that_are_published_and_usable() {
     let mut world = published();
     let channel = |version: &str| {
-        put(Kind::Channel, "staging", "support", json!({"default": {"version": version}}))
+        put(
+            Kind::Channel,
+            "staging",
+            "support",
+            json!({"default": {"version": version}}),
+        )
     };
-    assert!(world.refused(vec![channel("9.9.9")]).contains("VERSION_NOT_FOUND"));
+    assert!(
+        world
+            .refused(vec![channel("9.9.9")])
+            .contains("VERSION_NOT_FOUND")
+    );
     let revoke = put(
         Kind::Status,
         "",
@@ -74,7 +109,11 @@ fn a_channel_gives_only_versions_that_are_published_and_usable() {
         json!({"status": "revoked", "message": "leaks", "replacement": "support@1.0.0"}),
     );
     world.write(vec![revoke]).unwrap();
-    assert!(world.refused(vec![channel("1.0.0")]).contains("VERSION_REVOKED"));
+    assert!(
+        world
+            .refused(vec![channel("1.0.0")])
+            .contains("VERSION_REVOKED")
+    );
 }
 
 #[test]
@@ -101,7 +140,10 @@ fn a_revoked_key_breaks_what_it_signed() {
     );
     world.write(vec![trust]).unwrap();
     let version = "support@1.0.0".parse().unwrap();
-    assert!(matches!(world.state.signature(ArtifactKind::Agent, &version), Signature::Invalid { .. }));
+    assert!(matches!(
+        world.state.signature(ArtifactKind::Agent, &version),
+        Signature::Invalid { .. }
+    ));
 }
 
 fn overriding(key: &str, patch: serde_json::Value, priority: i32) -> plane_state::Op {
@@ -117,12 +159,19 @@ fn overriding(key: &str, patch: serde_json::Value, priority: i32) -> plane_state
 fn patches_stay_within_what_the_manifest_lets_be_overridden() {
     let mut world = published();
     let report = world.refused(vec![overriding("a", json!({"system_prompt": "x"}), 0)]);
-    assert!(report.contains("/ops/0/body/overrides/patches/on/system_prompt"), "{report}");
+    assert!(
+        report.contains("/ops/0/body/overrides/patches/on/system_prompt"),
+        "{report}"
+    );
     assert!(report.contains("OVERRIDE_REFUSED"), "{report}");
-    world.write(vec![overriding("a", json!({"temperature": 0.3}), 0)]).unwrap();
+    world
+        .write(vec![overriding("a", json!({"temperature": 0.3}), 0)])
+        .unwrap();
     let report = world.refused(vec![overriding("b", json!({"temperature": 0.1}), 0)]);
     assert!(report.contains("OVERRIDE_CONFLICT"), "{report}");
-    world.write(vec![overriding("b", json!({"temperature": 0.1}), 5)]).unwrap();
+    world
+        .write(vec![overriding("b", json!({"temperature": 0.1}), 5)])
+        .unwrap();
 }
 
 #[test]
@@ -134,7 +183,11 @@ fn a_flag_that_overrides_an_unknown_agent_is_refused() {
         "a",
         json!({"type": "boolean", "overrides": {"agents": ["suport"], "patches": {"on": {"temperature": 0.1}}}}),
     );
-    assert!(world.refused(vec![flag]).contains("there is no agent `suport`"));
+    assert!(
+        world
+            .refused(vec![flag])
+            .contains("there is no agent `suport`")
+    );
 }
 
 #[test]

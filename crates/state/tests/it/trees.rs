@@ -14,7 +14,12 @@ fn document(kind: Kind, scope: &str, name: &str, body: Value) -> (DocumentKey, V
 fn tree(percent: u32) -> Vec<(DocumentKey, Value)> {
     vec![
         document(Kind::Flag, "", "a", json!({"type": "boolean"})),
-        document(Kind::Targeting, "production", "a", json!({"state": "enabled", "default": {"percent": {"on": percent}}})),
+        document(
+            Kind::Targeting,
+            "production",
+            "a",
+            json!({"state": "enabled", "default": {"percent": {"on": percent}}}),
+        ),
         document(Kind::Segment, "", "early", json!({"include": ["u1"]})),
     ]
 }
@@ -36,7 +41,12 @@ fn applying_a_tree_twice_changes_nothing_the_second_time() {
     let mut world = World::platform();
     apply(&mut world, &tree(25), Options::default()).unwrap();
     let revision = world.state.head().revision;
-    assert!(apply(&mut world, &tree(25), Options::default()).unwrap().ops.is_empty());
+    assert!(
+        apply(&mut world, &tree(25), Options::default())
+            .unwrap()
+            .ops
+            .is_empty()
+    );
     assert_eq!(world.state.head().revision, revision);
 }
 
@@ -45,14 +55,35 @@ fn what_a_person_changed_is_kept_or_a_conflict_never_overwritten() {
     let mut world = World::platform();
     apply(&mut world, &tree(25), Options::default()).unwrap();
     let by_hand = json!({"state": "disabled"});
-    world.write(vec![put(Kind::Targeting, "production", "a", by_hand.clone())]).unwrap();
+    world
+        .write(vec![put(
+            Kind::Targeting,
+            "production",
+            "a",
+            by_hand.clone(),
+        )])
+        .unwrap();
     let found = apply(&mut world, &tree(25), Options::default()).unwrap();
     assert_eq!((found.ops.len(), found.kept.len()), (0, 1));
     let refused = apply(&mut world, &tree(50), Options::default()).unwrap_err();
     assert_eq!(refused.violations[0].pointer, "/documents/1");
-    assert_eq!(world.body(Kind::Targeting, "production", "a"), Some(by_hand));
-    apply(&mut world, &tree(50), Options { take_over: true, ..Options::default() }).unwrap();
-    assert_eq!(world.body(Kind::Targeting, "production", "a").unwrap()["state"], "enabled");
+    assert_eq!(
+        world.body(Kind::Targeting, "production", "a"),
+        Some(by_hand)
+    );
+    apply(
+        &mut world,
+        &tree(50),
+        Options {
+            take_over: true,
+            ..Options::default()
+        },
+    )
+    .unwrap();
+    assert_eq!(
+        world.body(Kind::Targeting, "production", "a").unwrap()["state"],
+        "enabled"
+    );
 }
 
 #[test]
@@ -62,7 +93,15 @@ fn what_the_tree_no_longer_has_stays_without_prune() {
     let smaller = &tree(25)[..2];
     let found = apply(&mut world, smaller, Options::default()).unwrap();
     assert_eq!((found.ops.len(), found.left.len()), (0, 1));
-    apply(&mut world, smaller, Options { prune: true, ..Options::default() }).unwrap();
+    apply(
+        &mut world,
+        smaller,
+        Options {
+            prune: true,
+            ..Options::default()
+        },
+    )
+    .unwrap();
     assert_eq!(world.body(Kind::Segment, "", "early"), None);
     // What no tree ever put is not the tree's to prune.
     assert!(world.body(Kind::Tenant, "", "tenant123").is_some());
@@ -71,11 +110,30 @@ fn what_the_tree_no_longer_has_stays_without_prune() {
 #[test]
 fn what_a_person_made_is_taken_over_only_when_it_is_the_same() {
     let mut world = World::platform();
-    world.write(vec![put(Kind::Segment, "", "early", json!({"include": ["u1"]}))]).unwrap();
+    world
+        .write(vec![put(
+            Kind::Segment,
+            "",
+            "early",
+            json!({"include": ["u1"]}),
+        )])
+        .unwrap();
     apply(&mut world, &tree(25), Options::default()).unwrap();
-    assert!(apply(&mut world, &tree(25), Options::default()).unwrap().ops.is_empty());
-    world.write(vec![put(Kind::Flag, "", "b", json!({"type": "boolean"}))]).unwrap();
-    let other = [document(Kind::Flag, "", "b", json!({"type": "boolean", "owner": "me"}))];
+    assert!(
+        apply(&mut world, &tree(25), Options::default())
+            .unwrap()
+            .ops
+            .is_empty()
+    );
+    world
+        .write(vec![put(Kind::Flag, "", "b", json!({"type": "boolean"}))])
+        .unwrap();
+    let other = [document(
+        Kind::Flag,
+        "",
+        "b",
+        json!({"type": "boolean", "owner": "me"}),
+    )];
     assert!(apply(&mut world, &other, Options::default()).is_err());
 }
 
@@ -83,7 +141,9 @@ fn what_a_person_made_is_taken_over_only_when_it_is_the_same() {
 fn what_a_person_deleted_does_not_come_back_by_itself() {
     let mut world = World::platform();
     apply(&mut world, &tree(25), Options::default()).unwrap();
-    world.write(vec![delete(Kind::Segment, "", "early")]).unwrap();
+    world
+        .write(vec![delete(Kind::Segment, "", "early")])
+        .unwrap();
     let found = apply(&mut world, &tree(25), Options::default()).unwrap();
     assert_eq!((found.ops.len(), found.kept.len()), (0, 1));
 }

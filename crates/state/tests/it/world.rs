@@ -43,12 +43,20 @@ pub(crate) struct World {
 
 pub(crate) fn put(kind: Kind, scope: &str, name: &str, body: Value) -> Op {
     let key = DocumentKey::new(kind, scope, name).unwrap();
-    Op { key, change: Change::Put(body), expect: Expect::Any }
+    Op {
+        key,
+        change: Change::Put(body),
+        expect: Expect::Any,
+    }
 }
 
 pub(crate) fn delete(kind: Kind, scope: &str, name: &str) -> Op {
     let key = DocumentKey::new(kind, scope, name).unwrap();
-    Op { key, change: Change::Delete, expect: Expect::Any }
+    Op {
+        key,
+        change: Change::Delete,
+        expect: Expect::Any,
+    }
 }
 
 impl World {
@@ -71,9 +79,19 @@ impl World {
             .write(vec![
                 put(Kind::Environment, "", "staging", json!({"order": 1})),
                 put(Kind::Environment, "", "production", json!({"order": 2})),
-                put(Kind::Tenant, "", "tenant123", json!({"plan": "enterprise", "region": "eu-west"})),
+                put(
+                    Kind::Tenant,
+                    "",
+                    "tenant123",
+                    json!({"plan": "enterprise", "region": "eu-west"}),
+                ),
                 put(Kind::Tenant, "", "tenant456", json!({"plan": "free"})),
-                put(Kind::Trust, "", "default", json!({"keys": [{"public_key": public}]})),
+                put(
+                    Kind::Trust,
+                    "",
+                    "default",
+                    json!({"keys": [{"public_key": public}]}),
+                ),
             ])
             .unwrap();
         world
@@ -107,12 +125,15 @@ impl World {
 
     fn append(&mut self, sealed: Sealed) {
         for body in &sealed.bodies {
-            self.store.bodies.insert(BodyRef::Salted(body.digest), body.bytes.clone());
+            self.store
+                .bodies
+                .insert(BodyRef::Salted(body.digest), body.bytes.clone());
         }
         self.store.blobs.extend(sealed.blobs.iter().cloned());
         let revision = sealed.record.revision;
-        let (next, applied) =
-            self.state.apply(revision, sealed.hash, &sealed.bytes, &self.store);
+        let (next, applied) = self
+            .state
+            .apply(revision, sealed.hash, &sealed.bytes, &self.store);
         assert_eq!(applied.anomalies, []);
         self.state = next;
         self.records.push(sealed);
@@ -128,12 +149,19 @@ impl World {
     }
 
     pub(crate) fn refused_as(&mut self, action: Action, ops: Vec<Op>) -> String {
-        lines(&self.give(action, ops).expect_err("the commit should be refused").violations)
+        lines(
+            &self
+                .give(action, ops)
+                .expect_err("the commit should be refused")
+                .violations,
+        )
     }
 
     pub(crate) fn body(&self, kind: Kind, scope: &str, name: &str) -> Option<Value> {
         let key = DocumentKey::new(kind, scope, name).unwrap();
-        self.state.document(&key).map(|document| document.to_value())
+        self.state
+            .document(&key)
+            .map(|document| document.to_value())
     }
 
     /// A signed manifest of a tool.
@@ -168,11 +196,16 @@ impl World {
             Kind::Agent => plane_model::ArtifactKind::Agent,
             _ => plane_model::ArtifactKind::Tool,
         };
-        let manifest = Manifest::parse(artifact, &manifest).unwrap().signed(&self.key);
+        let manifest = Manifest::parse(artifact, &manifest)
+            .unwrap()
+            .signed(&self.key);
         put(kind, "", &manifest.id().to_string(), manifest.to_value())
     }
 }
 
 pub(crate) fn lines(violations: &Violations) -> String {
-    violations.iter().map(|violation| format!("{violation}\n")).collect()
+    violations
+        .iter()
+        .map(|violation| format!("{violation}\n"))
+        .collect()
 }
