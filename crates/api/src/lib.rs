@@ -15,6 +15,7 @@ mod documents;
 mod history;
 mod openapi;
 pub mod operations;
+mod pages;
 mod problem;
 mod registry;
 mod runtime;
@@ -30,6 +31,7 @@ pub use documents::{ConfigSummary, DocumentName, DocumentReply, List};
 pub use history::{CommitRecord, CommitRecordOp, RecordReply};
 pub use openapi::{External, openapi};
 pub use operations::{Operation, operations};
+pub use pages::explain;
 pub use problem::{Finding, Problem, is_retryable, status, title};
 pub use registry::{ArtifactSummary, SignatureReply, SignatureState, VersionReply, VersionSummary};
 pub use runtime::{

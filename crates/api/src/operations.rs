@@ -128,7 +128,6 @@ const REASON: Query = text("reason", "why, for those who read the log later");
 const TENANT: Query = text("tenant", "the tenant that asks");
 const USER: Query = text("user", "the user that asks");
 const SERVICE: Query = text("service", "the service that asks, as layers name it");
-const REGION: Query = text("region", "the region that asks, where the tenant has none");
 const WAIT: Query = Query {
     name: "wait",
     summary: "with If-None-Match: wait up to so many seconds, at most 60, for another view",
@@ -608,7 +607,7 @@ fn runtime_operations(table: &mut Vec<Operation>) {
             "runtime",
             "Reads a config document with all its layers merged.",
         )
-        .query(&[TENANT, USER, SERVICE, REGION, AT])
+        .query(&[TENANT, USER, SERVICE, AT])
         .reply(Reply::Json(json::<EffectiveReply>))
         .codes(config_codes),
     );
@@ -623,7 +622,7 @@ fn runtime_operations(table: &mut Vec<Operation>) {
             "runtime",
             "Says where a value of a config document comes from.",
         )
-        .query(&[path, TENANT, USER, SERVICE, REGION, AT])
+        .query(&[path, TENANT, USER, SERVICE, AT])
         .reply(Reply::Json(json::<ExplainReply>))
         .codes(config_codes),
     );

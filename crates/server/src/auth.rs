@@ -1,0 +1,140 @@
+//! Who calls: from a bearer token to a scope, once per token and change of access.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::http::{HeaderMap, header};
+use plane_model::{Code, Digest, Document, DocumentKey, Kind, Timestamp};
+use plane_node::Node;
+use plane_state::access::Denied;
+use plane_state::{Scope, State};
+
+use crate::failure::Failure;
+
+/// How many scopes are kept; tokens that nobody made never get in.
+const SCOPES_KEPT: usize = 10_000;
+/// How long a token's text may be.
+const TOKEN_BYTES_MAX: usize = 256;
+/// What every token begins with.
+pub(crate) const TOKEN_PREFIX: &str = "cp_";
+
+/// Scopes that were found, for as long as nothing about access changes.
+#[derive(Debug, Default)]
+pub(crate) struct Scopes(RwLock<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// The revision of the last change of any token or role binding.
+    revision: u64,
+    scopes: HashMap<Digest, Known>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    scope: Arc<Scope>,
+    expires_at: Option<Timestamp>,
+}
+
+/// Who calls, and by which token.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// What the token allows.
+    pub(crate) scope: Arc<Scope>,
+    /// The digest of the token's text.
+    pub(crate) hash: Digest,
+}
+
+impl Scopes {
+    /// Finds who calls by the headers of a request.
+    pub(crate) fn caller(&self, headers: &HeaderMap, node: &Node) -> Result<Caller, Failure> {
+        let hash = Digest::of(bearer(headers)?.as_bytes());
+        let scope = self.scope(hash, node.snapshot().state(), node.now())?;
+        Ok(Caller { scope, hash })
+    }
+
+    /// Finds what the token with this digest allows now.
+    pub(crate) fn scope(
+        &self,
+        hash: Digest,
+        state: &State,
+        now: Timestamp,
+    ) -> Result<Arc<Scope>, Failure> {
+        let revision = access_revision(state);
+        {
+            let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            if kept.revision == revision
+                && let Some(known) = kept.scopes.get(&hash)
+            {
+                return match known.expires_at {
+                    Some(expiry) if expiry <= now => Err(denied(Denied::Expired(expiry))),
+                    _ => Ok(known.scope.clone()),
+                };
+            }
+        }
+        let scope = Arc::new(Scope::authorise(state, &hash, now).map_err(denied)?);
+        let known = Known {
+            expires_at: expiry(state, &scope),
+            scope: scope.clone(),
+        };
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.revision < revision || kept.scopes.len() >= SCOPES_KEPT {
+            kept.scopes.clear();
+            kept.revision = revision;
+        }
+        if kept.revision == revision {
+            kept.scopes.insert(hash, known);
+        }
+        Ok(scope)
+    }
+}
+
+/// The revision of the last change of what anybody may do.
+pub(crate) fn access_revision(state: &State) -> u64 {
+    state
+        .kind_revision(Kind::Token)
+        .max(state.kind_revision(Kind::RoleBinding))
+}
+
+fn expiry(state: &State, scope: &Scope) -> Option<Timestamp> {
+    match &**state.document(&DocumentKey::token(scope.token()?))? {
+        Document::Token(token) => token.expires_at,
+        _ => None,
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = match (values.next(), values.next()) {
+        (None, _) => {
+            return Err(unauthenticated("the request has no token"));
+        }
+        (Some(value), None) => value,
+        (Some(_), Some(_)) => {
+            return Err(unauthenticated(
+                "the request has two `Authorization` headers",
+            ));
+        }
+    };
+    let malformed = || unauthenticated("the `Authorization` header is not `Bearer` and a token");
+    let text = value.to_str().map_err(|_| malformed())?;
+    let (scheme, token) = text.split_once(' ').ok_or_else(malformed)?;
+    let token = token.trim();
+    let well_formed = scheme.eq_ignore_ascii_case("bearer")
+        && token.starts_with(TOKEN_PREFIX)
+        && token.len() <= TOKEN_BYTES_MAX
+        && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if well_formed {
+        Ok(token)
+    } else {
+        Err(malformed())
+    }
+}
+
+fn denied(denied: Denied) -> Failure {
+    unauthenticated(&denied.to_string())
+}
+
+fn unauthenticated(detail: &str) -> Failure {
+    Failure::new(Code::Unauthenticated, detail)
+        .next("send `Authorization: Bearer cp_…` with a token that is valid here")
+}

@@ -1,0 +1,157 @@
+//! Views and streams.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use plane_api::headers;
+
+use crate::call::{Answer, Call};
+use crate::failure::Failure;
+use crate::query::refuse;
+use crate::stream;
+use crate::view::{Audience, Prepared};
+
+/// How long a request may wait for another view.
+const WAIT_SECONDS_MAX: u64 = 60;
+
+/// Reads everything of an environment that the token covers, or waits until it is another.
+pub(super) async fn view(call: Call) -> Answer {
+    let form = "write a whole number of seconds from 0 to 60";
+    let wait: u64 = call.query().read("wait", form)?.unwrap_or(0);
+    if wait > WAIT_SECONDS_MAX {
+        return Err(refuse("wait", &wait.to_string(), form));
+    }
+    let audience = Audience::of(&call)?;
+    let mut revisions = call.node().revisions();
+    let ends = tokio::time::Instant::now() + Duration::from_secs(wait);
+    loop {
+        revisions.mark_unchanged();
+        let prepared = call
+            .app()
+            .views
+            .get(call.node(), call.scope(), &audience)
+            .await?;
+        if !holds(call.headers(), &prepared) {
+            return Ok(whole(call.headers(), &prepared));
+        }
+        let changed = tokio::time::timeout_at(ends, revisions.changed());
+        let woken = tokio::select! {
+            changed = changed => matches!(changed, Ok(Ok(()))),
+            () = call.app().options.shutdown.begun() => false,
+        };
+        if !woken {
+            return Ok(unchanged(&prepared));
+        }
+        // What the token covers may have changed with the revision.
+        call.app().scopes.scope(
+            call.caller().hash,
+            call.node().snapshot().state(),
+            call.node().now(),
+        )?;
+        call.view(&call.node().snapshot())?;
+    }
+}
+
+/// Says whether the caller holds this very view.
+fn holds(headers: &HeaderMap, prepared: &Prepared) -> bool {
+    let Some(held) = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|it| it.to_str().ok())
+    else {
+        return false;
+    };
+    held.split(',')
+        .map(str::trim)
+        .any(|etag| etag == "*" || etag == prepared.etag(false) || etag == prepared.etag(true))
+}
+
+fn takes_zstd(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|it| it.to_str().ok())
+        .any(|text| {
+            text.split(',').any(|coding| {
+                let mut parts = coding.split(';').map(str::trim);
+                let is_zstd = parts
+                    .next()
+                    .is_some_and(|name| name.eq_ignore_ascii_case("zstd"));
+                let is_refused =
+                    parts.any(|it| matches!(it, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+                is_zstd && !is_refused
+            })
+        })
+}
+
+fn whole(request: &HeaderMap, prepared: &Prepared) -> Response {
+    let compressed = if takes_zstd(request) {
+        prepared.zstd()
+    } else {
+        None
+    };
+    let is_compressed = compressed.is_some();
+    let mut response = Response::new(Body::from(compressed.unwrap_or_else(|| prepared.bytes())));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    if is_compressed {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("zstd"));
+    }
+    describe(headers, prepared, is_compressed);
+    response
+}
+
+fn unchanged(prepared: &Prepared) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    describe(response.headers_mut(), prepared, false);
+    response
+}
+
+fn describe(headers: &mut HeaderMap, prepared: &Prepared, is_compressed: bool) {
+    if let Ok(etag) = HeaderValue::from_str(prepared.etag(is_compressed)) {
+        headers.insert(header::ETAG, etag);
+    }
+    headers.insert(
+        header::VARY,
+        HeaderValue::from_static("authorization, accept-encoding"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("private, no-cache"),
+    );
+    let revision = HeaderValue::from(prepared.revision());
+    headers.insert(HeaderName::from_static(headers::REVISION), revision);
+}
+
+/// Follows the changes of an environment.
+pub(super) fn stream(call: &Call) -> Answer {
+    let audience = Audience::of(call)?;
+    let last = call
+        .headers()
+        .get("last-event-id")
+        .map(|value| value.to_str().unwrap_or_default().to_owned());
+    let events =
+        stream::follow(call.app(), call.caller(), audience, last.as_deref()).ok_or_else(|| {
+            Failure::new(
+                plane_model::Code::Overloaded,
+                "this node serves no more streams",
+            )
+            .next("connect to another node, or again a little later")
+        })?;
+    tracing::debug!(request_id = call.request_id(), "a stream is open");
+    let mut response = Response::new(Body::from_stream(events));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Proxies that gather replies would hold events back.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}

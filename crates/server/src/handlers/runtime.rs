@@ -1,0 +1,225 @@
+//! What services ask at run time: which agent, which flags.
+
+use std::collections::BTreeMap;
+
+use axum::response::Response;
+use plane_api::EvaluateRequest;
+use plane_eval::{Context, Evaluation, Explanation, View, WarningCode};
+use plane_model::{ArtifactKind, ArtifactName, Code, Timestamp, Violations};
+use plane_node::Snapshot;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::call::{Answer, Call, json, json_bytes};
+use crate::failure::Failure;
+
+/// How many flags one request may name.
+const FLAGS_MAX: usize = 10_000;
+
+/// Says which version of an agent holds, for the context in the body.
+pub(super) async fn resolve(call: Call) -> Answer {
+    let snapshot = call.snapshot().await?;
+    let value = call.json_or_empty()?;
+    let ctx = context(&call, Context::parse(&value)?)?;
+    answer(&call, &snapshot, &ctx)
+}
+
+/// Says which version of an agent holds, for the tenant and user in the query.
+pub(super) async fn get_resolved(call: Call) -> Answer {
+    let snapshot = call.snapshot().await?;
+    let mut ctx = Context::new();
+    if let Some(tenant) = call.query().get("tenant") {
+        ctx = ctx.with_tenant(tenant);
+    }
+    if let Some(user) = call.query().get("user") {
+        ctx = ctx.with_user(user);
+    }
+    let ctx = context(&call, ctx)?;
+    answer(&call, &snapshot, &ctx)
+}
+
+/// Gives the context the tenant that the token is for, and refuses one that it does not cover.
+fn context(call: &Call, ctx: Context) -> Result<Context, Failure> {
+    let environment = call.environment()?;
+    let tenant = call.tenant(&environment, ctx.tenant())?;
+    Ok(match tenant {
+        Some(tenant) if ctx.tenant().is_none() => ctx.with_tenant(tenant.as_str()),
+        _ => ctx,
+    })
+}
+
+fn answer(call: &Call, snapshot: &Snapshot, ctx: &Context) -> Answer {
+    let view = call.view(snapshot)?;
+    let agent = ArtifactName::new(call.param("agent")?)?;
+    let metrics = &call.app().metrics;
+    let timer = metrics.lookup_timer();
+    let result = view.resolve(&agent, ctx, call.node().now());
+    metrics.lookup_took(timer);
+    match result {
+        Ok(resolved) => {
+            metrics.lookup(ArtifactKind::Agent, "hit");
+            for warning in resolved.warnings() {
+                if matches!(
+                    warning.code,
+                    WarningCode::VersionDeprecated | WarningCode::VersionSunset
+                ) {
+                    metrics.deprecated_use(&warning.subject);
+                    call.node().observe(
+                        "deprecated_use",
+                        &warning.subject,
+                        &[("environment", view.environment().as_str())],
+                    );
+                }
+            }
+            Ok(json_bytes(snapshot.revision(), resolved.to_json()))
+        }
+        Err(error) => {
+            let code = error.code();
+            metrics.lookup(ArtifactKind::Agent, lookup_result(code));
+            metrics.integrity_failure(code.as_str());
+            Err(error.into())
+        }
+    }
+}
+
+const fn lookup_result(code: Code) -> &'static str {
+    match code {
+        Code::AgentNotFound | Code::ChannelNotFound | Code::VersionNotFound => "not_found",
+        _ => "error",
+    }
+}
+
+/// The answer to an evaluation, borrowed from the view.
+#[derive(Serialize)]
+struct Evaluated<'a> {
+    revision: u64,
+    flags: BTreeMap<&'a str, Flag<'a>>,
+    warnings: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Flag<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<&'a str>,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    metadata: Metadata,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Explanation>,
+}
+
+#[derive(Serialize)]
+struct Metadata {
+    revision: u64,
+    bucketing: &'static str,
+}
+
+/// Says what flags are for the context in the body.
+pub(super) async fn evaluate(call: Call) -> Answer {
+    let snapshot = call.snapshot().await?;
+    let request: EvaluateRequest = call.read()?;
+    let parsed = Context::parse(&Value::Object(request.context)).map_err(|found| {
+        found
+            .into_iter()
+            .map(|it| it.below("/context"))
+            .collect::<Violations>()
+    })?;
+    if request
+        .flags
+        .as_ref()
+        .is_some_and(|flags| flags.len() > FLAGS_MAX)
+    {
+        return Err(Failure::new(
+            Code::LimitExceeded,
+            format!("more than {FLAGS_MAX} flags are named"),
+        )
+        .next("leave `flags` out to get all of them"));
+    }
+    let ctx = context(&call, parsed)?;
+    let view = call.view(&snapshot)?;
+    evaluated(
+        &call,
+        snapshot.revision(),
+        view,
+        &ctx,
+        request.flags.as_deref(),
+        request.explain,
+    )
+}
+
+fn evaluated(
+    call: &Call,
+    revision: u64,
+    view: &View,
+    ctx: &Context,
+    named: Option<&[String]>,
+    explain: bool,
+) -> Result<Response, Failure> {
+    let now = call.node().now();
+    let metrics = &call.app().metrics;
+    let mut flags = BTreeMap::new();
+    match named {
+        Some(named) => {
+            for key in named {
+                let timer = metrics.evaluation_timer();
+                let evaluation = view.evaluate_key(key, ctx, now);
+                metrics.evaluation_took(timer);
+                metrics.evaluated(key, &evaluation);
+                flags.insert(
+                    key.as_str(),
+                    flag(view, key, ctx, now, &evaluation, explain),
+                );
+            }
+        }
+        None => {
+            for (key, evaluation) in view.evaluate_all(ctx, now) {
+                metrics.evaluated(key.as_str(), &evaluation);
+                let flag = flag(view, key.as_str(), ctx, now, &evaluation, explain);
+                flags.insert(key.as_str(), flag);
+            }
+        }
+    }
+    let warnings = if view.tenant_unknown(ctx) {
+        vec!["TENANT_UNKNOWN"]
+    } else {
+        Vec::new()
+    };
+    json(
+        revision,
+        &Evaluated {
+            revision,
+            flags,
+            warnings,
+        },
+    )
+}
+
+fn flag<'a>(
+    view: &View,
+    key: &str,
+    ctx: &Context,
+    now: Timestamp,
+    evaluation: &Evaluation<'a>,
+    explain: bool,
+) -> Flag<'a> {
+    Flag {
+        value: evaluation.value(),
+        variant: evaluation.variant().map(plane_model::VariantName::as_str),
+        reason: evaluation.reason().as_str(),
+        error_code: evaluation.error().map(plane_eval::ErrorCode::as_str),
+        error_detail: evaluation.error_detail(),
+        rule: evaluation.rule(),
+        metadata: Metadata {
+            revision: evaluation.revision(),
+            bucketing: evaluation.bucketing().as_str(),
+        },
+        explanation: explain.then(|| view.explain(key, ctx, now)),
+    }
+}

@@ -1,0 +1,647 @@
+//! Metrics in the Prometheus text format: what happens, counted; what is, read when asked.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use plane_api::{SignatureState, status};
+use plane_eval::{Evaluation, Reason};
+use plane_model::documents::StatusState;
+use plane_model::{
+    ArtifactKind, ArtifactVersion, Code, Document, DocumentKey, EnvironmentName, Kind,
+};
+use plane_node::Node;
+use plane_state::State;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+
+/// How many flags have counters of their own; the others share one.
+const FLAGS_MAX: usize = 2_000;
+/// How many versions have counters of deprecated uses of their own.
+const VERSIONS_MAX: usize = 2_000;
+/// The name that stands for all that are beyond a limit.
+const OTHER: &str = "__other__";
+/// One in so many evaluations is timed, so that reading the clock does not slow the others.
+const TIMED_ONE_IN: u64 = 128;
+
+const EVALUATION_BUCKETS: [f64; 13] = [
+    1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2,
+];
+const LOOKUP_BUCKETS: [f64; 13] = [
+    1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 1e-1, 0.5, 1.0,
+];
+const PROPAGATION_BUCKETS: [f64; 12] = [
+    5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 0.5, 1.0, 10.0, 60.0, 300.0,
+];
+const HTTP_BUCKETS: [f64; 12] = [
+    1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 0.5, 1.0, 10.0,
+];
+
+/// What can be wrong with stored manifests.
+const INTEGRITY: [Code; 3] = [
+    Code::ManifestMissing,
+    Code::DigestMismatch,
+    Code::SignatureInvalid,
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reload {
+    source: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Rule {
+    rule: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Evaluated {
+    flag: String,
+    variant: String,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Killed {
+    environment: String,
+    subject: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Lookup {
+    kind: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Cause {
+    cause: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Tenants {
+    environment: String,
+    kind: &'static str,
+    asset: String,
+    version: String,
+    lifecycle: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Used {
+    kind: String,
+    asset: String,
+    version: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Http {
+    route: String,
+    method: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: String,
+    method: String,
+}
+
+type Histograms = Family<Route, Histogram, fn() -> Histogram>;
+
+/// What the server counts.
+pub(crate) struct Metrics {
+    registry: Registry,
+    reloads: Family<Reload, Counter>,
+    last_reload_successful: Gauge,
+    last_reload_at: Gauge,
+    validation_failures: Family<Rule, Counter>,
+    propagation: Histogram,
+    evaluations: Family<Evaluated, Counter>,
+    evaluation_duration: Histogram,
+    flags_seen: RwLock<HashSet<String>>,
+    evaluations_begun: AtomicU64,
+    kill_switches: Family<Killed, Gauge>,
+    lookups: Family<Lookup, Counter>,
+    lookup_duration: Histogram,
+    signatures: Family<Outcome, Counter>,
+    integrity_failures: Family<Cause, Counter>,
+    asset_tenants: Family<Tenants, Gauge>,
+    deprecated_uses: Family<Used, Counter>,
+    versions_seen: Mutex<HashSet<String>>,
+    http_requests: Family<Http, Counter>,
+    http_duration: Histograms,
+    revision: Gauge,
+    documents: Gauge,
+    streams: Gauge,
+    observations_dropped: Gauge,
+    /// What was read last, so that the next reading tells what is new.
+    read: Mutex<LastRead>,
+}
+
+#[derive(Debug)]
+struct LastRead {
+    revision: u64,
+    anomalies: u64,
+    /// The revision that the gauges about documents are of.
+    gauges: Option<u64>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new(node: &Node) -> Self {
+        let status = node.status();
+        let mut metrics = Self {
+            registry: Registry::with_prefix("control_plane"),
+            reloads: Family::default(),
+            last_reload_successful: Gauge::default(),
+            last_reload_at: Gauge::default(),
+            validation_failures: Family::default(),
+            propagation: Histogram::new(PROPAGATION_BUCKETS),
+            evaluations: Family::default(),
+            evaluation_duration: Histogram::new(EVALUATION_BUCKETS),
+            flags_seen: RwLock::default(),
+            evaluations_begun: AtomicU64::new(0),
+            kill_switches: Family::default(),
+            lookups: Family::default(),
+            lookup_duration: Histogram::new(LOOKUP_BUCKETS),
+            signatures: Family::default(),
+            integrity_failures: Family::default(),
+            asset_tenants: Family::default(),
+            deprecated_uses: Family::default(),
+            versions_seen: Mutex::default(),
+            http_requests: Family::default(),
+            http_duration: Family::new_with_constructor(|| Histogram::new(HTTP_BUCKETS)),
+            revision: Gauge::default(),
+            documents: Gauge::default(),
+            streams: Gauge::default(),
+            observations_dropped: Gauge::default(),
+            read: Mutex::new(LastRead {
+                revision: status.revision,
+                anomalies: status.anomalies,
+                gauges: None,
+            }),
+        };
+        metrics.register();
+        metrics.start_at_zero();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let it = &mut self.registry;
+        it.register(
+            "config_reloads",
+            "Revisions applied to the state",
+            self.reloads.clone(),
+        );
+        it.register(
+            "config_last_reload_successful",
+            "Whether the last revision was applied without anything being passed over",
+            self.last_reload_successful.clone(),
+        );
+        it.register_with_unit(
+            "config_last_reload_success_timestamp",
+            "When the revision that is served was committed",
+            Unit::Seconds,
+            self.last_reload_at.clone(),
+        );
+        it.register(
+            "config_validation_failures",
+            "Findings in refused requests, by code",
+            self.validation_failures.clone(),
+        );
+        it.register_with_unit(
+            "config_propagation",
+            "From a commit's arrival to its being served by this node",
+            Unit::Seconds,
+            self.propagation.clone(),
+        );
+        it.register(
+            "flag_evaluations",
+            "Evaluations of flags",
+            self.evaluations.clone(),
+        );
+        it.register_with_unit(
+            "flag_evaluation_duration",
+            "How long an evaluation takes; one in 128 is timed",
+            Unit::Seconds,
+            self.evaluation_duration.clone(),
+        );
+        it.register(
+            "flag_kill_switch_active",
+            "Kills that hold: for everybody, or how many tenants",
+            self.kill_switches.clone(),
+        );
+        it.register(
+            "registry_lookups",
+            "Resolves and reads of versions",
+            self.lookups.clone(),
+        );
+        it.register_with_unit(
+            "registry_lookup_duration",
+            "How long resolving an agent takes",
+            Unit::Seconds,
+            self.lookup_duration.clone(),
+        );
+        it.register(
+            "registry_signature_verifications",
+            "Signatures checked when versions were read",
+            self.signatures.clone(),
+        );
+        it.register(
+            "registry_integrity_failures",
+            "Requests that met bytes or signatures that do not hold",
+            self.integrity_failures.clone(),
+        );
+        it.register(
+            "asset_tenants",
+            "Tenants by the version that a pin or else the channel's default gives them",
+            self.asset_tenants.clone(),
+        );
+        it.register(
+            "asset_deprecated_uses",
+            "Resolves that gave a deprecated version",
+            self.deprecated_uses.clone(),
+        );
+        it.register("http_requests", "Requests", self.http_requests.clone());
+        it.register_with_unit(
+            "http_request_duration",
+            "How long requests take until their reply begins",
+            Unit::Seconds,
+            self.http_duration.clone(),
+        );
+        it.register(
+            "revision",
+            "The revision that is served",
+            self.revision.clone(),
+        );
+        it.register(
+            "documents",
+            "Documents in the state",
+            self.documents.clone(),
+        );
+        it.register(
+            "streams_open",
+            "Streams that are open",
+            self.streams.clone(),
+        );
+        it.register(
+            "observations_dropped",
+            "Observations that were dropped since the node started",
+            self.observations_dropped.clone(),
+        );
+    }
+
+    /// Makes every combination of labels that is known beforehand, so that its first increase shows.
+    fn start_at_zero(&self) {
+        for result in ["success", "invalid"] {
+            drop(self.reloads.get_or_create(&Reload {
+                source: "log",
+                result,
+            }));
+        }
+        for code in Code::ALL.iter().filter(|code| status(**code) == 422) {
+            let rule = code.as_str().to_owned();
+            drop(self.validation_failures.get_or_create(&Rule { rule }));
+        }
+        for kind in ["agent", "tool"] {
+            for result in ["hit", "not_found", "error"] {
+                drop(self.lookups.get_or_create(&Lookup { kind, result }));
+            }
+        }
+        for result in ["verified", "unsigned", "mismatch"] {
+            drop(self.signatures.get_or_create(&Outcome { result }));
+        }
+        for code in INTEGRITY {
+            drop(self.integrity_failures.get_or_create(&cause(code)));
+        }
+        for operation in plane_api::operations() {
+            drop(self.http_requests.get_or_create(&Http {
+                route: operation.path.clone(),
+                method: operation.method.as_str().to_owned(),
+                status: 200,
+            }));
+        }
+    }
+
+    /// Counts a finding that made the server refuse a request.
+    pub(crate) fn refused(&self, rule: &str) {
+        let rule = rule.to_owned();
+        self.validation_failures.get_or_create(&Rule { rule }).inc();
+    }
+
+    /// Notes how long a commit took from its arrival until readers see it.
+    pub(crate) fn committed(&self, took: Duration) {
+        self.propagation.observe(took.as_secs_f64());
+    }
+
+    /// Counts an evaluation.
+    pub(crate) fn evaluated(&self, flag: &str, evaluation: &Evaluation<'_>) {
+        let labels = Evaluated {
+            flag: self.flag_label(flag, evaluation).to_owned(),
+            variant: evaluation.variant().map_or("", |it| it.as_str()).to_owned(),
+            reason: reason_label(evaluation.reason()),
+        };
+        self.evaluations.get_or_create(&labels).inc();
+    }
+
+    /// The name under which a flag is counted; flags that do not exist share one.
+    fn flag_label<'f>(&self, flag: &'f str, evaluation: &Evaluation<'_>) -> &'f str {
+        if evaluation.error() == Some(plane_eval::ErrorCode::FlagNotFound) {
+            return OTHER;
+        }
+        {
+            let seen = self
+                .flags_seen
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            if seen.contains(flag) {
+                return flag;
+            }
+            if seen.len() >= FLAGS_MAX {
+                return OTHER;
+            }
+        }
+        let mut seen = self
+            .flags_seen
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if seen.len() < FLAGS_MAX || seen.contains(flag) {
+            seen.insert(flag.to_owned());
+            flag
+        } else {
+            OTHER
+        }
+    }
+
+    /// Begins to time an evaluation, if this one is timed.
+    pub(crate) fn evaluation_timer(&self) -> Option<Instant> {
+        let begun = self.evaluations_begun.fetch_add(1, Ordering::Relaxed);
+        begun.is_multiple_of(TIMED_ONE_IN).then(Instant::now)
+    }
+
+    pub(crate) fn evaluation_took(&self, timer: Option<Instant>) {
+        if let Some(begun) = timer {
+            self.evaluation_duration
+                .observe(begun.elapsed().as_secs_f64());
+        }
+    }
+
+    /// Counts a resolve or a read of a version.
+    pub(crate) fn lookup(&self, kind: ArtifactKind, result: &'static str) {
+        self.lookups
+            .get_or_create(&Lookup {
+                kind: kind.as_str(),
+                result,
+            })
+            .inc();
+    }
+
+    #[expect(
+        clippy::unused_self,
+        reason = "the other timer belongs to the metrics as well"
+    )]
+    pub(crate) fn lookup_timer(&self) -> Instant {
+        Instant::now()
+    }
+
+    pub(crate) fn lookup_took(&self, begun: Instant) {
+        self.lookup_duration.observe(begun.elapsed().as_secs_f64());
+    }
+
+    /// Counts a check of signatures.
+    pub(crate) fn signature(&self, state: SignatureState) {
+        let result = match state {
+            SignatureState::Verified => "verified",
+            SignatureState::Unsigned => "unsigned",
+            SignatureState::Invalid => "mismatch",
+        };
+        self.signatures.get_or_create(&Outcome { result }).inc();
+    }
+
+    /// Counts a failure, if it is one of integrity.
+    pub(crate) fn integrity_failure(&self, code: &str) {
+        if let Some(code) = INTEGRITY.iter().find(|known| known.as_str() == code) {
+            self.integrity_failures.get_or_create(&cause(*code)).inc();
+        }
+    }
+
+    /// Counts a use of a deprecated version, `agent:NAME@VERSION` or `tool:NAME@VERSION`.
+    pub(crate) fn deprecated_use(&self, subject: &str) {
+        let parts = subject.split_once(':').and_then(|(kind, id)| {
+            let (asset, version) = id.split_once('@')?;
+            Some((kind, asset, version))
+        });
+        let Some((kind, asset, version)) = parts else {
+            return;
+        };
+        let mut seen = self
+            .versions_seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_known = seen.contains(subject)
+            || (seen.len() < VERSIONS_MAX && seen.insert(subject.to_owned()));
+        drop(seen);
+        let (asset, version) = if is_known {
+            (asset, version)
+        } else {
+            (OTHER, "")
+        };
+        self.deprecated_uses
+            .get_or_create(&Used {
+                kind: kind.to_owned(),
+                asset: asset.to_owned(),
+                version: version.to_owned(),
+            })
+            .inc();
+    }
+
+    /// Counts a request.
+    pub(crate) fn request(&self, route: &str, method: &str, status: u16, took: Duration) {
+        let (route, method) = (route.to_owned(), method.to_owned());
+        let labels = Http {
+            route: route.clone(),
+            method: method.clone(),
+            status,
+        };
+        self.http_requests.get_or_create(&labels).inc();
+        self.http_duration
+            .get_or_create(&Route { route, method })
+            .observe(took.as_secs_f64());
+    }
+
+    /// Writes everything, after reading from the node what is not counted on the way.
+    pub(crate) fn text(&self, node: &Node, streams_open: usize) -> Result<String, Failure> {
+        self.read(node);
+        self.streams
+            .set(i64::try_from(streams_open).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        encode(&mut text, &self.registry).map_err(|error| Failure::internal(&error))?;
+        Ok(text)
+    }
+
+    fn read(&self, node: &Node) {
+        let status = node.status();
+        let snapshot = node.snapshot();
+        let state = snapshot.state();
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let revisions = status.revision.saturating_sub(read.revision);
+        let anomalies = status.anomalies.saturating_sub(read.anomalies);
+        let reloads = |result: &'static str, count: u64| {
+            self.reloads
+                .get_or_create(&Reload {
+                    source: "log",
+                    result,
+                })
+                .inc_by(count);
+        };
+        reloads("success", revisions.saturating_sub(anomalies));
+        reloads("invalid", anomalies);
+        if revisions > 0 || read.gauges.is_none() {
+            let is_good = anomalies == 0 && status.halted.is_none();
+            self.last_reload_successful.set(i64::from(is_good));
+        }
+        if status.halted.is_some() {
+            self.last_reload_successful.set(0);
+        }
+        self.last_reload_at.set(state.head().at.as_ms() / 1_000);
+        self.revision
+            .set(i64::try_from(status.revision).unwrap_or(i64::MAX));
+        self.documents
+            .set(i64::try_from(state.len()).unwrap_or(i64::MAX));
+        let dropped = i64::try_from(status.observations_dropped).unwrap_or(i64::MAX);
+        self.observations_dropped.set(dropped);
+        if read.gauges != Some(status.revision) {
+            self.read_kills(state);
+            self.read_tenants(state);
+        }
+        *read = LastRead {
+            revision: status.revision,
+            anomalies: status.anomalies,
+            gauges: Some(status.revision),
+        };
+    }
+
+    fn read_kills(&self, state: &State) {
+        self.kill_switches.clear();
+        for (key, _) in state.of_kind(Kind::Kill) {
+            let Some(environment) = key.environment_name() else {
+                continue;
+            };
+            let labels = Killed {
+                environment: environment.to_string(),
+                subject: key.name().to_owned(),
+            };
+            self.kill_switches.get_or_create(&labels).inc();
+        }
+    }
+
+    /// Counts tenants by version: pinned ones by their pins, all others by the channel's default.
+    fn read_tenants(&self, state: &State) {
+        self.asset_tenants.clear();
+        let all = state.of_kind(Kind::Tenant).count();
+        let mut pinned: BTreeMap<(EnvironmentName, String), usize> = BTreeMap::new();
+        let mut counts: BTreeMap<(EnvironmentName, String, String), usize> = BTreeMap::new();
+        for (key, entry) in state.of_kind(Kind::Pin) {
+            let (Some(environment), Some(("agent", agent))) =
+                (key.environment_name(), key.subject())
+            else {
+                continue;
+            };
+            let Some(Document::Pin(pin)) = entry.document().map(|it| &**it) else {
+                continue;
+            };
+            let Some(version) = &pin.version else {
+                continue;
+            };
+            *pinned
+                .entry((environment.clone(), agent.to_owned()))
+                .or_default() += 1;
+            *counts
+                .entry((environment, agent.to_owned(), version.to_string()))
+                .or_default() += 1;
+        }
+        for (key, entry) in state.of_kind(Kind::Channel) {
+            let (Some(environment), Some(Document::Channel(channel))) =
+                (key.environment_name(), entry.document().map(|it| &**it))
+            else {
+                continue;
+            };
+            let agent = key.name().to_owned();
+            let elsewhere = pinned
+                .get(&(environment.clone(), agent.clone()))
+                .copied()
+                .unwrap_or_default();
+            let version = channel.default.version.to_string();
+            *counts.entry((environment, agent, version)).or_default() +=
+                all.saturating_sub(elsewhere);
+        }
+        for ((environment, asset, version), count) in counts {
+            let lifecycle = lifecycle(state, &asset, &version);
+            let environment = environment.to_string();
+            let labels = Tenants {
+                environment,
+                kind: "agent",
+                asset,
+                version,
+                lifecycle,
+            };
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.asset_tenants.get_or_create(&labels).set(count);
+        }
+    }
+}
+
+fn lifecycle(state: &State, asset: &str, version: &str) -> &'static str {
+    let id = format!("{asset}@{version}").parse::<ArtifactVersion>();
+    let status = id.ok().and_then(|id| {
+        match &**state.document(&DocumentKey::status(ArtifactKind::Agent, &id))? {
+            Document::Status(status) => Some(status.status),
+            _ => None,
+        }
+    });
+    match status {
+        None | Some(StatusState::Active) => "active",
+        Some(StatusState::Deprecated) => "deprecated",
+        Some(StatusState::Yanked | StatusState::Revoked | StatusState::Quarantined) => "retired",
+    }
+}
+
+fn cause(code: Code) -> Cause {
+    Cause {
+        cause: code.as_str().to_ascii_lowercase(),
+    }
+}
+
+/// Reasons as OpenTelemetry writes them.
+const fn reason_label(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Static => "static",
+        Reason::Default => "default",
+        Reason::TargetingMatch => "targeting_match",
+        Reason::Split => "split",
+        Reason::Disabled => "disabled",
+        Reason::Error => "error",
+    }
+}

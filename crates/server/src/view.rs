@@ -1,0 +1,343 @@
+//! Views as they go over the wire: composed once per audience and revision, shared by all who ask.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use axum::body::Bytes;
+use plane_api::VIEW_FORMAT;
+use plane_model::documents::Published;
+use plane_model::{
+    ArtifactKind, ArtifactVersion, Digest, Document, DocumentKey, EnvironmentName, Kind, TenantId,
+    TokenId, Verified,
+};
+use plane_node::{Node, Snapshot};
+use plane_registry::Lock;
+use plane_state::{Content, Scope, State};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::call::Call;
+use crate::failure::Failure;
+
+/// How many audiences are kept ready at once.
+const AUDIENCES_KEPT: usize = 1_024;
+/// How hard views are compressed: they are made once and read by many.
+const ZSTD_LEVEL: i32 = 3;
+
+/// Who gets the same view.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Audience {
+    environment: EnvironmentName,
+    /// None for all who see all tenants; the others get one each.
+    token: Option<TokenId>,
+}
+
+impl Audience {
+    /// The audience of a request.
+    pub(crate) fn of(call: &Call) -> Result<Self, Failure> {
+        let environment = call.view(&call.node().snapshot())?.environment().clone();
+        Ok(Self::new(
+            environment,
+            call.scope(),
+            &call.app().views.stranger,
+        ))
+    }
+
+    /// The audience of a scope; `stranger` is a tenant that no token names.
+    pub(crate) fn new(environment: EnvironmentName, scope: &Scope, stranger: &TenantId) -> Self {
+        let sees_all = scope.sees_tenant(&environment, stranger);
+        let token = if sees_all {
+            None
+        } else {
+            scope.token().cloned()
+        };
+        Self { environment, token }
+    }
+
+    pub(crate) fn environment(&self) -> &EnvironmentName {
+        &self.environment
+    }
+
+    fn name(&self) -> String {
+        self.token
+            .as_ref()
+            .map_or_else(|| "all".to_owned(), |token| format!("token:{token}"))
+    }
+}
+
+/// The views that are kept ready.
+#[derive(Debug)]
+pub(crate) struct Views {
+    kept: Mutex<HashMap<Audience, Arc<Place>>>,
+    /// A tenant that nobody has heard of: only those who see all tenants see it.
+    pub(crate) stranger: TenantId,
+}
+
+/// Where the newest view of an audience is; held while it is made, so that it is made once.
+type Place = tokio::sync::Mutex<Option<Arc<Prepared>>>;
+
+impl Default for Views {
+    fn default() -> Self {
+        let name = format!("stranger-{}", ulid::Ulid::generate());
+        let stranger = TenantId::new(&name).expect("letters, digits and a dash are a tenant's id");
+        Self {
+            kept: Mutex::default(),
+            stranger,
+        }
+    }
+}
+
+/// A view, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    revision: u64,
+    bytes: Bytes,
+    zstd: OnceLock<Option<Bytes>>,
+    etags: [String; 2],
+}
+
+impl Prepared {
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
+    /// The bytes, compressed; none if that failed.
+    pub(crate) fn zstd(&self) -> Option<Bytes> {
+        self.zstd
+            .get_or_init(|| {
+                zstd::stream::encode_all(&*self.bytes, ZSTD_LEVEL)
+                    .inspect_err(|error| tracing::warn!(%error, "a view was not compressed"))
+                    .ok()
+                    .map(Bytes::from)
+            })
+            .clone()
+    }
+
+    /// Names these very bytes.
+    pub(crate) fn etag(&self, is_compressed: bool) -> &str {
+        let [plain, compressed] = &self.etags;
+        if is_compressed { compressed } else { plain }
+    }
+}
+
+impl Views {
+    /// The newest view of an audience, made if nobody has asked for it yet.
+    pub(crate) async fn get(
+        &self,
+        node: &Node,
+        scope: &Arc<Scope>,
+        audience: &Audience,
+    ) -> Result<Arc<Prepared>, Failure> {
+        let place = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() >= AUDIENCES_KEPT && !kept.contains_key(audience) {
+                kept.clear();
+            }
+            kept.entry(audience.clone()).or_default().clone()
+        };
+        let mut held = place.lock().await;
+        let snapshot = node.snapshot();
+        if let Some(prepared) = &*held
+            && prepared.revision == snapshot.revision()
+        {
+            return Ok(prepared.clone());
+        }
+        let (scope, audience) = (scope.clone(), audience.clone());
+        let prepared = tokio::task::spawn_blocking(move || compose(&snapshot, &scope, &audience))
+            .await
+            .map_err(|error| Failure::internal(&error))??;
+        let prepared = Arc::new(prepared);
+        *held = Some(prepared.clone());
+        Ok(prepared)
+    }
+}
+
+/// A view in canonical JSON: the fields are in the order of their names.
+#[derive(Serialize)]
+struct Whole<'a> {
+    audience: String,
+    blobs: BTreeMap<Digest, &'a str>,
+    documents: Vec<Part<'a>>,
+    environment: &'a EnvironmentName,
+    format: u32,
+    head: Digest,
+    log: &'a str,
+    revision: u64,
+}
+
+#[derive(Serialize)]
+struct Part<'a> {
+    body: &'a RawValue,
+    kind: Kind,
+    name: &'a str,
+    revision: u64,
+    scope: &'a str,
+}
+
+fn compose(snapshot: &Snapshot, scope: &Scope, audience: &Audience) -> Result<Prepared, Failure> {
+    let state = snapshot.state();
+    let mut blobs = BTreeMap::new();
+    let reachable = Reachable::of(state, scope, audience.environment());
+    for digest in &reachable.blobs {
+        if let Some(text) = state
+            .blob(digest)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        {
+            blobs.insert(*digest, text);
+        }
+    }
+    let mut documents = Vec::new();
+    for (key, entry) in state.entries() {
+        let wanted = match key.kind() {
+            Kind::Agent | Kind::Tool | Kind::Status => reachable.documents.contains(key),
+            _ => is_shared(key, audience.environment()) && scope.sees(key),
+        };
+        if !wanted || !matches!(entry.content, Content::Readable(_)) {
+            continue;
+        }
+        let body = serde_json::from_slice(&entry.bytes).map_err(|it| Failure::internal(&it))?;
+        documents.push(Part {
+            body,
+            kind: key.kind(),
+            name: key.name(),
+            revision: entry.revision,
+            scope: key.scope(),
+        });
+    }
+    let head = state.head();
+    let whole = Whole {
+        audience: audience.name(),
+        blobs,
+        documents,
+        environment: audience.environment(),
+        format: VIEW_FORMAT,
+        head: head.hash,
+        log: state.log(),
+        revision: head.revision,
+    };
+    let bytes = serde_json::to_vec(&whole).map_err(|error| Failure::internal(&error))?;
+    // The digest tells apart what different audiences and environments get at one revision.
+    let digest = Digest::of(&bytes).hex();
+    let short = digest.get(..16).unwrap_or_default();
+    let revision = head.revision;
+    Ok(Prepared {
+        revision,
+        bytes: bytes.into(),
+        zstd: OnceLock::new(),
+        etags: [
+            format!("\"{revision}-{short}\""),
+            format!("\"{revision}-{short}-zstd\""),
+        ],
+    })
+}
+
+/// Says whether documents of this name can be in the views of an environment.
+pub(crate) fn is_shared(key: &DocumentKey, environment: &EnvironmentName) -> bool {
+    match key.kind() {
+        // Who may do what is nobody's business but the server's.
+        Kind::Token | Kind::RoleBinding => false,
+        _ => key.environment_name().is_none_or(|it| it == *environment),
+    }
+}
+
+/// What channels, pins and fallbacks of an environment can give.
+#[derive(Debug, Default)]
+struct Reachable {
+    documents: BTreeSet<DocumentKey>,
+    blobs: BTreeSet<Digest>,
+}
+
+impl Reachable {
+    fn of(state: &State, scope: &Scope, environment: &EnvironmentName) -> Self {
+        let mut found = Self::default();
+        let name = environment.as_str();
+        for (key, entry) in state.in_scope(Kind::Channel, name, "") {
+            let Some(Document::Channel(channel)) = entry.document().map(|it| &**it) else {
+                continue;
+            };
+            let default = channel.default.version.to_string();
+            found.agent(state, key.name(), &default, channel.default.lock);
+            for variant in channel
+                .split
+                .iter()
+                .flat_map(|split| split.totals().into_keys())
+            {
+                let lock = channel.locks.get(&variant).copied();
+                found.agent(state, key.name(), variant.as_str(), lock);
+            }
+        }
+        let bound = state
+            .of_kind(Kind::Pin)
+            .chain(state.of_kind(Kind::Kill))
+            .filter(|(key, _)| {
+                key.environment_name().is_some_and(|it| it == *environment) && scope.sees(key)
+            });
+        for (key, entry) in bound {
+            let Some(("agent", agent)) = key.subject() else {
+                continue;
+            };
+            match entry.document().map(|it| &**it) {
+                Some(Document::Pin(pin)) => {
+                    if let Some(version) = &pin.version {
+                        found.agent(state, agent, &version.to_string(), pin.lock);
+                    }
+                }
+                Some(Document::Kill(kill)) => {
+                    if let Some(version) = &kill.fallback {
+                        found.agent(state, agent, &version.to_string(), None);
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn agent(&mut self, state: &State, name: &str, version: &str, lock: Option<Digest>) {
+        let Ok(id) = format!("{name}@{version}").parse::<ArtifactVersion>() else {
+            return;
+        };
+        let Some(published) = self.artifact(state, ArtifactKind::Agent, &id) else {
+            return;
+        };
+        for digest in [lock, published.lock].into_iter().flatten() {
+            if !self.blobs.insert(digest) {
+                continue;
+            }
+            let Some(bytes) = state.blob(&digest) else {
+                continue;
+            };
+            let Ok(lock) = Verified::check(bytes, digest, Lock::read) else {
+                continue;
+            };
+            for tool in &lock.tools {
+                let id = ArtifactVersion {
+                    name: tool.name.clone(),
+                    version: tool.version.clone(),
+                };
+                self.artifact(state, ArtifactKind::Tool, &id);
+            }
+        }
+    }
+
+    fn artifact<'s>(
+        &mut self,
+        state: &'s State,
+        kind: ArtifactKind,
+        id: &ArtifactVersion,
+    ) -> Option<&'s Published> {
+        let key = DocumentKey::artifact(kind, id);
+        let (Document::Agent(published) | Document::Tool(published)) = &**state.document(&key)?
+        else {
+            return None;
+        };
+        self.blobs.insert(published.manifest);
+        self.documents.insert(key);
+        self.documents.insert(DocumentKey::status(kind, id));
+        Some(published)
+    }
+}
