@@ -180,20 +180,19 @@ pub(crate) async fn fetch(
 
 /// Puts the state of a past revision together from the index of changes.
 pub(crate) async fn state_at(log: &dyn ChangeLog, revision: u64) -> Result<State, ReadError> {
-    let head = match revision {
-        0 => Head::genesis(),
-        _ => {
-            let entry = log.read(revision - 1, ReadLimit::records(1)).await?;
-            let Some(entry) = entry.first() else {
-                return Err(ReadError::Damaged {
-                    detail: format!("revision {revision} is missing"),
-                });
-            };
-            Head {
-                revision,
-                hash: digest(&entry.hash),
-                at: Timestamp(entry.at_ms),
-            }
+    let head = if revision == 0 {
+        Head::genesis()
+    } else {
+        let entry = log.read(revision - 1, ReadLimit::records(1)).await?;
+        let Some(entry) = entry.first() else {
+            return Err(ReadError::Damaged {
+                detail: format!("revision {revision} is missing"),
+            });
+        };
+        Head {
+            revision,
+            hash: digest(&entry.hash),
+            at: Timestamp(entry.at_ms),
         }
     };
     let mut documents = Vec::new();

@@ -29,7 +29,7 @@ const REBASES_MAX: u32 = 4;
 /// How much is written before a checkpoint is due.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// How long there is writing before a checkpoint is due.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(600);
+const CHECKPOINT_EVERY: Duration = Duration::from_mins(10);
 
 /// What a node runs on.
 #[derive(Debug, Clone)]

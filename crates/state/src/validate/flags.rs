@@ -166,16 +166,15 @@ fn check_subject(draft: &mut Draft<'_>, key: &DocumentKey, pointer: &str, found:
     let Some((what, name)) = key.subject() else {
         return;
     };
-    let known = match what {
-        "flag" => FlagKey::new(name).is_ok_and(|name| draft.has(&DocumentKey::flag(&name))),
-        _ => {
-            let kind = if what == "agent" {
-                ArtifactKind::Agent
-            } else {
-                ArtifactKind::Tool
-            };
-            ArtifactName::new(name).is_ok_and(|name| !draft.versions(kind, &name).is_empty())
-        }
+    let known = if what == "flag" {
+        FlagKey::new(name).is_ok_and(|name| draft.has(&DocumentKey::flag(&name)))
+    } else {
+        let kind = if what == "agent" {
+            ArtifactKind::Agent
+        } else {
+            ArtifactKind::Tool
+        };
+        ArtifactName::new(name).is_ok_and(|name| !draft.versions(kind, &name).is_empty())
     };
     if !known {
         found.push(

@@ -335,8 +335,8 @@ fn fill_lock(
         return;
     };
     let pointed = |violation: Violation| violation.below(pointer);
-    match lock {
-        Some(digest) => match read_lock(draft, digest) {
+    if let Some(digest) = lock {
+        match read_lock(draft, digest) {
             Ok(lock) if lock.agent == version => {}
             Ok(lock) => found.push(pointed(
                 Violation::new(
@@ -350,22 +350,21 @@ fn fill_lock(
                 .next("leave the lock out: the commit resolves it"),
             )),
             Err(violation) => found.push(pointed(violation.below("/lock"))),
-        },
-        None => {
-            let resolved = read_manifest(draft, ArtifactKind::Agent, &published.manifest)
-                .map_err(|violation| vec![violation])
-                .and_then(|manifest| resolve(draft, &manifest));
-            match resolved {
-                Ok(digest) => *lock = Some(digest),
-                Err(violations) => found.extend(violations.into_iter().map(|violation| {
-                    let detail = format!("promoting `{version}`: {}", violation.detail);
-                    Violation {
-                        pointer: pointer.to_owned(),
-                        detail,
-                        ..violation
-                    }
-                })),
-            }
+        }
+    } else {
+        let resolved = read_manifest(draft, ArtifactKind::Agent, &published.manifest)
+            .map_err(|violation| vec![violation])
+            .and_then(|manifest| resolve(draft, &manifest));
+        match resolved {
+            Ok(digest) => *lock = Some(digest),
+            Err(violations) => found.extend(violations.into_iter().map(|violation| {
+                let detail = format!("promoting `{version}`: {}", violation.detail);
+                Violation {
+                    pointer: pointer.to_owned(),
+                    detail,
+                    ..violation
+                }
+            })),
         }
     }
 }

@@ -42,12 +42,12 @@ fn all_findings_of_a_commit_come_at_once() {
         ),
         delete(Kind::Segment, "", "nobody"),
     ]);
-    expect![[r#"
+    expect![[r"
         /ops/3: there is no segment `nobody` [NOT_FOUND]; remove the operation, or correct the name
         /ops/0/body/owners: unknown field `owners` [FIELD_UNKNOWN]; remove it or correct its spelling
         /ops/1/body/variants: a flag of type string has no variants [FIELD_MISSING]; add `variants` with at least one name and value
         /ops/2/body: a pin of `flag:a` holds a `variant` and nothing else [FIELD_INVALID]; set `variant`
-    "#]]
+    "]]
     .assert_eq(&report);
 }
 
@@ -80,14 +80,14 @@ fn what_a_document_names_must_be_there() {
             json!({"variant": "maybe"}),
         ),
     ]);
-    expect![[r#"
+    expect![[r"
         /ops/0/body: there is no environment `qa` [REFERENCE_MISSING]; use one of staging, production, or create it first
         /ops/3/body: there is no tenant `nobody` [REFERENCE_MISSING]; create the tenant first
         /ops/2/body/off: the flag has no variant `gone` [VARIANT_UNKNOWN]; use one of `off`, `on`, or add the variant to the flag
         /ops/2/body/rules/0/if: there is no segment `early` [REFERENCE_MISSING]; create the segment first
         /ops/1/body: there is no flag `b` [REFERENCE_MISSING]; create the flag first
         /ops/3/body/variant: the flag `a` has no variant `maybe` [VARIANT_UNKNOWN]; `control-plane flag show a` lists its variants
-    "#]]
+    "]]
     .assert_eq(&report);
 }
 

@@ -55,9 +55,9 @@ fn every_effective_document_must_match_the_schema() {
         "ai",
         json!({"limits": {"tokens": 9000}}),
     )]);
-    expect![[r#"
+    expect![[r"
         /ops/0/body/limits/tokens: the effective `ai` in production on plan free is invalid at `/limits/tokens`: must be at most 8000 [CONFIG_INVALID]
-    "#]]
+    "]]
     .assert_eq(&report);
     let report = world.refused(vec![delete(Kind::Config, "base", "ai")]);
     assert!(
@@ -87,10 +87,10 @@ fn layers_set_only_what_the_schema_lets_them() {
         "ai",
         json!({"model": "m2", "limits": {"tokens": 1, "depth": 4}}),
     )]);
-    expect![[r#"
+    expect![[r"
         /ops/0/body/limits/depth: the layer `production.tenant=tenant123` of `ai` may not set `/limits/depth` [LAYER_NOT_ALLOWED]; add `x-override: [tenant]` to that property in the schema, or set it in another layer
         /ops/0/body/limits/tokens: the layer `production.tenant=tenant123` of `ai` may not set `/limits/tokens` [LAYER_NOT_ALLOWED]; add `x-override: [tenant]` to that property in the schema, or set it in another layer
-    "#]]
+    "]]
     .assert_eq(&report);
     world
         .write(vec![put(

@@ -102,6 +102,12 @@ fn take(world: &mut World, step: &Step) {
     drop(world.give(action, vec![op]));
 }
 
+fn take_all(world: &mut World, steps: &[Step]) {
+    for step in steps {
+        take(world, step);
+    }
+}
+
 fn replay(world: &World, state: State) -> State {
     let from = usize::try_from(state.head().revision).unwrap();
     world.records[from..].iter().fold(state, |state, sealed| {
@@ -133,7 +139,7 @@ proptest! {
     #[test]
     fn the_same_records_give_the_same_state(steps in prop::collection::vec(step(), 0..40)) {
         let mut world = World::platform();
-        steps.iter().for_each(|step| take(&mut world, step));
+        take_all(&mut world, &steps);
         same(&replay(&world, State::genesis("test")), &world.state)?;
     }
 
@@ -159,7 +165,7 @@ proptest! {
     #[test]
     fn a_record_is_read_back_as_it_was_written(steps in prop::collection::vec(step(), 0..20)) {
         let mut world = World::platform();
-        steps.iter().for_each(|step| take(&mut world, step));
+        take_all(&mut world, &steps);
         for sealed in &world.records {
             let read = Record::decode(&sealed.bytes);
             prop_assert_eq!(read.as_ref(), Ok(&sealed.record));
@@ -180,7 +186,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..20), at in any::<prop::sample::Index>(), bit in 0..8_u32,
     ) {
         let mut world = World::platform();
-        steps.iter().for_each(|step| take(&mut world, step));
+        take_all(&mut world, &steps);
         let mut bytes = checkpoint::encode(&world.state);
         let index = at.index(bytes.len());
         bytes[index] ^= 1 << bit;
@@ -193,10 +199,10 @@ proptest! {
         before in prop::collection::vec(step(), 0..12), after in prop::collection::vec(step(), 1..12),
     ) {
         let mut world = World::platform();
-        before.iter().for_each(|step| take(&mut world, step));
+        take_all(&mut world, &before);
         let then = world.state.clone();
         let from = world.records.len();
-        after.iter().for_each(|step| take(&mut world, step));
+        take_all(&mut world, &after);
         let records: Vec<_> = world.records[from..].iter().map(|it| it.record.clone()).collect();
         let Ok(found) = revert::revert(&world.state, &then, &records, &Filter::default()) else {
             return Ok(());

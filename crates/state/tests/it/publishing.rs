@@ -53,7 +53,7 @@ fn publishing_again_changes_nothing_and_other_bytes_are_refused() {
         let map = body.as_object_mut().unwrap();
         map.remove("checksum_sha256");
         map.remove("signature");
-        other = world.signed(Kind::Tool, body.clone());
+        other = world.signed(Kind::Tool, body);
     }
     assert!(world.refused(vec![other]).contains("VERSION_EXISTS"));
 }
@@ -146,7 +146,7 @@ fn a_revoked_key_breaks_what_it_signed() {
     ));
 }
 
-fn overriding(key: &str, patch: serde_json::Value, priority: i32) -> plane_state::Op {
+fn overriding(key: &str, patch: &serde_json::Value, priority: i32) -> plane_state::Op {
     put(
         Kind::Flag,
         "",
@@ -158,19 +158,19 @@ fn overriding(key: &str, patch: serde_json::Value, priority: i32) -> plane_state
 #[test]
 fn patches_stay_within_what_the_manifest_lets_be_overridden() {
     let mut world = published();
-    let report = world.refused(vec![overriding("a", json!({"system_prompt": "x"}), 0)]);
+    let report = world.refused(vec![overriding("a", &json!({"system_prompt": "x"}), 0)]);
     assert!(
         report.contains("/ops/0/body/overrides/patches/on/system_prompt"),
         "{report}"
     );
     assert!(report.contains("OVERRIDE_REFUSED"), "{report}");
     world
-        .write(vec![overriding("a", json!({"temperature": 0.3}), 0)])
+        .write(vec![overriding("a", &json!({"temperature": 0.3}), 0)])
         .unwrap();
-    let report = world.refused(vec![overriding("b", json!({"temperature": 0.1}), 0)]);
+    let report = world.refused(vec![overriding("b", &json!({"temperature": 0.1}), 0)]);
     assert!(report.contains("OVERRIDE_CONFLICT"), "{report}");
     world
-        .write(vec![overriding("b", json!({"temperature": 0.1}), 5)])
+        .write(vec![overriding("b", &json!({"temperature": 0.1}), 5)])
         .unwrap();
 }
 
@@ -199,7 +199,7 @@ fn a_manifest_that_is_born_deprecated_gets_that_status() {
         let map = body.as_object_mut().unwrap();
         map.remove("checksum_sha256");
         map.remove("signature");
-        op = world.signed(Kind::Tool, body.clone());
+        op = world.signed(Kind::Tool, body);
     }
     world.write(vec![op]).unwrap();
     let status = world.body(Kind::Status, "", "tool:old_tool@1.0.0").unwrap();

@@ -175,7 +175,7 @@ impl World {
                 "timeout_ms": 5000, "retry_attempts": 3, "circuit_breaker_threshold": 5
             }
         });
-        self.signed(Kind::Tool, manifest)
+        self.signed(Kind::Tool, &manifest)
     }
 
     /// A signed manifest of an agent with these tools.
@@ -188,15 +188,15 @@ impl World {
                 "temperature": 0.7, "tools": tools, "system_prompt": "You help."
             }
         });
-        self.signed(Kind::Agent, manifest)
+        self.signed(Kind::Agent, &manifest)
     }
 
-    pub(crate) fn signed(&self, kind: Kind, manifest: Value) -> Op {
+    pub(crate) fn signed(&self, kind: Kind, manifest: &Value) -> Op {
         let artifact = match kind {
             Kind::Agent => plane_model::ArtifactKind::Agent,
             _ => plane_model::ArtifactKind::Tool,
         };
-        let manifest = Manifest::parse(artifact, &manifest)
+        let manifest = Manifest::parse(artifact, manifest)
             .unwrap()
             .signed(&self.key);
         put(kind, "", &manifest.id().to_string(), manifest.to_value())
@@ -204,8 +204,7 @@ impl World {
 }
 
 pub(crate) fn lines(violations: &Violations) -> String {
-    violations
-        .iter()
-        .map(|violation| format!("{violation}\n"))
-        .collect()
+    let mut lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
+    lines.push(String::new());
+    lines.join("\n")
 }
