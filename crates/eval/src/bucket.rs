@@ -35,10 +35,6 @@ pub fn murmur3(bytes: &[u8]) -> u32 {
 }
 
 /// Scales a hash to a slot.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the product of two 32-bit numbers, shifted by 32, fits"
-)]
 #[inline]
 fn scale(hash: u32) -> u32 {
     ((u64::from(hash) * u64::from(SLOTS)) >> 32) as u32
@@ -115,16 +111,20 @@ impl Murmur {
             self.block(carry as u32);
             carry >>= 32;
         }
-        self.carry = carry as u32;
-        for byte in rest {
-            self.carry |= u32::from(*byte) << (8 * self.carried);
-            self.carried += 1;
-            if self.carried == 4 {
-                self.block(self.carry);
-                self.carry = 0;
-                self.carried = 0;
-            }
+        let (last, count) = match *rest {
+            [] => (0, 0),
+            [a] => (u64::from(a), 1),
+            [a, b] => (u64::from(a) | u64::from(b) << 8, 2),
+            [a, b, c, ..] => (u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16, 3),
+        };
+        carry |= last << shift;
+        self.carried += count;
+        if self.carried >= 4 {
+            self.block(carry as u32);
+            carry >>= 32;
+            self.carried -= 4;
         }
+        self.carry = carry as u32;
     }
 
     #[inline]

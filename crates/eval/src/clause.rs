@@ -10,7 +10,7 @@ use plane_model::{AttributePath, Clause, Document, Expr, Label, Operand, Operato
 use serde::Serialize;
 
 use crate::context::{Context, Seen};
-use crate::hash::{FastSet, hash_text};
+use crate::hash::{Ends, FastSet};
 use crate::tenant::TenantFacts;
 
 /// What a clause says of a context.
@@ -55,7 +55,7 @@ pub(crate) enum Place {
     Agent,
     Conversation,
     Named {
-        hash: u64,
+        ends: Ends,
         path: Box<str>,
     },
     /// A place that nothing can be at, such as `tenant.colour`.
@@ -84,7 +84,7 @@ impl Place {
                 },
                 Some(("targetingKey" | "agent" | "conversation", _)) => Self::Nowhere,
                 _ => Self::Named {
-                    hash: hash_text(text),
+                    ends: Ends::of(text.as_bytes()),
                     path: text.into(),
                 },
             },
@@ -109,7 +109,7 @@ impl Place {
         let object = |there: bool| if there { Seen::Object } else { Seen::Missing };
         let tenant = || facts.tenant.and_then(TenantFacts::tenant);
         match self {
-            Self::Named { hash, path } => facts.ctx.attribute(*hash, path),
+            Self::Named { ends, path } => facts.ctx.attribute(*ends, path),
             Self::TargetingKey => text(facts.ctx.targeting_key()),
             Self::Tenant => object(facts.ctx.tenant().is_some()),
             Self::TenantId => text(facts.ctx.tenant()),
@@ -180,10 +180,42 @@ fn decimal(number: f64, digits: &mut [u8; 20]) -> Option<&str> {
     std::str::from_utf8(digits.get(20 - used..)?).ok()
 }
 
+/// A text, and its ends beside it: most comparisons need no more.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Text {
+    ends: Ends,
+    text: Box<str>,
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        let ends = Ends::of(text.as_bytes());
+        let text = text.into();
+        Self { ends, text }
+    }
+}
+
+impl Text {
+    #[inline]
+    fn is(&self, ends: Ends, text: &str) -> bool {
+        self.ends == ends && (ends.are_whole() || *self.text == *text)
+    }
+
+    #[inline]
+    fn starts(&self, ends: Ends, text: &str) -> bool {
+        const ENDS_MAX: u32 = 8;
+        if self.ends.length() <= ENDS_MAX {
+            ends.starts_with(self.ends)
+        } else {
+            text.starts_with(&*self.text)
+        }
+    }
+}
+
 /// Texts to be found among.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Texts {
-    Few(Box<[Box<str>]>),
+    Few(Box<[Text]>),
     Many(FastSet<Box<str>>),
 }
 
@@ -201,7 +233,10 @@ impl Texts {
     #[inline]
     pub(crate) fn has(&self, text: &str) -> bool {
         match self {
-            Self::Few(few) => few.iter().any(|it| **it == *text),
+            Self::Few(few) => {
+                let ends = Ends::of(text.as_bytes());
+                few.iter().any(|it| it.is(ends, text))
+            }
             Self::Many(many) => many.contains(text),
         }
     }
@@ -239,7 +274,7 @@ enum Test {
         bools: Box<[bool]>,
     },
     Contains(Single),
-    StartsWith(Box<[Box<str>]>),
+    StartsWith(Box<[Text]>),
     EndsWith(Box<[Box<str>]>),
     Exists(bool),
     Lt(f64),
@@ -322,7 +357,8 @@ impl Compiled {
                 bools.contains(&value).into()
             }
             (Test::StartsWith(heads), Seen::Text(text)) => {
-                heads.iter().any(|head| text.starts_with(&**head)).into()
+                let ends = Ends::of(text.as_bytes());
+                heads.iter().any(|head| head.starts(ends, text)).into()
             }
             (Test::EndsWith(tails), Seen::Text(text)) => {
                 tails.iter().any(|tail| text.ends_with(&**tail)).into()

@@ -6,7 +6,7 @@ use std::io::Write;
 use plane_model::{Code, Pointer, TenantId, Violation, Violations, limits};
 use serde_json::{Map, Value};
 
-use crate::hash::hash_text;
+use crate::hash::Ends;
 
 /// How deeply objects may nest below `attributes` or `user`; attribute paths reach no deeper.
 pub const ATTRIBUTE_DEPTH_MAX: usize = 8;
@@ -28,7 +28,7 @@ pub struct Context {
     agent: Option<Span>,
     conversation: Option<Span>,
     has_user: bool,
-    /// Sorted by the hash of the name.
+    /// Sorted by the ends of the name.
     entries: Vec<Entry>,
     items: Vec<Stored>,
 }
@@ -42,7 +42,7 @@ struct Span {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Entry {
-    hash: u64,
+    ends: Ends,
     name: Span,
     value: Stored,
 }
@@ -295,7 +295,7 @@ impl Context {
 
     /// The service that asks: the attribute `service`, which config layers select by.
     pub fn service(&self) -> Option<&str> {
-        match self.attribute(hash_text("service"), "service") {
+        match self.attribute(Ends::of(b"service"), "service") {
             Seen::Text(text) => Some(text),
             _ => None,
         }
@@ -306,23 +306,23 @@ impl Context {
         self.has_user
     }
 
-    /// Looks up an attribute by its path and the path's hash.
+    /// Looks up an attribute by its path and the path's ends.
     #[inline]
-    pub(crate) fn attribute(&self, hash: u64, path: &str) -> Seen<'_> {
+    pub(crate) fn attribute(&self, ends: Ends, path: &str) -> Seen<'_> {
         const SCAN_MAX: usize = 16;
         let entries = self.entries.as_slice();
         let entries = if entries.len() <= SCAN_MAX {
             entries
         } else {
-            let first = entries.partition_point(|entry| entry.hash < hash);
+            let first = entries.partition_point(|entry| entry.ends < ends);
             entries.get(first..).unwrap_or_default()
         };
         for entry in entries {
-            if entry.hash == hash {
-                if self.text(entry.name) == path {
+            if entry.ends == ends {
+                if ends.are_whole() || self.text(entry.name) == path {
                     return self.seen(entry.value);
                 }
-            } else if entry.hash > hash {
+            } else if entry.ends > ends {
                 break;
             }
         }
@@ -366,10 +366,10 @@ impl Context {
         if self.entries.capacity() == 0 {
             self.entries.reserve(8);
         }
-        let hash = hash_text(path);
-        let first = self.entries.partition_point(|entry| entry.hash < hash);
+        let ends = Ends::of(path.as_bytes());
+        let first = self.entries.partition_point(|entry| entry.ends < ends);
         let mut at = first;
-        while let Some(entry) = self.entries.get(at).filter(|entry| entry.hash == hash) {
+        while let Some(entry) = self.entries.get(at).filter(|entry| entry.ends == ends) {
             if self.text(entry.name) == path {
                 if let Some(entry) = self.entries.get_mut(at) {
                     entry.value = value;
@@ -379,7 +379,7 @@ impl Context {
             at += 1;
         }
         let name = self.push(path);
-        self.entries.insert(first, Entry { hash, name, value });
+        self.entries.insert(first, Entry { ends, name, value });
         false
     }
 }
@@ -632,7 +632,7 @@ mod tests {
     use super::*;
 
     fn seen<'a>(ctx: &'a Context, path: &str) -> Seen<'a> {
-        ctx.attribute(hash_text(path), path)
+        ctx.attribute(Ends::of(path.as_bytes()), path)
     }
 
     fn check(value: &Value, expected: &Expect) {

@@ -40,19 +40,17 @@ fn fold(state: u64, word: u64) -> u64 {
 impl Hasher for FastHasher {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        let mut state = self.0;
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            state = fold(state, u64::from_le_bytes(*word));
-        }
-        if !rest.is_empty() {
-            let mut last = [0; 8];
-            for (to, from) in last.iter_mut().zip(rest) {
-                *to = *from;
+        let ends = Ends::of(bytes);
+        let mut state = self.0 ^ u64::from(ends.length);
+        if bytes.len() > 16 {
+            let (words, _) = bytes.as_chunks::<8>();
+            for word in words {
+                state = fold(state, u64::from_le_bytes(*word));
             }
-            state = fold(state, u64::from_le_bytes(last));
+        } else {
+            state = fold(state, ends.first);
         }
-        self.0 = fold(state, bytes.len() as u64);
+        self.0 = fold(state, ends.last);
     }
 
     #[inline]
@@ -86,10 +84,106 @@ impl Hasher for FastHasher {
     }
 }
 
+/// The length, the first eight and the last eight bytes of a text: all of it, up to 16 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ends {
+    first: u64,
+    /// Zero for texts that are shorter than eight bytes.
+    last: u64,
+    length: u32,
+}
+
+impl Ends {
+    const WHOLE_MAX: u32 = 16;
+
+    #[inline]
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let (first, last) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => (few(bytes), 0),
+        };
+        Self {
+            first,
+            last,
+            length,
+        }
+    }
+
+    /// Says whether the ends are the whole text, so that equal ends are equal texts.
+    #[inline]
+    pub(crate) fn are_whole(self) -> bool {
+        self.length <= Self::WHOLE_MAX
+    }
+
+    /// Says whether the text starts with one of at most eight bytes.
+    #[inline]
+    pub(crate) fn starts_with(self, head: Self) -> bool {
+        let bits = 8 * head.length.min(8);
+        let mask = u64::MAX.checked_shr(64 - bits).unwrap_or(0);
+        self.length >= head.length && self.first & mask == head.first
+    }
+
+    pub(crate) fn length(self) -> u32 {
+        self.length
+    }
+}
+
+/// Reads fewer than eight bytes as one word, the rest of which is zero.
+#[inline]
+fn few(bytes: &[u8]) -> u64 {
+    let length = bytes.len();
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        // The bytes that both halves hold are equal, so that joining them changes nothing.
+        let last = u64::from(u32::from_le_bytes(*last));
+        return u64::from(u32::from_le_bytes(*first)) | last << (8 * (length - 4));
+    }
+    match *bytes {
+        [] => 0,
+        [a] => u64::from(a),
+        [a, b] => u64::from(a) | u64::from(b) << 8,
+        [a, b, c, ..] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
+    }
+}
+
 /// Hashes a text.
 #[inline]
 pub(crate) fn hash_text(text: &str) -> u64 {
     let mut hasher = FastHasher::default();
     hasher.write(text.as_bytes());
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn equal_whole_ends_are_equal_texts(a in "[ab]{0,18}", b in "[ab]{0,18}") {
+            let (ends_a, ends_b) = (Ends::of(a.as_bytes()), Ends::of(b.as_bytes()));
+            if ends_a.are_whole() {
+                prop_assert_eq!(ends_a == ends_b, a == b);
+            } else if a == b {
+                prop_assert_eq!(ends_a, ends_b);
+            }
+        }
+
+        #[test]
+        fn a_short_head_is_found_by_the_ends(text in "[ab\0]{0,18}", head in "[ab\0]{0,8}") {
+            let (ends, of_head) = (Ends::of(text.as_bytes()), Ends::of(head.as_bytes()));
+            prop_assert_eq!(ends.starts_with(of_head), text.starts_with(&head));
+        }
+
+        #[test]
+        fn the_hash_of_a_text_depends_on_every_byte(text in "[a-c]{1,40}", at: prop::sample::Index) {
+            let mut other = text.clone().into_bytes();
+            let at = at.index(other.len());
+            other[at] ^= 1;
+            let other = String::from_utf8(other).unwrap();
+            prop_assert_ne!(hash_text(&text), hash_text(&other));
+        }
+    }
 }

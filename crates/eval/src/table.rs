@@ -14,7 +14,7 @@ const PAGE: usize = 64;
 /// The flags of a view.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FlagTable {
-    pages: Vec<Arc<Vec<Slot>>>,
+    pages: Vec<Arc<[Slot]>>,
     count: u32,
     index: Arc<Vec<Probe>>,
 }
@@ -85,13 +85,9 @@ impl FlagTable {
             bound: 0,
             fixed: None,
         };
-        match self.pages.last_mut().filter(|page| page.len() < PAGE) {
-            Some(page) => Arc::make_mut(page).push(slot),
-            None => {
-                let mut page = Vec::with_capacity(PAGE);
-                page.push(slot);
-                self.pages.push(Arc::new(page));
-            }
+        match self.pages.last_mut() {
+            Some(page) if page.len() < PAGE => *page = page.iter().cloned().chain([slot]).collect(),
+            _ => self.pages.push(Arc::new([slot])),
         }
         self.count += 1;
         if self.count as usize * 2 > self.index.len() {

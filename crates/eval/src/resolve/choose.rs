@@ -33,7 +33,7 @@ pub(crate) fn resolve(
         let id = ctx.tenant().unwrap_or_default();
         warnings.push(Arc::new(Warning::new(
             WarningCode::TenantUnknown,
-            format_args!("tenant:{id}"),
+            format!("tenant:{id}"),
             format!("the tenant `{id}` is not known: only its id counts"),
         )));
     }
@@ -43,7 +43,7 @@ pub(crate) fn resolve(
     if let Some(reason) = choice.killed {
         warnings.push(Arc::new(Warning::new(
             WarningCode::AgentFallback,
-            format_args!("agent:{agent}"),
+            format!("agent:{agent}"),
             format!("`{agent}` is killed and its fallback given: {reason}"),
         )));
     }
@@ -67,7 +67,7 @@ pub(crate) fn resolve(
             let name = &tool.version.name;
             warnings.push(Arc::new(Warning::new(
                 WarningCode::ToolKilled,
-                format_args!("tool:{name}"),
+                format!("tool:{name}"),
                 format!("`{name}` is killed and left out: {reason}"),
             )));
             key.push(LEFT_OUT | place);
@@ -88,7 +88,7 @@ pub(crate) fn resolve(
             let code = code.as_str();
             warnings.push(Arc::new(Warning::new(
                 WarningCode::OverrideNotEvaluated,
-                format_args!("flag:{flag}"),
+                format!("flag:{flag}"),
                 format!("`{flag}` could not be evaluated ({code}), so its patch was not applied"),
             )));
         }

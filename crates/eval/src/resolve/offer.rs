@@ -258,26 +258,29 @@ fn read_version(
     if let Some(status) = registry.status(subject) {
         warnings.extend(check_status(subject, status)?);
     }
-    let manifest = match registry.kept_manifest(&published.manifest) {
-        Some(manifest) => manifest,
-        None => {
-            let bytes =
-                source
-                    .blob(&published.manifest)
-                    .ok_or_else(|| ResolveError::ManifestMissing {
-                        subject: subject.clone(),
-                        what: "manifest",
-                        detail: format!("is not held here: no bytes for {}", published.manifest),
-                    })?;
-            let manifest = verify(&bytes, published.manifest, subject, "manifest")?;
-            registry.keep_manifest(Arc::new(manifest))
-        }
+    let manifest = if let Some(manifest) = registry.kept_manifest(&published.manifest) {
+        manifest
+    } else {
+        let bytes =
+            source
+                .blob(&published.manifest)
+                .ok_or_else(|| ResolveError::ManifestMissing {
+                    subject: subject.clone(),
+                    what: "manifest",
+                    detail: format!("is not held here: no bytes for {}", published.manifest),
+                })?;
+        let manifest = verify(&bytes, published.manifest, subject, "manifest")?;
+        registry.keep_manifest(Arc::new(manifest))
     };
     match source.signature(subject.kind, &subject.version) {
         Signature::Verified { .. } => {}
         Signature::Unsigned => {
             let detail = format!("nobody signed `{subject}`");
-            warnings.push(Warning::new(WarningCode::Unsigned, subject, detail));
+            warnings.push(Warning::new(
+                WarningCode::Unsigned,
+                subject.to_string(),
+                detail,
+            ));
         }
         Signature::Invalid { detail } => {
             return Err(ResolveError::SignatureInvalid {
@@ -312,7 +315,7 @@ fn check_status(subject: &Subject, status: &Status) -> Result<Option<Warning>, R
     Ok(Some(Warning {
         replacement: status.replacement.clone(),
         sunset: status.sunset,
-        ..Warning::new(code, subject, message)
+        ..Warning::new(code, subject.to_string(), message)
     }))
 }
 

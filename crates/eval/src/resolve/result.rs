@@ -67,14 +67,10 @@ pub struct Warning {
 }
 
 impl Warning {
-    pub(crate) fn new(
-        code: WarningCode,
-        subject: impl ToString,
-        detail: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn new(code: WarningCode, subject: String, detail: impl Into<String>) -> Self {
         Self {
             code,
-            subject: subject.to_string(),
+            subject,
             detail: detail.into(),
             replacement: None,
             sunset: None,

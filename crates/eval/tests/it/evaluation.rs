@@ -1,7 +1,7 @@
 //! `spec/evaluation.json`.
 
-use plane_eval::{Outcome, View};
-use plane_model::Timestamp;
+use plane_eval::{ErrorCode, Outcome, View};
+use plane_model::{Timestamp, VariantName};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -55,14 +55,14 @@ fn flags_evaluate_as_in_the_vectors_by_key_by_handle_all_at_once_and_explained()
         let name = &case.name;
         let expected = &case.expect;
         assert_eq!(
-            found.variant().map(|it| it.as_str()),
+            found.variant().map(VariantName::as_str),
             expected.variant.as_deref(),
             "{name}"
         );
         assert_eq!(found.reason().as_str(), expected.reason, "{name}");
         assert_eq!(found.rule(), expected.rule.as_deref(), "{name}");
         assert_eq!(
-            found.error().map(|it| it.as_str()),
+            found.error().map(ErrorCode::as_str),
             expected.error.as_deref(),
             "{name}"
         );
