@@ -214,6 +214,8 @@ impl Follower {
             received = self.receiver.recv() => match received {
                 Ok(event) => self.told(&event),
                 Err(RecvError::Lagged(_)) => {
+                    // Followed anew before the head is read, so that nothing falls between.
+                    self.receiver = self.app.node.events();
                     let head = self.app.node.snapshot().state().head();
                     self.last = (head.revision, head.hash);
                     Told::Frame(self.refetch())

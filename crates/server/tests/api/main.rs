@@ -1,0 +1,11 @@
+//! The API over a node in memory: every area of it, as callers see it.
+
+mod access;
+mod bodies;
+mod delivery;
+mod documents;
+mod harness;
+mod history;
+mod registry;
+mod runtime;
+mod server;
