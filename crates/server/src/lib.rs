@@ -6,7 +6,7 @@
 //! Start reading at [`router`] (how the table of operations becomes routes), then `call.rs` (what
 //! happens to every request), `auth.rs` (who may call) and `handlers/` (what each operation does).
 //!
-//! INVARIANT: a handler sees the state only through a [`Call`](call::Call), which is made only after
+//! INVARIANT: a handler sees the state only through a `Call`, which is made only after
 //! the token was found to allow it; what a token may not know of is answered like what is not there.
 
 mod auth;

@@ -112,15 +112,15 @@ struct Used {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Http {
-    route: String,
-    method: String,
+    route: &'static str,
+    method: &'static str,
     status: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
-    route: String,
-    method: String,
+    route: &'static str,
+    method: &'static str,
 }
 
 type Histograms = Family<Route, Histogram, fn() -> Histogram>;
@@ -338,8 +338,8 @@ impl Metrics {
         }
         for operation in plane_api::operations() {
             drop(self.http_requests.get_or_create(&Http {
-                route: operation.path.clone(),
-                method: operation.method.as_str().to_owned(),
+                route: &operation.path,
+                method: operation.method.as_str(),
                 status: 200,
             }));
         }
@@ -478,11 +478,16 @@ impl Metrics {
     }
 
     /// Counts a request.
-    pub(crate) fn request(&self, route: &str, method: &str, status: u16, took: Duration) {
-        let (route, method) = (route.to_owned(), method.to_owned());
+    pub(crate) fn request(
+        &self,
+        route: &'static str,
+        method: &'static str,
+        status: u16,
+        took: Duration,
+    ) {
         let labels = Http {
-            route: route.clone(),
-            method: method.clone(),
+            route,
+            method,
             status,
         };
         self.http_requests.get_or_create(&labels).inc();

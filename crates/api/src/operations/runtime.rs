@@ -1,0 +1,172 @@
+//! What services ask at run time, views and streams, and the server itself.
+
+use plane_model::Code;
+use serde_json::{Map, Value};
+
+use super::{AT, Operation, Query, Reply, get, json, post, text};
+use crate::{
+    EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply, HealthReply, ReadyReply,
+    ViewReply,
+};
+
+const TENANT: Query = text("tenant", "the tenant that asks");
+const USER: Query = text("user", "the user that asks");
+const SERVICE: Query = text("service", "the service that asks, as layers name it");
+const WAIT: Query = Query {
+    name: "wait",
+    summary: "with If-None-Match: wait up to so many seconds, at most 60, for another view",
+    kind: "integer",
+    is_required: false,
+};
+
+const RESOLVE_CODES: &[Code] = &[
+    Code::EnvironmentNotFound,
+    Code::TenantNotFound,
+    Code::AgentNotFound,
+    Code::AgentKilled,
+    Code::ChannelNotFound,
+    Code::VersionNotFound,
+    Code::VersionRevoked,
+    Code::VersionQuarantined,
+    Code::ManifestMissing,
+    Code::DigestMismatch,
+    Code::SignatureInvalid,
+    Code::ContextInvalid,
+];
+
+pub(super) fn runtime_operations(table: &mut Vec<Operation>) {
+    let environment = "/v1/environments/{environment}";
+    let resolve = format!("{environment}/agents/{{agent}}/resolve");
+    let summary =
+        "Says which version of an agent holds now, with which tools, prompt and parameters.";
+    table.push(
+        post("resolve", &resolve, "runtime", summary)
+            .query(&[AT])
+            .request(json::<Map<String, Value>>)
+            .reply(Reply::External("Resolved"))
+            .codes(RESOLVE_CODES)
+            .codes(&[Code::RevisionNotFound]),
+    );
+    table.push(
+        get("getResolved", &resolve, "runtime", summary)
+            .query(&[TENANT, USER, AT])
+            .reply(Reply::External("Resolved"))
+            .codes(RESOLVE_CODES)
+            .codes(&[Code::RevisionNotFound]),
+    );
+    table.push(
+        post(
+            "evaluate",
+            &format!("{environment}/evaluate"),
+            "runtime",
+            "Says what flags are for a context.",
+        )
+        .query(&[AT])
+        .request(json::<EvaluateRequest>)
+        .reply(Reply::Json(json::<EvaluateReply>))
+        .codes(&[
+            Code::EnvironmentNotFound,
+            Code::TenantNotFound,
+            Code::ContextInvalid,
+            Code::RevisionNotFound,
+        ]),
+    );
+    let config = format!("{environment}/config/{{document}}");
+    let config_codes = &[
+        Code::EnvironmentNotFound,
+        Code::TenantNotFound,
+        Code::ConfigNotFound,
+        Code::ContextInvalid,
+        Code::RevisionNotFound,
+    ];
+    table.push(
+        get(
+            "getEffectiveConfig",
+            &format!("{config}/effective"),
+            "runtime",
+            "Reads a config document with all its layers merged.",
+        )
+        .query(&[TENANT, USER, SERVICE, AT])
+        .reply(Reply::Json(json::<EffectiveReply>))
+        .codes(config_codes),
+    );
+    let path = Query {
+        is_required: true,
+        ..text("path", "the value, such as `url` or `pool.size`")
+    };
+    table.push(
+        get(
+            "explainConfig",
+            &format!("{config}/explain"),
+            "runtime",
+            "Says where a value of a config document comes from.",
+        )
+        .query(&[path, TENANT, USER, SERVICE, AT])
+        .reply(Reply::Json(json::<ExplainReply>))
+        .codes(config_codes),
+    );
+    table.push(
+        get(
+            "getView",
+            &format!("{environment}/view"),
+            "delivery",
+            "Reads everything of an environment that the token covers.",
+        )
+        .query(&[WAIT])
+        .reply(Reply::Json(json::<ViewReply>))
+        .codes(&[Code::EnvironmentNotFound]),
+    );
+    table.push(
+        get(
+            "getStream",
+            &format!("{environment}/stream"),
+            "delivery",
+            "Follows the changes of an environment as server-sent events.",
+        )
+        .reply(Reply::Events)
+        .codes(&[Code::EnvironmentNotFound, Code::Overloaded]),
+    );
+}
+
+pub(super) fn server_operations(table: &mut Vec<Operation>) {
+    table.push(
+        get(
+            "getOpenApi",
+            "/v1/openapi.json",
+            "server",
+            "Reads this document.",
+        )
+        .open()
+        .reply(Reply::OpenApi),
+    );
+    table.push(
+        get(
+            "getHealth",
+            "/healthz",
+            "server",
+            "Says that the process runs.",
+        )
+        .open()
+        .reply(Reply::Json(json::<HealthReply>)),
+    );
+    table.push(
+        get(
+            "getReadiness",
+            "/readyz",
+            "server",
+            "Says whether the node serves what the log says.",
+        )
+        .open()
+        .reply(Reply::Json(json::<ReadyReply>)),
+    );
+    table.push(
+        get(
+            "getMetrics",
+            "/metrics",
+            "server",
+            "Reads the metrics in the Prometheus text format.",
+        )
+        .open()
+        .reply(Reply::Metrics),
+    );
+}
