@@ -14,8 +14,7 @@ pub(super) const EDGES: &[(&str, &[&str])] = &[
         "plane-node",
         &["plane-state", "plane-log", "plane-secrets", "plane-stats"],
     ),
-    // The answers of evaluation are the answers of the API (docs/adr/0011).
-    ("plane-api", &["plane-eval"]),
+    ("plane-api", &["plane-model"]),
     ("plane-server", &["plane-node", "plane-api"]),
     ("plane-client", &["plane-eval", "plane-api", "plane-state"]),
     (

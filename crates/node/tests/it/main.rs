@@ -200,14 +200,14 @@ async fn the_past_is_as_it_was_by_revision_and_by_time() {
             .document(&key(Kind::Tenant, "", "t1"))
             .map(|it| it.to_value()["plan"].clone())
     };
-    assert_eq!(plan(&*node.at(At::Revision(0)).await.unwrap()), None);
+    assert_eq!(plan(&node.at(At::Revision(0)).await.unwrap()), None);
     assert_eq!(
-        plan(&*node.at(At::Revision(2)).await.unwrap()),
+        plan(&node.at(At::Revision(2)).await.unwrap()),
         Some(json!("pro"))
     );
     let time = Timestamp(began.as_ms() + 1_500);
     assert_eq!(
-        plan(&*node.at(At::Time(time)).await.unwrap()),
+        plan(&node.at(At::Time(time)).await.unwrap()),
         Some(json!("free"))
     );
     assert!(matches!(
