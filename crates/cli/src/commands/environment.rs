@@ -1,0 +1,138 @@
+//! `environment`: where the platform runs.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use plane_client::Condition;
+use plane_model::documents::Environment as Body;
+use plane_model::{DocumentKey, EnvironmentName, Kind};
+
+use super::{WriteArgs, show_commit};
+use crate::output::{Cell, Paint};
+use crate::session::Session;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Environment {
+    /// List the environments
+    List(List),
+    /// Show one environment
+    Show(Show),
+    /// Create or change an environment
+    Set(Set),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  control-plane environment list")]
+pub(crate) struct List {
+    /// Read the past
+    #[arg(long, value_name = "REVISION|TIME")]
+    at: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  control-plane environment show production")]
+pub(crate) struct Show {
+    /// The environment
+    name: EnvironmentName,
+    /// Read the past
+    #[arg(long, value_name = "REVISION|TIME")]
+    at: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  control-plane environment set staging --order 2 --description 'what goes live next'"
+)]
+pub(crate) struct Set {
+    /// The environment
+    name: EnvironmentName,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Where it stands in lists; the smallest first
+    #[arg(long, value_name = "NUMBER")]
+    order: Option<u32>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+impl Environment {
+    pub(crate) fn run(&self, session: &Session) -> Result<()> {
+        match self {
+            Self::List(command) => command.run(session),
+            Self::Show(command) => command.run(session),
+            Self::Set(command) => command.run(session),
+        }
+    }
+}
+
+impl List {
+    fn run(&self, session: &Session) -> Result<()> {
+        let mut found = session
+            .client()?
+            .documents::<Body>(Kind::Environment, self.at.as_deref())?;
+        found.sort_by(|a, b| (a.body.order, &a.name).cmp(&(b.body.order, &b.name)));
+        session.show(&found, |page| {
+            let rows: Vec<Vec<Cell>> = found
+                .iter()
+                .map(|it| {
+                    vec![
+                        Cell::new(&it.name, Paint::Bold),
+                        it.body.order.into(),
+                        it.body.bucketing.as_str().into(),
+                        it.revision.into(),
+                        it.body.description.as_deref().unwrap_or_default().into(),
+                    ]
+                })
+                .collect();
+            page.table(
+                &[
+                    "ENVIRONMENT",
+                    "ORDER",
+                    "BUCKETING",
+                    "REVISION",
+                    "DESCRIPTION",
+                ],
+                &rows,
+            );
+        })
+    }
+}
+
+impl Show {
+    fn run(&self, session: &Session) -> Result<()> {
+        let key = DocumentKey::environment(&self.name);
+        let found = session
+            .client()?
+            .document::<Body>(&key, self.at.as_deref())?;
+        session.show(&found, |page| {
+            let title = page.paint(Paint::Bold, &found.name);
+            page.line(title);
+            page.fields(vec![
+                ("description", found.body.description.clone()),
+                ("order", Some(found.body.order.to_string())),
+                ("bucketing", Some(found.body.bucketing.as_str().to_owned())),
+                ("revision", Some(found.revision.to_string())),
+            ]);
+        })
+    }
+}
+
+impl Set {
+    fn run(&self, session: &Session) -> Result<()> {
+        let client = session.client()?;
+        let key = DocumentKey::environment(&self.name);
+        let found = client.find_document::<Body>(&key, None)?;
+        let condition = found
+            .as_ref()
+            .map_or(Condition::Absent, |it| Condition::Revision(it.revision));
+        let mut body = found.map(|it| it.body).unwrap_or_default();
+        if self.description.is_some() {
+            body.description.clone_from(&self.description);
+        }
+        if let Some(order) = self.order {
+            body.order = order;
+        }
+        let reply = client.put_document(&key, &body, condition, &self.write.to_write())?;
+        show_commit(session, &reply)
+    }
+}

@@ -1,0 +1,388 @@
+//! `flag`: what is switched on for whom.
+
+mod explain;
+mod show;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use plane_api::{DocumentReply, EvaluateRequest};
+use plane_client::{Client, Condition};
+use plane_model::documents::{
+    Environment as EnvironmentBody, Flag as FlagBody, FlagType, Kill as KillBody, Targeting,
+};
+use plane_model::{DocumentKey, EnvironmentName, FlagKey, Kind, Serve, VariantName};
+use serde_json::{Map, Value, json};
+
+use super::context::ContextArgs;
+use super::kill::{KillArgs, ReviveArgs, kill, revive};
+use super::registry::channel::shares;
+use super::{WriteArgs, show_commit};
+use crate::failure::Failure;
+use crate::output::{Cell, Paint, inline, shortened};
+use crate::parse;
+use crate::session::Session;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Flag {
+    /// List the flags and what they are in each environment
+    List(List),
+    /// Show a flag, its rules, kills and pins
+    Show(show::Show),
+    /// Switch a flag on or off, or change whom it is on for
+    Set(Set),
+    /// Stop a flag at once, for everybody or for one tenant
+    Kill(Kill),
+    /// Take a kill back
+    Revive(Revive),
+    /// Say what flags are for a tenant and a user
+    Evaluate(Evaluate),
+    /// Say why a flag is what it is, rule by rule
+    Explain(explain::Explain),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  control-plane flag list
+  control-plane flag list -e production --tag checkout")]
+pub(crate) struct List {
+    /// Only flags with this tag
+    #[arg(long, value_name = "WORD")]
+    tag: Option<String>,
+    /// Read the past
+    #[arg(long, value_name = "REVISION|TIME")]
+    at: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Rules and targets stay as they are; --file replaces everything. A percentage that grows keeps who is
+in. A boolean flag that is switched on where it has no targeting yet is on for everybody.
+
+Examples:
+  control-plane flag set beta_features -e production --percent on=50 --reason 'halfway'
+  control-plane flag set beta_features -e production --percent on=10 --by tenant.id
+  control-plane flag set new_search_algorithm -e staging --on
+  control-plane flag set new_search_algorithm -e staging --default hybrid
+  control-plane flag set beta_features -e production --file targeting.yaml")]
+#[group(id = "what", required = true, multiple = true)]
+pub(crate) struct Set {
+    /// The flag
+    key: FlagKey,
+    /// Let targets, rules and default decide
+    #[arg(long, group = "what", conflicts_with = "off")]
+    on: bool,
+    /// Give everybody the off variant
+    #[arg(long, group = "what")]
+    off: bool,
+    /// By default, a share for a variant; what is left over gets the off variant
+    #[arg(long, group = "what", value_name = "VARIANT=PERCENT", value_parser = parse::share)]
+    percent: Vec<(String, f64)>,
+    /// What is divided: an attribute such as tenant.id or user.id
+    #[arg(long, value_name = "ATTRIBUTE", requires = "percent")]
+    by: Option<String>,
+    /// By default, this variant for everybody
+    #[arg(
+        long,
+        group = "what",
+        value_name = "VARIANT",
+        conflicts_with = "percent"
+    )]
+    default: Option<VariantName>,
+    /// The whole targeting, from a file of YAML or JSON
+    #[arg(long, group = "what", value_name = "FILE", conflicts_with_all = ["on", "off", "percent", "default"])]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A killed flag gives its off variant, whatever its rules say, until it is revived.
+
+Examples:
+  control-plane flag kill enhanced_reasoning -e production --reason 'answers are wrong'
+  control-plane flag kill enhanced_reasoning -e production --tenant tenant123 --reason 'they asked'")]
+pub(crate) struct Kill {
+    /// The flag
+    key: FlagKey,
+    #[command(flatten)]
+    kill: KillArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  control-plane flag revive enhanced_reasoning -e production --reason 'mended'"
+)]
+pub(crate) struct Revive {
+    /// The flag
+    key: FlagKey,
+    #[command(flatten)]
+    revive: ReviveArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  control-plane flag evaluate enhanced_reasoning -e production --tenant tenant123
+  control-plane flag evaluate -e production --tenant tenant123 --user u7      # all flags")]
+pub(crate) struct Evaluate {
+    /// The flags; all of the environment without any
+    keys: Vec<FlagKey>,
+    #[command(flatten)]
+    context: ContextArgs,
+    /// Answer as of a revision or a time of the past
+    #[arg(long, value_name = "REVISION|TIME")]
+    at: Option<String>,
+}
+
+impl Flag {
+    pub(crate) fn run(&self, session: &Session) -> Result<()> {
+        match self {
+            Self::List(command) => command.run(session),
+            Self::Show(command) => command.run(session),
+            Self::Set(command) => command.run(session),
+            Self::Kill(command) => kill(
+                session,
+                &format!("flag:{}", command.key),
+                &command.kill,
+                None,
+            ),
+            Self::Revive(command) => {
+                revive(session, &format!("flag:{}", command.key), &command.revive)
+            }
+            Self::Evaluate(command) => command.run(session),
+            Self::Explain(command) => command.run(session),
+        }
+    }
+}
+
+/// The environments that an answer covers: the one that was named, else all in their order.
+fn environments(
+    session: &Session,
+    client: &Client,
+    at: Option<&str>,
+) -> Result<Vec<EnvironmentName>> {
+    if let Some(name) = session.environment_if_named() {
+        return Ok(vec![name.clone()]);
+    }
+    let mut found = client.documents::<EnvironmentBody>(Kind::Environment, at)?;
+    found.sort_by(|a, b| (a.body.order, &a.name).cmp(&(b.body.order, &b.name)));
+    found
+        .iter()
+        .map(|it| {
+            EnvironmentName::new(&it.name).map_err(|error| Failure::new(error.to_string()).into())
+        })
+        .collect()
+}
+
+impl List {
+    fn run(&self, session: &Session) -> Result<()> {
+        let client = session.client()?;
+        let at = self.at.as_deref();
+        let mut flags = client.documents::<FlagBody>(Kind::Flag, at)?;
+        flags.retain(|it| {
+            self.tag
+                .as_ref()
+                .is_none_or(|tag| it.body.tags.contains(tag))
+        });
+        let environments = environments(session, &client, at)?;
+        let mut states: BTreeMap<(String, String), Cell> = BTreeMap::new();
+        let mut values: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+        for environment in &environments {
+            for it in client.documents_in::<Targeting>(environment, Kind::Targeting, at)? {
+                states.insert(
+                    (it.name.clone(), environment.to_string()),
+                    show::summary(&it.body),
+                );
+                let value = json!({ "revision": it.revision, "targeting": it.body });
+                values
+                    .entry(it.name)
+                    .or_default()
+                    .insert(environment.to_string(), value);
+            }
+            for it in client.documents_in::<KillBody>(environment, Kind::Kill, at)? {
+                if let Some(flag) = it.name.strip_prefix("flag:")
+                    && it.scope == environment.as_str()
+                {
+                    states.insert(
+                        (flag.to_owned(), environment.to_string()),
+                        Cell::new("killed", Paint::Error),
+                    );
+                    let entry = values.entry(flag.to_owned()).or_default();
+                    let entry = entry
+                        .entry(environment.as_str())
+                        .or_insert_with(|| json!({}));
+                    entry["kill"] = json!(it.body);
+                }
+            }
+        }
+        let value: Vec<Value> = flags
+            .iter()
+            .map(|it| json!({ "key": it.name, "revision": it.revision, "flag": it.body, "environments": values.get(&it.name) }))
+            .collect();
+        session.show(&value, |page| {
+            let upper: Vec<String> = environments
+                .iter()
+                .map(|it| it.as_str().to_uppercase())
+                .collect();
+            let mut headers = vec!["FLAG", "TYPE"];
+            headers.extend(upper.iter().map(String::as_str));
+            headers.extend(["OWNER", "DESCRIPTION"]);
+            let rows: Vec<Vec<Cell>> = flags
+                .iter()
+                .map(|it| {
+                    let mut row = vec![
+                        Cell::new(&it.name, Paint::Bold),
+                        it.body.kind.as_str().into(),
+                    ];
+                    for environment in &environments {
+                        let key = (it.name.clone(), environment.to_string());
+                        row.push(
+                            states
+                                .get(&key)
+                                .cloned()
+                                .unwrap_or_else(|| Cell::new("off", Paint::Dim)),
+                        );
+                    }
+                    row.push(it.body.owner.as_deref().unwrap_or_default().into());
+                    row.push(
+                        shortened(it.body.description.as_deref().unwrap_or_default(), 50).into(),
+                    );
+                    row
+                })
+                .collect();
+            page.table(&headers, &rows);
+        })
+    }
+}
+
+impl Set {
+    fn run(&self, session: &Session) -> Result<()> {
+        let environment = session.environment()?;
+        let client = session.client()?;
+        let key = DocumentKey::targeting(environment, &self.key);
+        let found = client.find_document::<Targeting>(&key, None)?;
+        let condition = found
+            .as_ref()
+            .map_or(Condition::Absent, |it| Condition::Revision(it.revision));
+        let body = match &self.file {
+            Some(file) => parse::file_value(file)?,
+            None => self.edited(&client, found.map(|it| it.body))?,
+        };
+        let reply = client.put_document(&key, &body, condition, &self.write.to_write())?;
+        show_commit(session, &reply)
+    }
+
+    fn edited(&self, client: &Client, found: Option<Targeting>) -> Result<Value> {
+        let is_new = found.is_none();
+        let split = found.as_ref().and_then(|it| match &it.default {
+            Some(Serve::Split(split)) => Some(split.clone()),
+            _ => None,
+        });
+        let mut body = match found {
+            Some(targeting) => serde_json::to_value(targeting)?,
+            None => json!({ "state": "enabled" }),
+        };
+        if self.on {
+            body["state"] = "enabled".into();
+        }
+        if self.off {
+            body["state"] = "disabled".into();
+        }
+        if !self.percent.is_empty() {
+            body["default"] = shares(&self.percent, self.by.as_deref(), split.as_ref());
+        } else if let Some(variant) = &self.default {
+            body["default"] = variant.as_str().into();
+        } else if is_new && self.on {
+            let key = DocumentKey::flag(&self.key);
+            let flag: DocumentReply<FlagBody> = client.document(&key, None)?;
+            let on = flag
+                .body
+                .all_variants()
+                .into_iter()
+                .find(|(_, value)| *value == json!(true));
+            match on {
+                Some((variant, _)) if flag.body.kind == FlagType::Boolean => {
+                    body["default"] = variant.as_str().into();
+                }
+                _ => {
+                    return Err(Failure::new(format!(
+                        "`{}` has no targeting here yet, and is not a boolean flag",
+                        self.key
+                    ))
+                    .next(
+                        "say what everybody gets: --default VARIANT, or --percent VARIANT=PERCENT",
+                    )
+                    .into());
+                }
+            }
+        }
+        Ok(body)
+    }
+}
+
+impl Evaluate {
+    fn run(&self, session: &Session) -> Result<()> {
+        let flags = match self.keys.as_slice() {
+            [] => None,
+            keys => Some(keys.iter().map(ToString::to_string).collect()),
+        };
+        let request = EvaluateRequest {
+            flags,
+            context: self.context.to_context()?,
+            explain: false,
+        };
+        let reply =
+            session
+                .client()?
+                .evaluate(session.environment()?, &request, self.at.as_deref())?;
+        session.show(&reply, |page| {
+            let rows: Vec<Vec<Cell>> = reply
+                .flags
+                .iter()
+                .map(|(key, it)| {
+                    let reason = match &it.error_code {
+                        Some(code) => Cell::new(format!("{} {code}", it.reason), Paint::Error),
+                        None => (&it.reason).into(),
+                    };
+                    vec![
+                        Cell::new(key, Paint::Bold),
+                        it.value
+                            .as_ref()
+                            .map_or_else(
+                                || "(caller's default)".to_owned(),
+                                |value| shortened(&inline(value), 50),
+                            )
+                            .into(),
+                        it.variant
+                            .as_ref()
+                            .map(ToString::to_string)
+                            .unwrap_or_default()
+                            .into(),
+                        reason,
+                        it.rule.as_deref().unwrap_or_default().into(),
+                        it.metadata.revision.into(),
+                        it.error_detail.as_deref().unwrap_or_default().into(),
+                    ]
+                })
+                .collect();
+            page.table(
+                &[
+                    "FLAG", "VALUE", "VARIANT", "REASON", "RULE", "REVISION", "DETAIL",
+                ],
+                &rows,
+            );
+            page.gap();
+            let note = page.paint(Paint::Dim, &format!("at revision {}", reply.revision));
+            page.line(note);
+            for warning in &reply.warnings {
+                let line = page.paint(Paint::Warn, &format!("warning: {warning}"));
+                page.line(line);
+            }
+        })
+    }
+}

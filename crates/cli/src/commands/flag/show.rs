@@ -1,0 +1,336 @@
+//! `flag show`: a flag and everything that decides about it.
+
+use anyhow::Result;
+use clap::Args;
+use plane_api::{DocumentReply, ViewDocument};
+use plane_model::documents::{Flag as Body, FlagState, Kill, Pin, Targeting};
+use plane_model::{DocumentKey, EnvironmentName, FlagKey, Kind, Serve, Split};
+use serde_json::{Value, json};
+
+use crate::output::{Cell, Page, Paint, inline, percent, shortened, time};
+use crate::session::Session;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  control-plane flag show beta_features
+  control-plane flag show enhanced_reasoning -e production")]
+pub(crate) struct Show {
+    /// The flag
+    key: FlagKey,
+}
+
+/// What decides about the flag in one environment.
+#[derive(serde::Serialize)]
+struct Place {
+    environment: EnvironmentName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    targeting: Option<Targeting>,
+    /// By tenant; for everybody where there is none.
+    kills: Vec<(Option<String>, Kill)>,
+    pins: Vec<(String, Pin)>,
+}
+
+impl Show {
+    pub(super) fn run(&self, session: &Session) -> Result<()> {
+        let client = session.client()?;
+        let found: DocumentReply<Body> = client.document(&DocumentKey::flag(&self.key), None)?;
+        let mut places = Vec::new();
+        for environment in super::environments(session, &client, None)? {
+            let view = client.view(&environment)?;
+            places.push(self.place(environment, view.documents));
+        }
+        let value = json!({ "key": found.name, "revision": found.revision, "flag": found.body, "environments": places });
+        session.show(&value, |page| {
+            about(page, &found);
+            for place in &places {
+                show_place(page, place);
+            }
+        })
+    }
+
+    fn place(&self, environment: EnvironmentName, documents: Vec<ViewDocument>) -> Place {
+        let mut place = Place {
+            environment,
+            revision: None,
+            targeting: None,
+            kills: Vec::new(),
+            pins: Vec::new(),
+        };
+        let subject = format!("flag:{}", self.key);
+        for document in documents {
+            let tenant = document
+                .scope
+                .split_once('/')
+                .map(|(_, tenant)| tenant.to_owned());
+            match document.kind {
+                Kind::Targeting if document.name == self.key.as_str() => {
+                    place.revision = Some(document.revision);
+                    place.targeting = serde_json::from_value(document.body).ok();
+                }
+                Kind::Kill if document.name == subject => {
+                    if let Ok(kill) = serde_json::from_value(document.body) {
+                        place.kills.push((tenant, kill));
+                    }
+                }
+                Kind::Pin if document.name == subject => {
+                    if let (Some(tenant), Ok(pin)) = (tenant, serde_json::from_value(document.body))
+                    {
+                        place.pins.push((tenant, pin));
+                    }
+                }
+                _ => {}
+            }
+        }
+        place
+    }
+}
+
+fn about(page: &mut Page, found: &DocumentReply<Body>) {
+    let flag = &found.body;
+    let title = page.paint(Paint::Bold, &found.name);
+    page.line(title);
+    let variants: Vec<String> = flag
+        .all_variants()
+        .iter()
+        .map(|(name, value)| format!("{name} = {}", shortened(&inline(value), 40)))
+        .collect();
+    page.fields(vec![
+        ("type", Some(flag.kind.as_str().to_owned())),
+        ("variants", Some(variants.join(", "))),
+        ("description", flag.description.clone()),
+        ("owner", flag.owner.clone()),
+        (
+            "tags",
+            Some(flag.tags.join(", ")).filter(|tags| !tags.is_empty()),
+        ),
+        ("expires", flag.expires.map(time)),
+        ("archived", flag.archived.then(|| "yes".to_owned())),
+        ("revision", Some(found.revision.to_string())),
+    ]);
+    let Some(overrides) = &flag.overrides else {
+        return;
+    };
+    page.heading("Changes manifests");
+    let names = |applies: &Option<_>| {
+        applies
+            .as_ref()
+            .and_then(|it| serde_json::to_value(it).ok())
+            .map(|it| crate::commands::token::words(&it))
+    };
+    page.fields(vec![
+        ("agents", names(&overrides.agents)),
+        ("tools", names(&overrides.tools)),
+        ("priority", Some(overrides.priority.to_string())),
+    ]);
+    for (variant, patch) in &overrides.patches {
+        let fields: Vec<String> = patch
+            .iter()
+            .map(|(field, value)| format!("{field} → {}", shortened(&inline(value), 50)))
+            .collect();
+        page.line(format!("  with {variant}: {}", fields.join(", ")));
+    }
+}
+
+fn show_place(page: &mut Page, place: &Place) {
+    page.heading(place.environment.as_str());
+    for (tenant, kill) in &place.kills {
+        let whom = tenant
+            .as_deref()
+            .map_or_else(|| "for everybody".to_owned(), |it| format!("for {it}"));
+        let line = page.paint(Paint::Error, &format!("  killed {whom}: {}", kill.reason));
+        page.line(line);
+    }
+    let Some(targeting) = &place.targeting else {
+        page.line("  off: no targeting here");
+        return;
+    };
+    let mut rows: Vec<Vec<Cell>> = vec![vec!["  state".into(), state(targeting)]];
+    for target in &targeting.targets {
+        let by = target
+            .by
+            .as_ref()
+            .map_or_else(|| "targetingKey".to_owned(), ToString::to_string);
+        rows.push(vec![
+            "  target".into(),
+            format!(
+                "{by} in {} → {}",
+                shortened(&target.values.join(", "), 60),
+                target.serve
+            )
+            .into(),
+        ]);
+    }
+    for rule in &targeting.rules {
+        let when = serde_json::to_value(&rule.when)
+            .map(|it| expression(&it))
+            .unwrap_or_default();
+        rows.push(vec![
+            format!("  rule {}", rule.name).into(),
+            format!("{when} → {}", serve(&rule.serve)).into(),
+        ]);
+    }
+    let default = targeting
+        .default
+        .as_ref()
+        .map_or_else(|| "the off variant".to_owned(), serve);
+    rows.push(vec!["  default".into(), default.into()]);
+    if let Some(off) = &targeting.off {
+        rows.push(vec!["  off variant".into(), off.into()]);
+    }
+    for (tenant, pin) in &place.pins {
+        let until = pin
+            .until
+            .map(|at| format!(" until {}", time(at)))
+            .unwrap_or_default();
+        let variant = pin
+            .variant
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        rows.push(vec![
+            format!("  pin {tenant}").into(),
+            format!("{variant}{until}").into(),
+        ]);
+    }
+    if let Some(revision) = place.revision {
+        rows.push(vec!["  revision".into(), revision.into()]);
+    }
+    let width = rows.len();
+    page.table(&["", ""], &rows[..width]);
+}
+
+fn state(targeting: &Targeting) -> Cell {
+    match targeting.state {
+        FlagState::Enabled => Cell::new("enabled", Paint::Good),
+        FlagState::Disabled => Cell::new("disabled: everybody gets the off variant", Paint::Dim),
+    }
+}
+
+/// What a targeting does, in a few words.
+pub(super) fn summary(targeting: &Targeting) -> Cell {
+    if targeting.state == FlagState::Disabled {
+        return Cell::new("off", Paint::Dim);
+    }
+    let mut parts = Vec::new();
+    match targeting.rules.len() {
+        0 => {}
+        1 => parts.push("1 rule".to_owned()),
+        number => parts.push(format!("{number} rules")),
+    }
+    match &targeting.default {
+        Some(Serve::Variant(variant)) => parts.push(variant.to_string()),
+        Some(Serve::CallerDefault) => parts.push("caller's default".to_owned()),
+        Some(Serve::Split(split)) => parts.push(shares(split)),
+        None => {}
+    }
+    if !targeting.targets.is_empty() {
+        parts.insert(0, "targets".to_owned());
+    }
+    if parts.is_empty() {
+        return Cell::new("enabled, off", Paint::Dim);
+    }
+    Cell::new(parts.join(", "), Paint::Good)
+}
+
+fn shares(split: &Split) -> String {
+    let shares: Vec<String> = split
+        .totals()
+        .into_iter()
+        .map(|(variant, share)| format!("{variant} {}", percent(share)))
+        .collect();
+    if shares.is_empty() {
+        "nobody".to_owned()
+    } else {
+        shares.join(", ")
+    }
+}
+
+/// What a rule or a default serves, in words.
+pub(super) fn serve(serve: &Serve) -> String {
+    match serve {
+        Serve::Variant(variant) => variant.to_string(),
+        Serve::CallerDefault => "the caller's default".to_owned(),
+        Serve::Split(split) => {
+            let by = split
+                .by
+                .as_ref()
+                .map_or_else(|| "targetingKey".to_owned(), ToString::to_string);
+            format!("{} by {by}", shares(split))
+        }
+    }
+}
+
+/// An expression in words, from its JSON form.
+pub(super) fn expression(value: &Value) -> String {
+    let Value::Object(members) = value else {
+        return inline(value);
+    };
+    let parts = |value: &Value, word: &str| {
+        let parts: Vec<String> = value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|part| {
+                let nested = part.get("all").or_else(|| part.get("any")).is_some();
+                if nested {
+                    format!("({})", expression(part))
+                } else {
+                    expression(part)
+                }
+            })
+            .collect();
+        parts.join(word)
+    };
+    if let Some(all) = members.get("all") {
+        return parts(all, " and ");
+    }
+    if let Some(any) = members.get("any") {
+        return parts(any, " or ");
+    }
+    if let Some(not) = members.get("not") {
+        return format!("not ({})", expression(not));
+    }
+    let attribute = members.get("attribute").map(inline).unwrap_or_default();
+    let tests: Vec<String> = members
+        .iter()
+        .filter(|(name, _)| name.as_str() != "attribute")
+        .map(|(operator, operand)| {
+            let operand = match operand {
+                Value::Array(items) => format!(
+                    "[{}]",
+                    items.iter().map(inline).collect::<Vec<_>>().join(", ")
+                ),
+                other => inline(other),
+            };
+            format!("{operator} {operand}")
+        })
+        .collect();
+    format!("{attribute} {}", tests.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_are_read_like_sentences() {
+        for (value, expected) in [
+            (
+                json!({"attribute": "tenant.plan", "in": ["free", "pro"]}),
+                "tenant.plan in [free, pro]",
+            ),
+            (
+                json!({"all": [
+                    {"attribute": "a", "equals": 1},
+                    {"any": [{"attribute": "b", "exists": true}, {"not": {"attribute": "c", "lt": 2}}]}
+                ]}),
+                "a equals 1 and (b exists true or not (c lt 2))",
+            ),
+        ] {
+            assert_eq!(expression(&value), expected);
+        }
+    }
+}

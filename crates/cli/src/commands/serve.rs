@@ -1,0 +1,210 @@
+//! `serve`: the control plane on a data directory.
+
+mod start;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+use plane_server::{ServerOptions, Shutdown, router};
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::Failure;
+use crate::session::print;
+
+/// How a server stopped by a second signal ends.
+const EXIT_INTERRUPTED: i32 = 130;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The first start writes an admin token to DATA/admin-token, readable by you alone. When it serves it
+prints one line, `ready http://ADDRESS`, to standard output; its log goes to standard error (RUST_LOG
+chooses how much). SIGTERM and Ctrl-C stop it once open requests have ended; a second one at once.
+
+Examples:
+  control-plane serve --data .data/run --load examples/aiaas
+  control-plane serve --data /var/lib/control-plane --listen 127.0.0.1:7400 --log-format json")]
+pub(crate) struct Serve {
+    /// The address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDR")]
+    listen: String,
+    /// The directory that holds the data; it is created if it is not there
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// A tree to load, if the data directory has no documents yet
+    #[arg(long, value_name = "TREE")]
+    load: Option<PathBuf>,
+    /// Listen on other than loopback addresses, because a proxy in front speaks TLS
+    #[arg(long)]
+    plaintext_behind_proxy: bool,
+    /// How to write the log
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Serve {
+    pub(crate) fn run(&self) -> Result<u8> {
+        let address = self.address()?;
+        start_log(self.log_format);
+        // A tree with mistakes is refused before anything is opened or created.
+        let tree = self.load.as_deref().map(super::tree::read).transpose()?;
+        // Bound first: a port that is taken is found before the data is loaded.
+        let listener = bind(address)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the threads of the server")?;
+        runtime.block_on(async {
+            let node = start::node(&self.data).await?;
+            if let (Some(root), Some(tree)) = (&self.load, &tree) {
+                start::load(&node, root, tree).await?;
+            }
+            self.serve(node, listener).await
+        })?;
+        Ok(crate::EXIT_OK)
+    }
+
+    fn address(&self) -> Result<SocketAddr> {
+        let address = self
+            .listen
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut addresses| addresses.next())
+            .ok_or_else(|| {
+                Failure::new(format!("`{}` is not an address to listen on", self.listen))
+                    .next("write it as HOST:PORT, such as 127.0.0.1:7400")
+            })?;
+        if !address.ip().is_loopback() && !self.plaintext_behind_proxy {
+            return Err(Failure::new(format!(
+                "{address} can be reached from other machines, and this version does not speak TLS"
+            ))
+            .next(
+                "listen on 127.0.0.1 and put a TLS proxy in front; if a proxy reaches this address \
+                 over a network that you trust, add --plaintext-behind-proxy",
+            )
+            .into());
+        }
+        Ok(address)
+    }
+
+    async fn serve(&self, node: plane_node::Node, listener: TcpListener) -> Result<()> {
+        let shutdown = Shutdown::new();
+        let options = ServerOptions {
+            shutdown: shutdown.clone(),
+            ..ServerOptions::default()
+        };
+        let drain_timeout = options.drain_timeout;
+        let address = listener
+            .local_addr()
+            .context("the listener has no address")?;
+        let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen")?;
+        let mut signals = Signals::listen()?;
+        let app = router(node.clone(), options);
+        tracing::info!(%address, data = %self.data.display(), "serving");
+        print(&format!("ready http://{address}\n"))?;
+
+        let serving = async {
+            let served = plane_server::serve(listener, app, shutdown.clone(), drain_timeout).await;
+            node.shutdown().await;
+            served
+        };
+        let stopping = async {
+            signals.next().await;
+            tracing::info!("stopping: open requests may end; a second signal stops at once");
+            shutdown.begin();
+            signals.next().await;
+        };
+        tokio::select! {
+            served = serving => served.context("the server stopped")?,
+            () = stopping => exit_at_once(),
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::exit,
+    reason = "the second signal asks not to wait for anything"
+)]
+fn exit_at_once() {
+    drop(std::io::stderr().flush());
+    std::process::exit(EXIT_INTERRUPTED);
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            Failure::new(format!("{address} is taken by another program"))
+                .next("stop it, or choose another address with --listen")
+        }
+        _ => Failure::new(format!("cannot listen on {address}: {error}"))
+            .next("choose an address of this machine with --listen"),
+    })?;
+    listener.set_nonblocking(true).context("cannot listen")?;
+    Ok(listener)
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    match format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+/// The signals that ask to stop.
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The signals that ask to stop.
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        drop(tokio::signal::ctrl_c().await);
+    }
+}

@@ -1,0 +1,168 @@
+//! Starting on a data directory: the log, the first admin token, the first tree.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use plane_log::observations::SqliteObservations;
+use plane_log::{LogId, OpenError, SqliteLog};
+use plane_model::documents::{Role, TokenKind};
+use plane_model::{Digest, DocumentKey, Kind, PrincipalId, TokenId};
+use plane_node::{CommitError, Node, Options, SystemClock, TreeRequest};
+use plane_state::tree::Tree;
+use plane_state::{Action, Change, Command, Expect, Op, Scope, reconcile};
+use serde_json::json;
+
+use crate::commands::sign::create_private;
+use crate::commands::tree::refused;
+use crate::failure::Failure;
+
+/// The file in the data directory that holds the first admin token.
+const ADMIN_TOKEN: &str = "admin-token";
+/// Who has that token.
+const ADMIN: &str = "admin";
+/// Who acts for the control plane itself.
+const SYSTEM: &str = "control-plane";
+/// What the log says these commits came through.
+const SOURCE: &str = "serve";
+
+/// Opens the data directory and starts a node on it.
+pub(super) async fn node(data: &Path) -> Result<Node> {
+    let log_id = LogId::new(hex(random::<16>()?)).context("the log's id")?;
+    let log = SqliteLog::open(data, &log_id).map_err(|error| refuse_open(&error))?;
+    let observations = SqliteObservations::open(data).map_err(|error| refuse_open(&error))?;
+    let node = Node::start(Options {
+        log: Arc::new(log),
+        observations: Arc::new(observations),
+        clock: Arc::new(SystemClock),
+    })
+    .await
+    .map_err(|error| {
+        Failure::new(error.to_string()).next(format!(
+            "copy the directory and run `control-plane log verify --data COPY`, where COPY is that \
+             of `{}`",
+            data.display()
+        ))
+    })?;
+    if node.snapshot().revision() == 0 {
+        first_token(&node, data).await?;
+    }
+    Ok(node)
+}
+
+fn refuse_open(error: &OpenError) -> Failure {
+    let text = error.to_string();
+    match (error, text.split_once(": ")) {
+        (OpenError::InUse { .. }, Some((what, next))) => Failure::new(what).next(next),
+        _ => Failure::new(text),
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).context("the system gives no random bytes")?;
+    Ok(bytes)
+}
+
+fn hex(bytes: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(bytes))
+}
+
+/// Writes the first admin token to its file, then commits its digest.
+///
+/// In this order a crash between the two leaves a file that means nothing yet, and the next start
+/// writes another: never a token that nobody has.
+async fn first_token(node: &Node, data: &Path) -> Result<()> {
+    let token = format!("cp_{}", URL_SAFE_NO_PAD.encode(random::<32>()?));
+    let file = data.join(ADMIN_TOKEN);
+    let cannot = || format!("cannot write `{}`", file.display());
+    if file.exists() {
+        fs::remove_file(&file).with_context(cannot)?;
+    }
+    create_private(&file, format!("{token}\n").as_bytes()).with_context(cannot)?;
+    let id = TokenId::new("admin").context("the token's id")?;
+    let op = Op {
+        key: DocumentKey::token(&id),
+        change: Change::Put(json!({
+            "kind": TokenKind::Person,
+            "principal": ADMIN,
+            "role": Role::Admin,
+            "hash": Digest::of(token.as_bytes()),
+            "description": "made by the first start",
+        })),
+        expect: Expect::Absent,
+    };
+    let scope = Scope::system(principal(SYSTEM)?);
+    node.commit(&scope, command(Action::Access, "first start", vec![op])?)
+        .await
+        .context("cannot commit the first admin token")?;
+    tracing::info!(file = %file.display(), "wrote the first admin token");
+    Ok(())
+}
+
+fn principal(name: &str) -> Result<PrincipalId> {
+    PrincipalId::new(name).context("the principal's id")
+}
+
+fn command(action: Action, reason: &str, ops: Vec<Op>) -> Result<Command> {
+    Ok(Command {
+        id: String::new(),
+        actor: principal(SYSTEM)?,
+        action,
+        reason: reason.to_owned(),
+        source: SOURCE.to_owned(),
+        ops,
+    })
+}
+
+/// Applies a tree to a data directory that has no documents but tokens; keeps any other as it is.
+pub(super) async fn load(node: &Node, root: &Path, tree: &Tree) -> Result<()> {
+    let snapshot = node.snapshot();
+    let has_documents = snapshot
+        .state()
+        .entries()
+        .any(|(key, _)| key.kind() != Kind::Token);
+    if has_documents {
+        tracing::info!(
+            tree = %root.display(),
+            revision = snapshot.revision(),
+            "the data directory has documents: the tree is not loaded; `control-plane apply` applies it"
+        );
+        return Ok(());
+    }
+    let request = TreeRequest {
+        id: String::new(),
+        documents: tree
+            .documents
+            .iter()
+            .map(|it| (it.key.clone(), it.body.clone()))
+            .collect(),
+        options: reconcile::Options::default(),
+        reason: format!("first load of {}", root.display()),
+        source: SOURCE.to_owned(),
+        dry_run: false,
+    };
+    let scope = Scope::system(principal(SYSTEM)?);
+    match node.apply_tree(&scope, request).await {
+        Ok(done) => {
+            tracing::info!(
+                tree = %root.display(),
+                documents = tree.documents.len(),
+                revision = done.committed.map(|it| it.revision),
+                "loaded the tree"
+            );
+            Ok(())
+        }
+        Err(CommitError::Rejected(rejection)) => {
+            node.shutdown().await;
+            Err(refused(root, tree, &rejection.violations).into())
+        }
+        Err(error) => {
+            node.shutdown().await;
+            Err(anyhow::Error::new(error).context("cannot load the tree"))
+        }
+    }
+}

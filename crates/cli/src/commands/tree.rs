@@ -1,0 +1,454 @@
+//! `plan`, `apply`, `export`: a platform as a tree of files.
+
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use plane_api::{DocumentName, TreeDocument, TreeReply};
+use plane_client::{Client, Error, TreeOptions, Write};
+use plane_model::{Code, DocumentKey, Violation};
+use plane_state::tree::{self, File, Locks, Tree};
+
+use crate::failure::{Failure, Located};
+use crate::output::{Page, Paint, changes, count, receipt};
+use crate::session::{Session, note};
+use crate::{EXIT_OK, EXIT_USAGE};
+
+/// The largest file of a tree that is read.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+#[derive(Debug, Clone, Args)]
+struct Options {
+    /// The tree: the directory that holds environments/, tenants/, feature_flags/, configs/, …
+    tree: PathBuf,
+    /// Delete what an earlier tree put and this one no longer has; never published versions
+    #[arg(long)]
+    prune: bool,
+    /// Overwrite what people changed since the tree was last applied
+    #[arg(long)]
+    take_over: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every mistake in the tree is reported with file and line before the server is asked.
+
+Examples:
+  control-plane plan examples/aiaas
+  control-plane plan platform/ --prune --exit-code      # exit status 2 if there are changes")]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    options: Options,
+    /// End with status 2 if there are changes
+    #[arg(long)]
+    exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+All of the tree is applied, or nothing. What people changed since the tree was last applied is kept
+and named, unless --take-over; what the tree no longer has stays and is named, unless --prune.
+
+Examples:
+  control-plane apply examples/aiaas
+  control-plane apply platform/ --prune --yes --reason 'release 42'")]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    options: Options,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Why, for those who read the log later
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  control-plane export backup/
+  control-plane export yesterday/ --at 2026-05-01T00:00:00Z")]
+pub(crate) struct Export {
+    /// The directory to write; it must be empty or not exist
+    dir: PathBuf,
+    /// Write the past
+    #[arg(long, value_name = "REVISION|TIME")]
+    at: Option<String>,
+    /// Write the locks of channels and pins too, so that applying it gives exactly these tools
+    #[arg(long)]
+    locks: bool,
+}
+
+impl Plan {
+    pub(crate) fn run(&self, session: &Session) -> Result<u8> {
+        let tree = read(&self.options.tree)?;
+        let write = Write {
+            reason: None,
+            dry_run: true,
+        };
+        let reply = ask(&session.client()?, &self.options, &tree, &write)?;
+        session.show(&reply, |page| show(page, &reply, &self.options))?;
+        let has_changes = !reply.plan.changes.is_empty();
+        Ok(if self.exit_code && has_changes {
+            EXIT_USAGE
+        } else {
+            EXIT_OK
+        })
+    }
+}
+
+impl Apply {
+    pub(crate) fn run(&self, session: &Session) -> Result<()> {
+        let tree = read(&self.options.tree)?;
+        let client = session.client()?;
+        let is_asked = !self.yes && !session.is_json() && io::stdin().is_terminal();
+        if is_asked {
+            let write = Write {
+                reason: None,
+                dry_run: true,
+            };
+            let planned = ask(&client, &self.options, &tree, &write)?;
+            session.show(&planned, |page| show(page, &planned, &self.options))?;
+            if planned.plan.changes.is_empty() {
+                return Ok(());
+            }
+            if !confirm()? {
+                note("nothing was applied");
+                return Ok(());
+            }
+        }
+        let write = Write {
+            reason: self.reason.clone(),
+            dry_run: false,
+        };
+        let reply = ask(&client, &self.options, &tree, &write)?;
+        session.show(&reply, |page| {
+            if !is_asked {
+                show(page, &reply, &self.options);
+            }
+            if let Some(it) = reply
+                .committed
+                .as_ref()
+                .filter(|it| it.changed || it.repeated)
+            {
+                receipt(page, it);
+            }
+        })
+    }
+}
+
+fn confirm() -> Result<bool> {
+    let mut err = io::stderr();
+    write!(err, "\nApply this? [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Reads a tree; all of its mistakes are one error.
+pub(crate) fn read(root: &Path) -> Result<Tree> {
+    let mut files = Vec::new();
+    if !root.is_dir() {
+        return Err(
+            Failure::new(format!("`{}` is not a directory", root.display()))
+                .next("name the directory that holds environments/, feature_flags/, configs/, …")
+                .into(),
+        );
+    }
+    collect(root, "", &mut files)?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let tree = tree::read(&files);
+    if tree.errors.is_empty() && tree.documents.is_empty() {
+        return Err(
+            Failure::new(format!("`{}` holds no documents", root.display()))
+                .next("name the directory that holds environments/, feature_flags/, configs/, …")
+                .into(),
+        );
+    }
+    if tree.errors.is_empty() {
+        for passed in &tree.notes {
+            note(&format!("note: {passed}"));
+        }
+        return Ok(tree);
+    }
+    let findings = tree.errors.iter().map(|error| {
+        let place = place(root, &error.file, error.line, error.column);
+        Located::new(place, &error.violation)
+    });
+    Err(Failure::new(format!(
+        "the tree `{}` has {}",
+        root.display(),
+        count(tree.errors.len(), "mistake")
+    ))
+    .findings(findings)
+    .into())
+}
+
+/// Reads the trust of a tree; mistakes elsewhere in it do not matter.
+pub(crate) fn read_trust(root: &Path) -> Result<Tree> {
+    let mut files = Vec::new();
+    let dir = root.join("registries/trust");
+    if dir.is_dir() {
+        collect(&dir, "registries/trust", &mut files)?;
+    }
+    let tree = tree::read(&files);
+    if tree.errors.is_empty() {
+        return Ok(tree);
+    }
+    let findings = tree.errors.iter().map(|error| {
+        Located::new(
+            place(root, &error.file, error.line, error.column),
+            &error.violation,
+        )
+    });
+    Err(Failure::new("the trust of the tree cannot be read")
+        .findings(findings)
+        .into())
+}
+
+/// Reads the files of a tree that hold no documents: prompts and other texts.
+pub(crate) fn texts(root: &Path) -> Result<Vec<File>> {
+    let mut files = Vec::new();
+    collect(root, "", &mut files)?;
+    files.retain(|file| {
+        let extension = Path::new(&file.path).extension().and_then(|it| it.to_str());
+        !matches!(extension, Some("yaml" | "yml" | "json"))
+    });
+    Ok(files)
+}
+
+fn place(root: &Path, file: &str, line: usize, column: usize) -> String {
+    format!("{}:{line}:{column}", root.join(file).display())
+}
+
+fn collect(dir: &Path, below: &str, files: &mut Vec<File>) -> Result<()> {
+    let cannot_read = || format!("cannot read `{}`", dir.display());
+    for entry in fs::read_dir(dir).with_context(cannot_read)? {
+        let entry = entry.with_context(cannot_read)?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else {
+            note(&format!(
+                "passed over {}: its name is not UTF-8",
+                entry.path().display()
+            ));
+            continue;
+        };
+        if name.starts_with('.') || name == "__pycache__" {
+            continue;
+        }
+        let path = if below.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{below}/{name}")
+        };
+        let metadata = fs::metadata(entry.path())
+            .with_context(|| format!("cannot read `{}`", entry.path().display()))?;
+        if metadata.is_dir() {
+            if entry.file_type().with_context(cannot_read)?.is_symlink() {
+                note(&format!("passed over {path}: it is a link to a directory"));
+                continue;
+            }
+            collect(&entry.path(), &path, files)?;
+        } else if metadata.is_file() {
+            if metadata.len() > FILE_BYTES_MAX {
+                note(&format!(
+                    "passed over {path}: it is larger than {} MiB",
+                    FILE_BYTES_MAX >> 20
+                ));
+                continue;
+            }
+            let bytes = fs::read(entry.path())
+                .with_context(|| format!("cannot read `{}`", entry.path().display()))?;
+            files.push(File { path, bytes });
+        }
+    }
+    Ok(())
+}
+
+fn ask(client: &Client, options: &Options, tree: &Tree, write: &Write) -> Result<TreeReply> {
+    let documents = tree
+        .documents
+        .iter()
+        .map(|document| TreeDocument {
+            kind: document.key.kind(),
+            scope: document.key.scope().to_owned(),
+            name: document.key.name().to_owned(),
+            body: document.body.clone(),
+        })
+        .collect();
+    let choice = TreeOptions {
+        prune: options.prune,
+        take_over: options.take_over,
+    };
+    client
+        .apply_tree(documents, choice, write)
+        .map_err(|error| relocated(&options.tree, tree, error))
+}
+
+/// Puts file and line in the place of pointers into the request.
+fn relocated(root: &Path, tree: &Tree, error: Error) -> anyhow::Error {
+    let Error::Problem(problem) = &error else {
+        return error.into();
+    };
+    if problem.errors.is_empty() {
+        return error.into();
+    }
+    let findings = problem.errors.iter().map(|finding| {
+        let mut located = Located::from(finding);
+        located.place = in_file(root, tree, &finding.pointer);
+        located
+    });
+    let mut failure = Failure::new(format!(
+        "the tree `{}` is refused: {}",
+        root.display(),
+        count(problem.errors.len(), "finding")
+    ))
+    .findings(findings);
+    if let Some(code) = problem.known_code() {
+        failure = failure.code(code);
+    }
+    failure.into()
+}
+
+fn in_file(root: &Path, tree: &Tree, pointer: &str) -> String {
+    let place = pointer.strip_prefix("/documents/").and_then(|rest| {
+        let (index, rest) = match rest.split_once('/') {
+            Some((index, rest)) => (index, format!("/{rest}")),
+            None => (rest, String::new()),
+        };
+        let rest = rest
+            .strip_prefix("/body")
+            .map(str::to_owned)
+            .unwrap_or(rest);
+        let index: usize = index.parse().ok()?;
+        tree.documents.get(index)?;
+        Some(tree.locate(index, &rest))
+    });
+    place.map_or_else(|| pointer.to_owned(), |it| place_text(root, &it))
+}
+
+fn place_text(root: &Path, it: &tree::Place<'_>) -> String {
+    place(root, it.file, it.line, it.column)
+}
+
+/// Turns what a node found wrong with a tree into one error with file and line.
+pub(crate) fn refused(root: &Path, tree: &Tree, violations: &[Violation]) -> Failure {
+    let findings = violations
+        .iter()
+        .map(|violation| Located::new(in_file(root, tree, &violation.pointer), violation));
+    Failure::new(format!(
+        "the tree `{}` is refused: {}",
+        root.display(),
+        count(violations.len(), "finding")
+    ))
+    .findings(findings)
+}
+
+fn show(page: &mut Page, reply: &TreeReply, options: &Options) {
+    changes(page, &reply.plan);
+    names(
+        page,
+        "Kept, because people changed it since the tree was last applied",
+        &reply.kept,
+    );
+    if !reply.kept.is_empty() {
+        page.line(format!(
+            "  `control-plane export` shows what it is now; `apply {} --take-over` overwrites it",
+            options.tree.display()
+        ));
+    }
+    names(page, "Left, though the tree no longer has it", &reply.left);
+    if !reply.left.is_empty() && !options.prune {
+        page.line("  --prune deletes it; published versions always stay");
+    }
+    if reply.plan.changes.is_empty() {
+        page.gap();
+        page.line(format!(
+            "nothing to do: everything is so at revision {}",
+            reply.plan.revision
+        ));
+    }
+}
+
+fn names(page: &mut Page, heading: &str, names: &[DocumentName]) {
+    if names.is_empty() {
+        return;
+    }
+    page.heading(heading);
+    for name in names {
+        let line = page.paint(Paint::Warn, &document_name(name));
+        page.line(format!("  {line}"));
+    }
+}
+
+/// The name of a document as plans write it.
+pub(crate) fn document_name(name: &DocumentName) -> String {
+    match name.scope.as_str() {
+        "" => format!("{} {}", name.kind, name.name),
+        scope => format!("{} {scope}/{}", name.kind, name.name),
+    }
+}
+
+impl Export {
+    pub(crate) fn run(&self, session: &Session) -> Result<()> {
+        if self
+            .dir
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_some())
+        {
+            return Err(
+                Failure::new(format!("`{}` is not empty", self.dir.display()))
+                    .next("name a directory that does not exist yet")
+                    .into(),
+            );
+        }
+        let reply = session.client()?.export_tree(self.at.as_deref())?;
+        let mut documents = Vec::new();
+        for document in &reply.documents {
+            let key = DocumentKey::new(document.kind, &document.scope, &document.name)
+                .map_err(|violation| Failure::new(violation.to_string()).code(violation.code))?;
+            documents.push((key, document.body.clone()));
+        }
+        let locks = if self.locks {
+            Locks::Keep
+        } else {
+            Locks::LeaveOut
+        };
+        let files = tree::write(
+            documents.iter().map(|(key, body)| (key, body.clone())),
+            locks,
+        )
+        .map_err(|error| {
+            let violation = error.violation();
+            let failure = Failure::new(violation.detail).code(Code::FieldInvalid);
+            match violation.next {
+                Some(next) => failure.next(next),
+                None => failure,
+            }
+        })?;
+        for file in &files {
+            let path = self.dir.join(&file.path);
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)
+                    .with_context(|| format!("cannot create `{}`", parent.display()))?;
+            }
+            fs::write(&path, &file.bytes)
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
+        }
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let value =
+            serde_json::json!({ "dir": self.dir, "revision": reply.revision, "files": paths });
+        session.show(&value, |page| {
+            page.line(format!(
+                "wrote {} with {} of revision {} to {}",
+                count(files.len(), "file"),
+                count(reply.documents.len(), "document"),
+                reply.revision,
+                self.dir.display()
+            ));
+        })
+    }
+}

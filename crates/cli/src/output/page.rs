@@ -1,0 +1,169 @@
+//! A page of text: lines, aligned fields and tables.
+
+use std::fmt::Display;
+
+use crate::output::{Paint, Style};
+
+/// One cell of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell {
+    text: String,
+    paint: Paint,
+}
+
+impl Cell {
+    /// Makes a cell that is coloured.
+    pub(crate) fn new(text: impl Display, paint: Paint) -> Self {
+        Self {
+            text: text.to_string(),
+            paint,
+        }
+    }
+}
+
+impl<T: Display> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::new(text, Paint::Plain)
+    }
+}
+
+/// What a command shows to a person.
+#[derive(Debug)]
+pub(crate) struct Page {
+    text: String,
+    style: Style,
+}
+
+impl Page {
+    /// Makes an empty page.
+    pub(crate) fn new(style: Style) -> Self {
+        Self {
+            text: String::new(),
+            style,
+        }
+    }
+
+    /// The text, with a line feed at its end.
+    pub(crate) fn finish(self) -> String {
+        self.text
+    }
+
+    /// Colours text for a line of this page.
+    pub(crate) fn paint(&self, paint: Paint, text: &str) -> String {
+        self.style.paint(paint, text)
+    }
+
+    /// Adds a line.
+    pub(crate) fn line(&mut self, line: impl Display) {
+        self.text.push_str(line.to_string().trim_end());
+        self.text.push('\n');
+    }
+
+    /// Adds an empty line, unless the page is empty.
+    pub(crate) fn gap(&mut self) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+    }
+
+    /// Adds a heading, apart from what is above it.
+    pub(crate) fn heading(&mut self, text: &str) {
+        self.gap();
+        let heading = self.paint(Paint::Bold, text);
+        self.line(heading);
+    }
+
+    /// Adds names and values in two columns; entries without a value are left out.
+    pub(crate) fn fields<V: Into<Cell>>(&mut self, fields: Vec<(&str, Option<V>)>) {
+        let fields: Vec<(&str, Cell)> = fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?.into())))
+            .collect();
+        let width = fields
+            .iter()
+            .map(|(name, _)| name.chars().count())
+            .max()
+            .unwrap_or(0);
+        for (name, value) in fields {
+            let padded = format!("{name:<width$}");
+            let name = self.paint(Paint::Dim, &padded);
+            let value = self.paint(value.paint, &value.text);
+            self.line(format!("  {name}  {value}"));
+        }
+    }
+
+    /// Adds a table with aligned columns; columns without any text are left out.
+    pub(crate) fn table(&mut self, headers: &[&str], rows: &[Vec<Cell>]) {
+        let used: Vec<bool> = (0..headers.len())
+            .map(|column| {
+                rows.iter()
+                    .any(|row| row.get(column).is_some_and(|cell| !cell.text.is_empty()))
+            })
+            .collect();
+        let widths: Vec<usize> = headers
+            .iter()
+            .enumerate()
+            .map(|(column, header)| {
+                rows.iter()
+                    .filter_map(|row| row.get(column))
+                    .map(|cell| cell.text.chars().count())
+                    .chain([header.chars().count()])
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect();
+        let headers: Vec<Cell> = headers
+            .iter()
+            .map(|header| Cell::new(header, Paint::Dim))
+            .collect();
+        for row in std::iter::once(&headers).chain(rows) {
+            let mut line = String::new();
+            let mut pending = 0;
+            for ((cell, width), used) in row.iter().zip(&widths).zip(&used) {
+                if !used {
+                    continue;
+                }
+                line.push_str(&" ".repeat(pending));
+                line.push_str(&self.paint(cell.paint, &cell.text));
+                pending = width - cell.text.chars().count() + 2;
+            }
+            self.line(line);
+        }
+    }
+
+    /// Adds lines, each moved to the right.
+    pub(crate) fn indented(&mut self, text: &str, spaces: usize) {
+        for line in text.lines() {
+            self.line(format!("{}{line}", " ".repeat(spaces)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_aligned_and_leave_out_empty_columns() {
+        let mut page = Page::new(Style::plain());
+        page.table(
+            &["NAME", "NOTE", "SIZE"],
+            &[
+                vec!["a".into(), "".into(), 1.into()],
+                vec!["größer".into(), "".into(), 20.into()],
+            ],
+        );
+        assert_eq!(page.finish(), "NAME    SIZE\na       1\ngrößer  20\n");
+    }
+
+    #[test]
+    fn fields_without_a_value_are_left_out() {
+        let mut page = Page::new(Style::plain());
+        page.fields(vec![
+            ("plan", Some("free")),
+            ("region", None),
+            ("id", Some("t1")),
+        ]);
+        assert_eq!(page.finish(), "  plan  free\n  id    t1\n");
+    }
+}

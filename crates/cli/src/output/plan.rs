@@ -1,0 +1,230 @@
+//! Plans and receipts, as a person reads them.
+
+use std::collections::BTreeMap;
+
+use plane_api::{Difference, Effect, Plan, PlannedChange, Receipt};
+use plane_model::{Kind, Range, SLOTS};
+use serde_json::Value;
+
+use crate::output::{Page, Paint, count, inline, shortened, time};
+
+/// How long a value in a plan may be.
+const VALUE_CHARS_MAX: usize = 80;
+
+/// Writes what changes, one document after the other, and how many.
+pub(crate) fn changes(page: &mut Page, plan: &Plan) {
+    list(page, &plan.changes);
+    if plan.changes.is_empty() {
+        return;
+    }
+    let number = |effect| plan.changes.iter().filter(|it| it.effect == effect).count();
+    let parts: Vec<String> = [
+        (Effect::Create, "to create"),
+        (Effect::Update, "to change"),
+        (Effect::Delete, "to delete"),
+    ]
+    .into_iter()
+    .map(|(effect, words)| (number(effect), words))
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, words)| format!("{number} {words}"))
+    .collect();
+    page.gap();
+    page.line(format!(
+        "{}: {}",
+        count(plan.changes.len(), "document"),
+        parts.join(", ")
+    ));
+}
+
+/// Writes each change with its differences.
+pub(crate) fn list(page: &mut Page, changes: &[PlannedChange]) {
+    for change in changes {
+        let (sign, paint) = match change.effect {
+            Effect::Create => ("+", Paint::Good),
+            Effect::Update => ("~", Paint::Warn),
+            Effect::Delete => ("-", Paint::Error),
+        };
+        let name = match change.scope.as_str() {
+            "" => change.name.clone(),
+            scope => format!("{scope}/{}", change.name),
+        };
+        let line = page.paint(paint, &format!("{sign} {} {name}", change.kind));
+        page.line(line);
+        if change.effect == Effect::Update && !is_published(change.kind) {
+            differences(page, &change.diff);
+        }
+    }
+}
+
+fn is_published(kind: Kind) -> bool {
+    matches!(kind, Kind::Agent | Kind::Tool)
+}
+
+fn differences(page: &mut Page, diff: &[Difference]) {
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for difference in diff {
+        if let Some(split) = as_percentages(difference) {
+            rows.extend(split);
+            continue;
+        }
+        rows.push((pointer(&difference.pointer), step(difference)));
+    }
+    let width = rows
+        .iter()
+        .map(|(pointer, _)| pointer.chars().count())
+        .max()
+        .unwrap_or(0);
+    for (pointer, step) in rows {
+        let padded = format!("{pointer:<width$}");
+        let pointer = page.paint(Paint::Dim, &padded);
+        page.line(format!("    {pointer}  {step}"));
+    }
+}
+
+fn pointer(pointer: &str) -> String {
+    if pointer.is_empty() {
+        "the whole".to_owned()
+    } else {
+        pointer.to_owned()
+    }
+}
+
+fn step(difference: &Difference) -> String {
+    let text = |value: &Value| shortened(&inline(value), VALUE_CHARS_MAX);
+    match (&difference.before, &difference.after) {
+        (Some(before), Some(after)) => format!("{} → {}", text(before), text(after)),
+        (None, Some(after)) => format!("+ {}", text(after)),
+        (Some(before), None) => format!("- {}", text(before)),
+        (None, None) => String::new(),
+    }
+}
+
+/// A difference of slot ranges as percentages of each variant; none for any other difference.
+fn as_percentages(difference: &Difference) -> Option<Vec<(String, String)>> {
+    let split = difference.pointer.strip_suffix("/ranges")?;
+    let before = totals(difference.before.as_ref())?;
+    let after = totals(difference.after.as_ref())?;
+    let mut variants: Vec<&String> = before.keys().chain(after.keys()).collect();
+    variants.sort();
+    variants.dedup();
+    let rows: Vec<(String, String)> = variants
+        .into_iter()
+        .filter(|variant| before.get(*variant) != after.get(*variant))
+        .map(|variant| {
+            let share = |totals: &BTreeMap<String, u32>| {
+                totals
+                    .get(variant)
+                    .map_or_else(|| "0 %".to_owned(), |total| percent(*total))
+            };
+            (
+                format!("{split}/percent/{variant}"),
+                format!("{} → {}", share(&before), share(&after)),
+            )
+        })
+        .collect();
+    if rows.is_empty() {
+        return Some(vec![(
+            difference.pointer.clone(),
+            "other slots, the same shares".to_owned(),
+        )]);
+    }
+    Some(rows)
+}
+
+fn totals(ranges: Option<&Value>) -> Option<BTreeMap<String, u32>> {
+    let Some(ranges) = ranges else {
+        return Some(BTreeMap::new());
+    };
+    let ranges: Vec<Range> = serde_json::from_value(ranges.clone()).ok()?;
+    let mut totals = BTreeMap::new();
+    for range in ranges {
+        *totals.entry(range.variant.to_string()).or_insert(0) +=
+            range.end.saturating_sub(range.start);
+    }
+    Some(totals)
+}
+
+/// Writes slots as a percentage.
+pub(crate) fn percent(slots: u32) -> String {
+    let thousandths = u64::from(slots) * 100_000 / u64::from(SLOTS);
+    let text = format!("{}.{:03}", thousandths / 1_000, thousandths % 1_000);
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// Writes where a commit stands.
+pub(crate) fn receipt(page: &mut Page, receipt: &Receipt) {
+    let line = match (receipt.changed, receipt.repeated) {
+        (_, true) => format!("committed before, as revision {}", receipt.revision),
+        (false, false) => format!(
+            "nothing to do: everything is so at revision {}",
+            receipt.revision
+        ),
+        (true, false) => format!("revision {}, {}", receipt.revision, time(receipt.at)),
+    };
+    page.line(line);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::output::Style;
+
+    fn change(effect: Effect, diff: Vec<Difference>) -> PlannedChange {
+        PlannedChange {
+            kind: Kind::Targeting,
+            scope: "production".to_owned(),
+            name: "beta_features".to_owned(),
+            effect,
+            diff,
+        }
+    }
+
+    fn difference(pointer: &str, before: Value, after: Value) -> Difference {
+        let given = |value: Value| Some(value).filter(|value| !value.is_null());
+        Difference {
+            pointer: pointer.to_owned(),
+            before: given(before),
+            after: given(after),
+        }
+    }
+
+    #[test]
+    fn a_plan_shows_what_changes_and_percentages_in_place_of_slots() {
+        let range = |end| json!([{"variant": "on", "start": 0, "end": end}]);
+        let plan = Plan {
+            revision: 7,
+            changes: vec![
+                change(
+                    Effect::Update,
+                    vec![
+                        difference("/default/ranges", range(25_000), range(50_000)),
+                        difference("/state", json!("enabled"), json!("disabled")),
+                        difference("/off", Value::Null, json!("off")),
+                    ],
+                ),
+                PlannedChange {
+                    kind: Kind::Flag,
+                    scope: String::new(),
+                    ..change(Effect::Create, vec![])
+                },
+                change(Effect::Delete, vec![]),
+            ],
+            environments: vec![],
+            tenants: vec![],
+        };
+        let mut page = Page::new(Style::plain());
+        changes(&mut page, &plan);
+        insta::assert_snapshot!(page.finish(), @r"
+        ~ targeting production/beta_features
+            /default/percent/on  25 % → 50 %
+            /state               enabled → disabled
+            /off                 + off
+        + flag beta_features
+        - targeting production/beta_features
+
+        3 documents: 1 to create, 1 to change, 1 to delete
+        ");
+    }
+}

@@ -1,0 +1,129 @@
+//! How a command reaches the server and shows what it found.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::{env, fs};
+
+use anyhow::{Context as _, Result};
+use plane_client::{Client, Settings};
+use plane_model::EnvironmentName;
+use serde::Serialize;
+
+use crate::arguments::{Format, Global};
+use crate::failure::Failure;
+use crate::output::{Page, Style};
+
+/// What every command works with.
+#[derive(Debug)]
+pub(crate) struct Session {
+    global: Global,
+    style: Style,
+}
+
+impl Session {
+    /// Makes a session of the options of every command.
+    pub(crate) fn new(global: Global) -> Self {
+        Self {
+            global,
+            style: Style::of_stdout(),
+        }
+    }
+
+    /// A client with the caller's token.
+    pub(crate) fn client(&self) -> Result<Client> {
+        self.connect(Some(self.token()?))
+    }
+
+    fn connect(&self, token: Option<String>) -> Result<Client> {
+        Ok(Client::new(Settings {
+            url: self.global.url.clone(),
+            token,
+            user_agent: concat!("control-plane/", env!("CARGO_PKG_VERSION")).to_owned(),
+        })?)
+    }
+
+    fn token(&self) -> Result<String> {
+        if let Some(file) = &self.global.token_file {
+            return read_token(file);
+        }
+        let named = |name| env::var_os(name).filter(|value| !value.is_empty());
+        if let Some(token) = named("CONTROL_PLANE_TOKEN") {
+            return token.into_string().map_err(|_| {
+                Failure::new("CONTROL_PLANE_TOKEN is not text")
+                    .next("set it to a token")
+                    .into()
+            });
+        }
+        match named("CONTROL_PLANE_TOKEN_FILE") {
+            Some(file) => read_token(Path::new(&file)),
+            None => Err(Failure::new("no token: this command needs one")
+                .next(
+                    "set CONTROL_PLANE_TOKEN, or CONTROL_PLANE_TOKEN_FILE or --token-file to a \
+                     file that holds it; a new server writes its first one to DATA/admin-token",
+                )
+                .into()),
+        }
+    }
+
+    /// The environment, if one was named.
+    pub(crate) fn environment_if_named(&self) -> Option<&EnvironmentName> {
+        self.global.environment.as_ref()
+    }
+
+    /// The environment that the command is about.
+    pub(crate) fn environment(&self) -> Result<&EnvironmentName> {
+        self.global.environment.as_ref().ok_or_else(|| {
+            Failure::new("no environment: this command needs one")
+                .next(
+                    "add `--environment NAME` or set CONTROL_PLANE_ENVIRONMENT; \
+                     `control-plane environment list` shows them",
+                )
+                .into()
+        })
+    }
+
+    /// Whether the answer is JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.global.output == Format::Json
+    }
+
+    /// Shows an answer: the value as JSON, or what `write` makes of it for a person.
+    pub(crate) fn show<T: Serialize>(
+        &self,
+        value: &T,
+        write: impl FnOnce(&mut Page),
+    ) -> Result<()> {
+        if self.is_json() {
+            let mut text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
+            text.push('\n');
+            return print(&text);
+        }
+        let mut page = Page::new(self.style);
+        write(&mut page);
+        print(&page.finish())
+    }
+}
+
+/// Writes text to standard output.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Says something beside the answer, on standard error.
+pub(crate) fn note(text: &str) {
+    // A note that cannot be shown is lost; the answer is not.
+    drop(writeln!(io::stderr(), "{text}"));
+}
+
+fn read_token(file: &Path) -> Result<String> {
+    let text =
+        fs::read_to_string(file).map_err(|error| {
+            Failure::new(format!("cannot read the token file `{}`: {error}", file.display())).next(
+            "name a file that holds a token; a new server writes its first one to DATA/admin-token",
+        )
+        })?;
+    Ok(text.trim().to_owned())
+}
