@@ -268,6 +268,9 @@ pub(crate) struct Compiled {
 
 #[derive(Debug, Clone)]
 enum Test {
+    /// Operands that are all strings.
+    AmongTexts(Texts),
+    /// Operands of several types, or of one that is not a string.
     Among {
         texts: Texts,
         numbers: Box<[f64]>,
@@ -303,6 +306,9 @@ impl Compiled {
         let number = || clause.operands.first().and_then(operand_number);
         let compare = |test: fn(f64) -> Test| number().map_or(Test::Never, test);
         let test = match clause.operator {
+            Operator::Equals | Operator::In if texts().count() == clause.operands.len() => {
+                Test::AmongTexts(Texts::new(texts().collect::<Vec<_>>().into_iter()))
+            }
             Operator::Equals | Operator::In => Test::Among {
                 texts: Texts::new(texts().collect::<Vec<_>>().into_iter()),
                 numbers: clause.operands.iter().filter_map(operand_number).collect(),
@@ -345,34 +351,33 @@ impl Compiled {
 
     #[inline]
     pub(crate) fn verdict(&self, facts: Facts<'_>) -> Verdict {
-        let seen = self.place.read(facts);
-        match (&self.test, seen) {
-            (Test::Among { texts, .. }, Seen::Text(text)) if !texts.is_empty() => {
-                texts.has(text).into()
-            }
-            (Test::Among { numbers, .. }, Seen::Number(number)) if !numbers.is_empty() => {
-                numbers.iter().any(|it| same(*it, number)).into()
-            }
-            (Test::Among { bools, .. }, Seen::Bool(value)) if !bools.is_empty() => {
-                bools.contains(&value).into()
-            }
-            (Test::StartsWith(heads), Seen::Text(text)) => {
+        // The commonest first: a string of the caller's.
+        if let Place::Named { ends, path } = &self.place
+            && let Some(text) = facts.ctx.attribute_text(*ends, path)
+        {
+            return self.test.of_text(text);
+        }
+        match self.place.read(facts) {
+            Seen::Text(text) => self.test.of_text(text),
+            seen => self.test.of_other(seen),
+        }
+    }
+}
+
+impl Test {
+    #[inline]
+    fn of_text(&self, text: &str) -> Verdict {
+        match self {
+            Self::AmongTexts(texts) => texts.has(text).into(),
+            Self::StartsWith(heads) => {
                 let ends = Ends::of(text.as_bytes());
                 heads.iter().any(|head| head.starts(ends, text)).into()
             }
-            (Test::EndsWith(tails), Seen::Text(text)) => {
-                tails.iter().any(|tail| text.ends_with(&**tail)).into()
-            }
-            (Test::Contains(Single::Text(part)), Seen::Text(text)) => text.contains(&**part).into(),
-            (Test::Contains(single), Seen::List(items)) => {
-                items.iter().any(|item| single.is(item)).into()
-            }
-            (Test::Exists(wanted), seen) => ((seen != Seen::Missing) == *wanted).into(),
-            (Test::Lt(limit), Seen::Number(number)) => (number < *limit).into(),
-            (Test::Le(limit), Seen::Number(number)) => (number <= *limit).into(),
-            (Test::Gt(limit), Seen::Number(number)) => (number > *limit).into(),
-            (Test::Ge(limit), Seen::Number(number)) => (number >= *limit).into(),
-            (Test::Segment { segments, complete }, Seen::Text(text)) => {
+            Self::Among { texts, .. } if !texts.is_empty() => texts.has(text).into(),
+            Self::EndsWith(tails) => tails.iter().any(|tail| text.ends_with(&**tail)).into(),
+            Self::Contains(Single::Text(part)) => text.contains(&**part).into(),
+            Self::Exists(wanted) => (*wanted).into(),
+            Self::Segment { segments, complete } => {
                 if segments.iter().any(|members| members.has(text)) {
                     Verdict::True
                 } else if *complete {
@@ -381,6 +386,26 @@ impl Compiled {
                     Verdict::Unknown
                 }
             }
+            _ => Verdict::Unknown,
+        }
+    }
+
+    fn of_other(&self, seen: Seen<'_>) -> Verdict {
+        match (self, seen) {
+            (Self::Among { numbers, .. }, Seen::Number(number)) if !numbers.is_empty() => {
+                numbers.iter().any(|it| same(*it, number)).into()
+            }
+            (Self::Among { bools, .. }, Seen::Bool(value)) if !bools.is_empty() => {
+                bools.contains(&value).into()
+            }
+            (Self::Contains(single), Seen::List(items)) => {
+                items.iter().any(|item| single.is(item)).into()
+            }
+            (Self::Exists(wanted), seen) => ((seen != Seen::Missing) == *wanted).into(),
+            (Self::Lt(limit), Seen::Number(number)) => (number < *limit).into(),
+            (Self::Le(limit), Seen::Number(number)) => (number <= *limit).into(),
+            (Self::Gt(limit), Seen::Number(number)) => (number > *limit).into(),
+            (Self::Ge(limit), Seen::Number(number)) => (number >= *limit).into(),
             _ => Verdict::Unknown,
         }
     }
@@ -448,9 +473,18 @@ impl Tree {
     pub(crate) fn is_true(&self, facts: Facts<'_>) -> bool {
         match self {
             Self::Clause(clause) => clause.verdict(facts) == Verdict::True,
-            Self::All(parts) => parts.iter().all(|part| part.is_true(facts)),
-            Self::Any(parts) => parts.iter().any(|part| part.is_true(facts)),
+            Self::All(parts) => parts.iter().all(|part| part.leads_to_true(facts)),
+            Self::Any(parts) => parts.iter().any(|part| part.leads_to_true(facts)),
             Self::Not(part) => part.is_false(facts),
+        }
+    }
+
+    /// As [`Tree::is_true`], without a call where the part is a clause.
+    #[inline]
+    fn leads_to_true(&self, facts: Facts<'_>) -> bool {
+        match self {
+            Self::Clause(clause) => clause.verdict(facts) == Verdict::True,
+            part => part.is_true(facts),
         }
     }
 
