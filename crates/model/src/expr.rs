@@ -421,11 +421,11 @@ mod tests {
         );
         check(
             &json!({"any": [{"attribute": "a", "lt": "1"}, {"attribute": "a", "equals": 1, "lt": 2}, {"attribute": "a"}, {"equals": 1}]}),
-            &expect![[r#"
+            &expect![[r"
                 /any/0: `lt` takes a number [EXPRESSION_INVALID]
                 /any/1: a clause has one operator: put two clauses under `all` [EXPRESSION_INVALID]
                 /any/2: the clause has no operator: add one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `segment` [EXPRESSION_INVALID]
-                /any/3: the clause has no `attribute` [EXPRESSION_INVALID]"#]],
+                /any/3: the clause has no `attribute` [EXPRESSION_INVALID]"]],
         );
     }
 }
