@@ -49,6 +49,10 @@ pub fn parse_strict<T: DeserializeOwned>(value: &Value) -> Result<T, Violations>
                     violations.push(violation);
                 }
                 if !pruned.cut(&steps) {
+                    // Nothing is left to read on, but what was read until here is known.
+                    for steps in unknown {
+                        violations.push(unknown_field(&pruned.original(&steps)));
+                    }
                     break;
                 }
             }
@@ -266,6 +270,17 @@ mod tests {
         let violations = parse_strict::<Outer>(value).unwrap_err();
         let lines: Vec<_> = violations.iter().map(|it| format!("{it}\n")).collect();
         expected.assert_eq(&lines.concat());
+    }
+
+    #[test]
+    fn unknown_fields_are_reported_beside_a_required_field_that_is_wrong() {
+        check(
+            &json!({"inner": 1, "other": 2}),
+            &expect![[r#"
+                /inner: invalid type: integer `1`, expected a list [FIELD_INVALID]
+                /other: unknown field `other` [FIELD_UNKNOWN]; remove it or correct its spelling
+            "#]],
+        );
     }
 
     #[test]

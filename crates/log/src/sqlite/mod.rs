@@ -52,13 +52,21 @@ pub struct SqliteLog {
     _lock: DirLock,
 }
 
+/// Makes the data directory, for its owner alone: it holds what tenants are and how they are served.
+fn private_dir(dir: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(dir)
+}
+
 impl SqliteLog {
     /// Opens the log in `dir`, and creates both if they are not there, the log with the id `id_if_new`.
     ///
     /// Blocks the thread while it recovers what an ended process left in the write-ahead log.
     pub fn open(dir: &Path, id_if_new: &LogId) -> Result<Self, OpenError> {
         check_engine()?;
-        fs::create_dir_all(dir).map_err(|error| OpenError::Io {
+        private_dir(dir).map_err(|error| OpenError::Io {
             path: dir.to_owned(),
             detail: error.to_string(),
         })?;
