@@ -16,7 +16,7 @@ const REPLY_BYTES_MAX: u64 = 512 << 20;
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call may take as a whole; applying a large tree is the longest.
-const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+const CALL_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Where the server is and who calls.
 #[derive(Clone, Default)]
