@@ -14,10 +14,9 @@ use crate::commands::{
 /// How answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Format {
-    /// For people: tables and sentences.
+    // No doc comments: they would make every help page a screen longer.
     #[default]
     Human,
-    /// For programs: one JSON document.
     Json,
 }
 
@@ -53,13 +52,14 @@ pub(crate) struct Global {
         help_heading = "Options of every command"
     )]
     pub(crate) environment: Option<EnvironmentName>,
-    /// How to write the answer
+    /// How to write the answer: human, for people, or json, for programs
     #[arg(
         long,
         short,
         global = true,
         value_enum,
         default_value_t,
+        hide_possible_values = true,
         value_name = "FORMAT",
         help_heading = "Options of every command"
     )]
@@ -72,7 +72,7 @@ pub(crate) struct Global {
     name = "control-plane",
     version,
     about = "Governs what agents, tools, flags and configuration a platform runs on",
-    help_template = "{about}\n\n{usage-heading} {usage}\n\n{after-help}\n{options}",
+    help_template = "{about}\n\n{usage-heading} {usage}{after-help}\n\nOptions of every command:\n{options}",
     after_help = OVERVIEW,
     styles = styles(),
     max_term_width = 100,

@@ -128,7 +128,15 @@ fn parts(error: &anyhow::Error) -> (Failure, Option<&Problem>) {
             findings: problem
                 .map(|problem| problem.errors.iter().map(Located::from).collect())
                 .unwrap_or_default(),
-            next: called.next(),
+            next: match problem {
+                // The server speaks of headers; here a token comes from somewhere else.
+                Some(problem) if problem.code == Code::Unauthenticated.as_str() => Some(
+                    "set CONTROL_PLANE_TOKEN or CONTROL_PLANE_TOKEN_FILE to a token of this \
+                     control plane"
+                        .to_owned(),
+                ),
+                _ => called.next(),
+            },
         };
         return (failure, problem);
     }
@@ -163,42 +171,41 @@ fn human(error: &anyhow::Error, style: Style) -> String {
         failure.what = format!("{} findings", failure.findings.len());
         failure.next = None;
     }
-    let mut text = format!("{} {}", style.paint(Paint::Error, "error:"), failure.what);
+    let mut lines = vec![format!(
+        "{} {}",
+        style.paint(Paint::Error, "error:"),
+        failure.what
+    )];
     if let Some(code) = &failure.code
         && failure.findings.len() < 2
     {
-        text.push_str(&format!(
-            " {}",
+        lines[0] = format!(
+            "{} {}",
+            lines[0],
             style.paint(Paint::Dim, &format!("[{code}]"))
-        ));
+        );
     }
+    let next = style.paint(Paint::Good, "next:");
     for finding in &failure.findings {
         let place = match finding.place.as_str() {
             "" => String::new(),
             place => format!("{}: ", style.paint(Paint::Bold, place)),
         };
         let code = style.paint(Paint::Dim, &format!("[{}]", finding.code));
-        text.push_str(&format!("\n  {place}{} {code}", finding.detail));
-        if let Some(next) = &finding.next {
-            text.push_str(&format!(
-                "\n      {} {next}",
-                style.paint(Paint::Good, "next:")
-            ));
-        }
+        lines.push(format!("  {place}{} {code}", finding.detail));
+        lines.extend(finding.next.as_ref().map(|it| format!("      {next} {it}")));
     }
-    if let Some(next) = &failure.next {
-        text.push_str(&format!("\n  {} {next}", style.paint(Paint::Good, "next:")));
-    }
+    lines.extend(failure.next.as_ref().map(|it| format!("  {next} {it}")));
     if let Some(problem) = problem
         && problem.status >= 500
         && let Some(instance) = &problem.instance
     {
-        text.push_str(&format!("\n  the server's log has more under {instance}"));
+        lines.push(format!("  the server's log has more under {instance}"));
     }
     if let Some(code) = &failure.code {
-        text.push_str(&format!("\n  more: control-plane explain {code}"));
+        lines.push(format!("  more: control-plane explain {code}"));
     }
-    text
+    lines.join("\n")
 }
 
 #[cfg(test)]

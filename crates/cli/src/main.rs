@@ -9,6 +9,10 @@
 //!
 //! INVARIANT: standard output holds the answer and nothing else, and with `--output json` it is JSON.
 
+#[expect(
+    clippy::doc_markdown,
+    reason = "the comments of arguments are shown as help"
+)]
 mod arguments;
 mod commands;
 mod failure;

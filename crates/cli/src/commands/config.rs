@@ -200,12 +200,7 @@ impl List {
             });
         };
         let mut found = client.config_layers(document, self.at.as_deref())?;
-        found.sort_by_key(|it| {
-            it.scope
-                .parse::<Selector>()
-                .map(|it| it.weight())
-                .unwrap_or(0)
-        });
+        found.sort_by_key(|it| it.scope.parse::<Selector>().map_or(0, |it| it.weight()));
         session.show(&found, |page| {
             let rows: Vec<Vec<Cell>> = found
                 .iter()

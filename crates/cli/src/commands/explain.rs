@@ -55,12 +55,11 @@ fn one(session: &Session, text: &str) -> Result<()> {
         "page": page(code.as_str()),
     });
     session.show(&value, |out| {
-        match page(code.as_str()) {
-            Some(text) => out.line(text.trim_end()),
-            None => {
-                let title = out.paint(Paint::Bold, code.as_str());
-                out.line(format!("{title}: {}", code.summary().trim()));
-            }
+        if let Some(text) = page(code.as_str()) {
+            out.line(text.trim_end());
+        } else {
+            let title = out.paint(Paint::Bold, code.as_str());
+            out.line(format!("{title}: {}", code.summary().trim()));
         }
         let retry = if plane_api::is_retryable(code) {
             "the same request may succeed later"

@@ -11,7 +11,7 @@ use plane_model::{Kind, Timestamp};
 use serde_json::value::RawValue;
 
 use crate::failure::Failure;
-use crate::output::{Cell, Page, Paint, list, shortened, time};
+use crate::output::{Cell, Page, Paint, document_name, list, shortened, time};
 use crate::progress::Progress;
 use crate::session::{Session, print};
 
@@ -134,7 +134,7 @@ impl List {
                         .ops
                         .iter()
                         .take(2)
-                        .map(|op| document(&op.kind, &op.scope, &op.name))
+                        .map(|op| document_name(&op.kind, &op.scope, &op.name))
                         .collect();
                     if commit.ops.len() > 2 {
                         changed.push(format!("and {} more", commit.ops.len() - 2));
@@ -151,13 +151,6 @@ impl List {
                 .collect();
             page.table(&["REVISION", "WHEN", "WHO", "ACTION", "WHAT", "WHY"], &rows);
         })
-    }
-}
-
-fn document(kind: &str, scope: &str, name: &str) -> String {
-    match scope {
-        "" => format!("{kind} {name}"),
-        scope => format!("{kind} {scope}/{name}"),
     }
 }
 

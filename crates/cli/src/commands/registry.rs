@@ -113,8 +113,8 @@ pub(crate) struct Status {
     /// NAME@VERSION
     version: ArtifactVersion,
     /// active, deprecated, yanked, revoked or quarantined
-    #[arg(value_parser = status_name)]
-    status: StatusState,
+    #[arg(value_parser = status_name, value_name = "STATUS")]
+    to: StatusState,
     /// Why, for those who use it; needed for all but active
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
@@ -143,7 +143,7 @@ pub(crate) struct Kill {
     #[arg(long, value_name = "VERSION")]
     fallback: Option<semver::Version>,
     #[command(flatten)]
-    kill: KillArgs,
+    options: KillArgs,
 }
 
 #[derive(Debug, Args)]
@@ -175,7 +175,12 @@ impl Artifact {
             Self::Status(command) => command.run(kind, session),
             Self::Kill(command) => {
                 let subject = format!("{kind}:{}", command.name);
-                kill(session, &subject, &command.kill, command.fallback.clone())
+                kill(
+                    session,
+                    &subject,
+                    &command.options,
+                    command.fallback.clone(),
+                )
             }
             Self::Revive(command) => {
                 let subject = format!("{kind}:{}", command.name);
@@ -443,7 +448,7 @@ impl Status {
             _ => Condition::Absent,
         };
         let body = StatusBody {
-            status: self.status,
+            status: self.to,
             message: self.message.clone(),
             replacement: self.replacement.clone(),
             sunset: self.sunset,

@@ -7,7 +7,8 @@ use plane_model::ArtifactName;
 use serde_json::Value;
 
 use super::context::ContextArgs;
-use crate::output::{Cell, Page, Paint, inline, short_digest, shortened};
+use super::token::words;
+use crate::output::{Cell, Page, Paint, short_digest, shortened};
 use crate::session::Session;
 
 /// How much of a prompt is shown without `--full`.
@@ -72,7 +73,7 @@ fn show(page: &mut Page, resolved: &ResolvedBody, full: bool) {
         for warning in &resolved.warnings {
             let mut line = format!("{}: {}", warning.subject, warning.detail);
             if let Some(replacement) = &warning.replacement {
-                line.push_str(&format!("; use {replacement}"));
+                line = format!("{line}; use {replacement}");
             }
             let line = page.paint(Paint::Warn, &line);
             page.line(format!("  {line}"));
@@ -107,7 +108,7 @@ fn parameters(page: &mut Page, agent: &str, resolved: &ResolvedBody, full: bool)
             };
             vec![
                 format!("  {name}").into(),
-                Cell::new(shortened(&inline(value), 60), paint),
+                Cell::new(shortened(&words(value), 60), paint),
                 origin.map(by_flag).unwrap_or_default().into(),
             ]
         })

@@ -5,7 +5,7 @@ use clap::Args;
 use plane_api::RevertRequest;
 use plane_model::Kind;
 
-use crate::output::{Paint, changes, receipt};
+use crate::output::{Paint, changes, document_name, receipt};
 use crate::session::Session;
 
 #[derive(Debug, Args)]
@@ -55,7 +55,10 @@ impl Revert {
             if !reply.excluded.is_empty() {
                 page.heading("Left as it is, because its kind is never taken back");
                 for name in &reply.excluded {
-                    let line = page.paint(Paint::Warn, &super::tree::document_name(name));
+                    let line = page.paint(
+                        Paint::Warn,
+                        &document_name(name.kind.as_str(), &name.scope, &name.name),
+                    );
                     page.line(format!("  {line}"));
                 }
             }

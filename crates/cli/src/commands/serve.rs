@@ -39,18 +39,22 @@ pub(crate) struct Serve {
     /// Listen on other than loopback addresses, because a proxy in front speaks TLS
     #[arg(long)]
     plaintext_behind_proxy: bool,
-    /// How to write the log
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    /// How to write the log: text, lines for people, or json, one object a line
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "FORMAT"
+    )]
     log_format: LogFormat,
 }
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
-    /// Lines for people.
     #[default]
     Text,
-    /// One JSON object a line.
     Json,
 }
 

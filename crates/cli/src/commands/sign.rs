@@ -253,7 +253,10 @@ fn fill(text: &Text, manifest: &Manifest, signatures: &[Signature]) -> String {
     }
     let value = match signatures {
         [only] => quoted(only.to_string()),
-        many => many.iter().map(|it| format!("\n  - \"{it}\"")).collect(),
+        many => {
+            let items: Vec<String> = many.iter().map(|it| format!("\n  - \"{it}\"")).collect();
+            items.concat()
+        }
     };
     edit::set(&signed, "signature", &value, edit::Position::End)
 }
@@ -467,7 +470,7 @@ fn row(verdict: &Verdict) -> Vec<Cell> {
     let keys: Vec<String> = verdict
         .keys
         .iter()
-        .map(|key| crate::output::shortened(key, 24))
+        .map(|key| crate::output::shortened(key, 40))
         .collect();
     vec![
         Cell::new(&verdict.version, Paint::Bold),

@@ -178,7 +178,11 @@ pub(crate) fn words(value: &Value) -> String {
 pub(crate) fn whoami(session: &Session) -> Result<()> {
     let whoami = session.client()?.whoami()?;
     session.show(&whoami, |page| {
-        let environments: Vec<&str> = whoami.environments.iter().map(|it| it.as_str()).collect();
+        let environments: Vec<&str> = whoami
+            .environments
+            .iter()
+            .map(EnvironmentName::as_str)
+            .collect();
         let tenants = match (&whoami.tenant, whoami.all_tenants) {
             (Some(tenant), _) => tenant.to_string(),
             (None, true) => "all".to_owned(),

@@ -12,7 +12,7 @@ use plane_model::{Code, DocumentKey, Violation};
 use plane_state::tree::{self, File, Locks, Tree};
 
 use crate::failure::{Failure, Located};
-use crate::output::{Page, Paint, changes, count, receipt};
+use crate::output::{Page, Paint, changes, count, document_name, receipt};
 use crate::session::{Session, note};
 use crate::{EXIT_OK, EXIT_USAGE};
 
@@ -21,7 +21,7 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 
 #[derive(Debug, Clone, Args)]
 struct Options {
-    /// The tree: the directory that holds environments/, tenants/, feature_flags/, configs/, …
+    /// The tree: the directory that holds environments/, tenants/, configs/, registries/, …
     tree: PathBuf,
     /// Delete what an earlier tree put and this one no longer has; never published versions
     #[arg(long)]
@@ -84,6 +84,7 @@ pub(crate) struct Export {
 impl Plan {
     pub(crate) fn run(&self, session: &Session) -> Result<u8> {
         let tree = read(&self.options.tree)?;
+        show_notes(session, &tree);
         let write = Write {
             reason: None,
             dry_run: true,
@@ -102,6 +103,7 @@ impl Plan {
 impl Apply {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         let tree = read(&self.options.tree)?;
+        show_notes(session, &tree);
         let client = session.client()?;
         let is_asked = !self.yes && !session.is_json() && io::stdin().is_terminal();
         if is_asked {
@@ -169,9 +171,6 @@ pub(crate) fn read(root: &Path) -> Result<Tree> {
         );
     }
     if tree.errors.is_empty() {
-        for passed in &tree.notes {
-            note(&format!("note: {passed}"));
-        }
         return Ok(tree);
     }
     let findings = tree.errors.iter().map(|error| {
@@ -185,6 +184,16 @@ pub(crate) fn read(root: &Path) -> Result<Tree> {
     ))
     .findings(findings)
     .into())
+}
+
+/// Says what was passed over, to a person.
+fn show_notes(session: &Session, tree: &Tree) {
+    if session.is_json() {
+        return;
+    }
+    for passed in &tree.notes {
+        note(&format!("note: {passed}"));
+    }
 }
 
 /// Reads the trust of a tree; mistakes elsewhere in it do not matter.
@@ -379,16 +388,11 @@ fn names(page: &mut Page, heading: &str, names: &[DocumentName]) {
     }
     page.heading(heading);
     for name in names {
-        let line = page.paint(Paint::Warn, &document_name(name));
+        let line = page.paint(
+            Paint::Warn,
+            &document_name(name.kind.as_str(), &name.scope, &name.name),
+        );
         page.line(format!("  {line}"));
-    }
-}
-
-/// The name of a document as plans write it.
-pub(crate) fn document_name(name: &DocumentName) -> String {
-    match name.scope.as_str() {
-        "" => format!("{} {}", name.kind, name.name),
-        scope => format!("{} {scope}/{}", name.kind, name.name),
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal as _};
 use std::{env, fmt};
 
 pub(crate) use page::{Cell, Page};
-pub(crate) use plan::{changes, list, percent, receipt};
+pub(crate) use plan::{changes, document_name, list, percent, receipt};
 use serde_json::Value;
 
 /// What a piece of text means, and so how it is coloured.

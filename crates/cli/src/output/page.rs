@@ -92,7 +92,7 @@ impl Page {
         }
     }
 
-    /// Adds a table with aligned columns; columns without any text are left out.
+    /// Adds a table with aligned columns; columns without any text are left out, and so are headers.
     pub(crate) fn table(&mut self, headers: &[&str], rows: &[Vec<Cell>]) {
         let used: Vec<bool> = (0..headers.len())
             .map(|column| {
@@ -116,7 +116,11 @@ impl Page {
             .iter()
             .map(|header| Cell::new(header, Paint::Dim))
             .collect();
-        for row in std::iter::once(&headers).chain(rows) {
+        let has_headers = headers.iter().any(|header| !header.text.is_empty());
+        for row in std::iter::once(&headers)
+            .filter(|_| has_headers)
+            .chain(rows)
+        {
             let mut line = String::new();
             let mut pending = 0;
             for ((cell, width), used) in row.iter().zip(&widths).zip(&used) {

@@ -10,23 +10,25 @@ use crate::output::{Page, Paint, count, inline, shortened, time};
 
 /// How long a value in a plan may be.
 const VALUE_CHARS_MAX: usize = 80;
+/// Of how many documents new and deleted ones are shown whole.
+const WHOLE_DOCUMENTS_MAX: usize = 3;
 
 /// Writes what changes, one document after the other, and how many.
 pub(crate) fn changes(page: &mut Page, plan: &Plan) {
     list(page, &plan.changes);
-    if plan.changes.is_empty() {
+    if plan.changes.len() < 2 {
         return;
     }
     let number = |effect| plan.changes.iter().filter(|it| it.effect == effect).count();
     let parts: Vec<String> = [
-        (Effect::Create, "to create"),
-        (Effect::Update, "to change"),
-        (Effect::Delete, "to delete"),
+        (Effect::Create, "new"),
+        (Effect::Update, "changed"),
+        (Effect::Delete, "deleted"),
     ]
     .into_iter()
-    .map(|(effect, words)| (number(effect), words))
+    .map(|(effect, word)| (number(effect), word))
     .filter(|(number, _)| *number > 0)
-    .map(|(number, words)| format!("{number} {words}"))
+    .map(|(number, word)| format!("{number} {word}"))
     .collect();
     page.gap();
     page.line(format!(
@@ -36,21 +38,35 @@ pub(crate) fn changes(page: &mut Page, plan: &Plan) {
     ));
 }
 
-/// Writes each change with its differences.
+/// The name of a document as it stands in plans: as its file in a tree is called.
+pub(crate) fn document_name(kind: &str, scope: &str, name: &str) -> String {
+    match (kind, scope) {
+        (_, "") => format!("{kind} {name}"),
+        ("config", scope) => format!("{kind} {name}/{scope}"),
+        (_, scope) => format!("{kind} {scope}/{name}"),
+    }
+}
+
+/// Writes each change with its differences; those of new and deleted documents only where there
+/// are few.
 pub(crate) fn list(page: &mut Page, changes: &[PlannedChange]) {
+    let are_few = changes.len() <= WHOLE_DOCUMENTS_MAX;
     for change in changes {
         let (sign, paint) = match change.effect {
             Effect::Create => ("+", Paint::Good),
             Effect::Update => ("~", Paint::Warn),
             Effect::Delete => ("-", Paint::Error),
         };
-        let name = match change.scope.as_str() {
-            "" => change.name.clone(),
-            scope => format!("{scope}/{}", change.name),
-        };
-        let line = page.paint(paint, &format!("{sign} {} {name}", change.kind));
+        let name = document_name(change.kind.as_str(), &change.scope, &change.name);
+        let line = page.paint(paint, &format!("{sign} {name}"));
         page.line(line);
-        if change.effect == Effect::Update && !is_published(change.kind) {
+        if is_published(change.kind) {
+            continue;
+        }
+        if change.effect == Effect::Update && change.diff.is_empty() {
+            page.line("    as it is; the tree holds it from now on");
+        }
+        if change.effect == Effect::Update || are_few {
             differences(page, &change.diff);
         }
     }
@@ -67,7 +83,15 @@ fn differences(page: &mut Page, diff: &[Difference]) {
             rows.extend(split);
             continue;
         }
-        rows.push((pointer(&difference.pointer), step(difference)));
+        let unit = if is_slot(&difference.pointer) {
+            " (slots of 100000)"
+        } else {
+            ""
+        };
+        rows.push((
+            pointer(&difference.pointer),
+            format!("{}{unit}", step(difference)),
+        ));
     }
     let width = rows
         .iter()
@@ -79,6 +103,11 @@ fn differences(page: &mut Page, diff: &[Difference]) {
         let pointer = page.paint(Paint::Dim, &padded);
         page.line(format!("    {pointer}  {step}"));
     }
+}
+
+/// Whether the pointer names an end of one range of slots.
+fn is_slot(pointer: &str) -> bool {
+    pointer.contains("/ranges/") && (pointer.ends_with("/start") || pointer.ends_with("/end"))
 }
 
 fn pointer(pointer: &str) -> String {
@@ -224,7 +253,7 @@ mod tests {
         + flag beta_features
         - targeting production/beta_features
 
-        3 documents: 1 to create, 1 to change, 1 to delete
+        3 documents: 1 new, 1 changed, 1 deleted
         ");
     }
 }

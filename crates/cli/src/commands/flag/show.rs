@@ -198,8 +198,7 @@ fn show_place(page: &mut Page, place: &Place) {
     if let Some(revision) = place.revision {
         rows.push(vec!["  revision".into(), revision.into()]);
     }
-    let width = rows.len();
-    page.table(&["", ""], &rows[..width]);
+    page.table(&["", ""], &rows);
 }
 
 fn state(targeting: &Targeting) -> Cell {

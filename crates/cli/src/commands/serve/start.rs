@@ -133,6 +133,9 @@ pub(super) async fn load(node: &Node, root: &Path, tree: &Tree) -> Result<()> {
         );
         return Ok(());
     }
+    for passed in &tree.notes {
+        tracing::info!(path = %passed.path, "{}", passed.detail);
+    }
     let request = TreeRequest {
         id: String::new(),
         documents: tree

@@ -1,0 +1,133 @@
+//! Trees: planned, applied, exported, refused.
+
+use std::fs;
+
+use crate::support::{Server, normalised};
+
+#[test]
+fn a_tree_is_planned_applied_and_applied_again() {
+    let server = Server::empty();
+    crate::platform::write(&server.path("tree"));
+    let planned = server.run(&["plan", "tree", "--exit-code"]);
+    assert_eq!(planned.status, 2);
+    insta::assert_snapshot!("plan_new", normalised(&planned.out));
+    assert_eq!(
+        server.json("log").as_array().unwrap().len(),
+        1,
+        "a plan writes nothing"
+    );
+
+    let applied = server.run(&["apply", "tree", "--reason", "first"]).ok();
+    assert!(applied.contains("\nrevision 2, "), "{applied}");
+    assert_eq!(
+        server.ok("apply tree"),
+        "nothing to do: everything is so at revision 2\n"
+    );
+    assert_eq!(server.run(&["plan", "tree", "--exit-code"]).status, 0);
+
+    let flag = server.path("tree/feature_flags/beta.yaml");
+    let text = fs::read_to_string(&flag).unwrap().replace("25", "50");
+    fs::write(flag, text).unwrap();
+    fs::remove_file(server.path("tree/tenants/small.yaml")).unwrap();
+    insta::assert_snapshot!("plan_changed", normalised(&server.ok("plan tree --prune")));
+    insta::assert_snapshot!("apply_left", normalised(&server.ok("apply tree")));
+    server.ok("apply tree --prune");
+    assert!(!server.ok("tenant list").contains("small"));
+}
+
+#[test]
+fn what_a_person_changed_is_kept_unless_it_is_taken_over() {
+    let server = Server::with_platform();
+    server.ok("tenant set small --plan pro");
+    insta::assert_snapshot!("apply_kept", normalised(&server.ok("apply tree")));
+    assert!(server.ok("tenant show small").contains("pro"));
+    server.ok("apply tree --take-over");
+    assert!(server.ok("tenant show small").contains("free"));
+}
+
+#[test]
+fn an_export_is_a_tree_that_changes_nothing() {
+    let server = Server::with_platform();
+    server.ok("pin set flag:beta on -e production --tenant small");
+    server.ok("export out");
+    assert!(
+        server
+            .path("out/registries/agents")
+            .read_dir()
+            .unwrap()
+            .count()
+            == 2
+    );
+    let planned = server.json("plan out");
+    let changes = planned["plan"]["changes"].as_array().unwrap();
+    assert!(
+        changes
+            .iter()
+            .all(|it| it["diff"].as_array().unwrap().is_empty()),
+        "{changes:#?}"
+    );
+    server.ok("export before --at 2");
+    assert!(
+        !fs::read_to_string(server.path("before/tenants/small.yaml"))
+            .unwrap()
+            .contains("pins")
+    );
+    let twice = server.run(&["export", "out"]).failed();
+    assert!(twice.contains("`out` is not empty"), "{twice}");
+}
+
+#[test]
+fn all_mistakes_of_a_tree_are_told_with_file_and_line_before_the_server_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    crate::platform::write(&dir.path().join("tree"));
+    for (path, content) in [
+        (
+            "tree/tenants/big.yaml",
+            "plan: enterprise\nregoin: eu-west\n",
+        ),
+        ("tree/tenants/bad name!.yaml", "plan: free\n"),
+        (
+            "tree/environments/staging.yaml",
+            "order: 1\nprotected: true\n",
+        ),
+        ("tree/feature_flags/beta.yaml", "key: beta\ntype: bolean\n"),
+        ("tree/configs/ai/base.yaml", "temperature: [\n"),
+    ] {
+        fs::write(dir.path().join(path), content).unwrap();
+    }
+    let ran = crate::support::run(
+        crate::support::binary()
+            .args(["plan", "tree"])
+            .current_dir(dir.path()),
+    );
+    insta::assert_snapshot!("tree_with_five_mistakes", ran.failed());
+}
+
+#[test]
+fn what_the_server_refuses_is_told_with_file_and_line() {
+    let server = Server::with_platform();
+    fs::write(
+        server.path("tree/configs/ai/production.yaml"),
+        "temperature: 7\n",
+    )
+    .unwrap();
+    fs::write(
+        server.path("tree/registries/channels/staging.yaml"),
+        "support: 3.0.0\n",
+    )
+    .unwrap();
+    insta::assert_snapshot!("tree_refused", server.run(&["apply", "tree"]).failed());
+    let json = server.run(&["plan", "tree", "--output", "json"]).failed();
+    let error: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(error["errors"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_directory_that_is_no_tree_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let refused = crate::support::offline(&["plan", path]).failed();
+    assert!(refused.contains("holds no documents"), "{refused}");
+    let refused = crate::support::offline(&["plan", &format!("{path}/nope")]).failed();
+    assert!(refused.contains("is not a directory"), "{refused}");
+}
