@@ -17,7 +17,6 @@ mod arguments;
 mod commands;
 mod failure;
 mod output;
-mod pages;
 mod parse;
 mod progress;
 mod session;

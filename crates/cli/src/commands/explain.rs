@@ -7,7 +7,6 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::output::{Cell, Paint};
-use crate::pages::page;
 use crate::session::Session;
 
 #[derive(Debug, Args)]
@@ -52,15 +51,10 @@ fn one(session: &Session, text: &str) -> Result<()> {
         "status": status,
         "retryable": plane_api::is_retryable(code),
         "summary": code.summary().trim(),
-        "page": page(code.as_str()),
+        "page": plane_api::explain(code),
     });
     session.show(&value, |out| {
-        if let Some(text) = page(code.as_str()) {
-            out.line(text.trim_end());
-        } else {
-            let title = out.paint(Paint::Bold, code.as_str());
-            out.line(format!("{title}: {}", code.summary().trim()));
-        }
+        out.line(plane_api::explain(code).trim_end());
         let retry = if plane_api::is_retryable(code) {
             "the same request may succeed later"
         } else {
