@@ -7,7 +7,7 @@ use plane_model::{
     ArtifactKind, ArtifactName, ArtifactVersion, Digest, Document, DocumentKey, Kind,
 };
 
-use crate::state::State;
+use crate::state::{State, base_name, folded_name};
 
 /// What a decision rests on: if none of it changed, the decision still holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub(crate) struct Draft<'a> {
     base: &'a State,
     changed: BTreeMap<DocumentKey, Option<Arc<Document>>>,
     blobs: BTreeMap<Digest, Arc<[u8]>>,
+    /// The names that the command brings, by their lower-case form.
+    folded: BTreeMap<(Kind, String), String>,
     reads: ReadSet,
 }
 
@@ -46,6 +48,7 @@ impl<'a> Draft<'a> {
             base,
             changed: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            folded: BTreeMap::new(),
             reads: ReadSet::default(),
         }
     }
@@ -55,6 +58,12 @@ impl<'a> Draft<'a> {
     }
 
     pub(crate) fn put(&mut self, key: DocumentKey, document: Option<Arc<Document>>) {
+        if document.is_some()
+            && let Some(folded) = folded_name(&key)
+        {
+            self.folded
+                .insert((key.kind(), folded), base_name(&key).to_owned());
+        }
         self.changed.insert(key, document);
     }
 
@@ -169,22 +178,8 @@ impl<'a> Draft<'a> {
         if let Some(used) = self.base.collision(key) {
             return Some(used.to_owned());
         }
-        let folds = matches!(
-            key.kind(),
-            Kind::Flag
-                | Kind::Segment
-                | Kind::Schema
-                | Kind::Environment
-                | Kind::Agent
-                | Kind::Tool
-        );
-        let base = |key: &DocumentKey| key.name().split('@').next().unwrap_or_default().to_owned();
-        let name = base(key);
-        self.changed
-            .iter()
-            .filter(|(other, document)| folds && other.kind() == key.kind() && document.is_some())
-            .map(|(other, _)| base(other))
-            .find(|other| *other != name && other.eq_ignore_ascii_case(&name))
+        let brought = self.folded.get(&(key.kind(), folded_name(key)?))?;
+        (*brought != base_name(key)).then(|| brought.clone())
     }
 
     pub(crate) fn into_reads(self) -> ReadSet {

@@ -463,14 +463,15 @@ pub(crate) fn read_entry(
 }
 
 /// The name without a version, as people would confuse it.
-fn base_name(key: &DocumentKey) -> &str {
+pub(crate) fn base_name(key: &DocumentKey) -> &str {
     match key.kind() {
         Kind::Agent | Kind::Tool => key.name().split('@').next().unwrap_or_default(),
         _ => key.name(),
     }
 }
 
-fn folded_name(key: &DocumentKey) -> Option<String> {
+/// The lower-case name, for the kinds whose names people could confuse.
+pub(crate) fn folded_name(key: &DocumentKey) -> Option<String> {
     matches!(
         key.kind(),
         Kind::Flag | Kind::Segment | Kind::Agent | Kind::Tool | Kind::Schema | Kind::Environment
