@@ -406,7 +406,7 @@ impl Node {
             .at(At::Revision(request.from - 1))
             .await
             .map_err(|error| CommitError::StoreUnavailable(error.to_string()))?;
-        let mut records = Vec::new();
+        let mut records: Vec<plane_state::Record> = Vec::new();
         let mut after = request.from - 1;
         while after < request.to {
             let page = self
@@ -421,6 +421,19 @@ impl Node {
                     .filter(|entry| entry.revision <= request.to)
                     .filter_map(|entry| plane_state::Record::decode(&entry.record).ok()),
             );
+        }
+        // What the scope may not know of is not there: nothing is said about it.
+        for record in &mut records {
+            record
+                .ops
+                .retain(|op| op.key().is_some_and(|key| scope.sees(&key)));
+        }
+        if records.iter().all(|record| record.ops.is_empty()) {
+            let detail = format!("there is no commit {} to {}", request.from, request.to);
+            let violation =
+                plane_model::Violation::new(plane_model::Code::RevisionNotFound, "", detail)
+                    .next("`control-plane log` lists the commits");
+            return Err(Rejection::from(violation).into());
         }
         let reversal = revert::revert(snapshot.state(), before.state(), &records, &request.filter)?;
         let command = self.command(scope, Action::Revert, &request.id, reversal.ops)?;

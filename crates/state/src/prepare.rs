@@ -216,7 +216,7 @@ fn check_action(action: Action, op: &crate::command::Op) -> Result<(), Violation
         (Kind::Kill, Change::Put(_), Action::Kill) => Ok(()),
         (Kind::Kill, Change::Delete, Action::Revive) => Ok(()),
         (Kind::Kill, _, _) => refuse(
-            "use `kill` and `revive`: `POST /v1/environments/ENVIRONMENT/kills`, or `control-plane flag kill`",
+            "use `kill` and `revive`: `PUT /v1/environments/ENVIRONMENT/kills/SUBJECT`, or `control-plane flag kill`",
         ),
         (Kind::Token | Kind::RoleBinding, _, Action::Access) => Ok(()),
         (Kind::Token | Kind::RoleBinding, _, _) => {

@@ -409,3 +409,64 @@ async fn after_a_shutdown_commits_are_refused_and_reads_go_on() {
     assert!(matches!(refused, CommitError::Halted(_)));
     assert_eq!(plan_of(&node, "t1"), Some(json!("free")));
 }
+
+#[tokio::test]
+async fn a_revert_says_nothing_about_what_the_scope_may_not_know_of() {
+    let node = node(memory(), clock()).await;
+    node.commit(
+        &admin(),
+        write(vec![tenant("t1", "free"), tenant("t2", "free")]),
+    )
+    .await
+    .unwrap();
+    let done = node
+        .commit(&admin(), write(vec![tenant("t2", "pro")]))
+        .await
+        .unwrap();
+    let token = json!({
+        "kind": "service", "principal": "svc", "role": "editor", "tenants": ["t1"],
+        "hash": format!("sha256:{}", "0".repeat(64))
+    });
+    let grant = command(Action::Access, vec![put(Kind::Token, "", "one", token)]);
+    node.commit(&admin(), grant).await.unwrap();
+    let hash = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+    let scope = Scope::authorise(node.snapshot().state(), &hash, node.now()).unwrap();
+    let request = RevertRequest {
+        id: String::new(),
+        from: done.revision,
+        to: done.revision,
+        filter: Filter::default(),
+        reason: "curious".to_owned(),
+        source: "test".to_owned(),
+        dry_run: true,
+    };
+    let refused = node.revert(&scope, request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::RevisionNotFound);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_contradicts_the_log_is_named() {
+    let log = memory();
+    let node = node(log.clone(), clock()).await;
+    node.commit(&admin(), write(vec![tenant("t1", "enterprise")]))
+        .await
+        .unwrap();
+    node.checkpoint().await.unwrap();
+    node.shutdown().await;
+    let sound = plane_node::verify(&*log, &mut |_| {}).await.unwrap();
+    assert_eq!(sound.damages, []);
+    let mut stored = log.checkpoint(1).await.unwrap().unwrap();
+    let text = String::from_utf8(stored.bytes.to_vec()).unwrap();
+    let forged = text.replace("enterprise", "enterpriSE").into_bytes();
+    stored.digest = plane_log::Hash(*plane_model::Digest::of(&forged).as_bytes());
+    stored.bytes = forged.into();
+    log.put_checkpoint(stored).await.unwrap();
+    let found = plane_node::verify(&*log, &mut |_| {}).await.unwrap();
+    assert!(
+        found
+            .damages
+            .iter()
+            .any(|it| it.what.starts_with("checkpoint")),
+        "{found:?}"
+    );
+}

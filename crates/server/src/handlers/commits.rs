@@ -7,7 +7,7 @@ use plane_api::{
 use plane_model::{Code, DocumentKey, Kind, PrincipalId, TenantId, Violation, Violations};
 use plane_node::HistoryQuery;
 use plane_state::revert::Filter;
-use plane_state::{Action, Change, Expect, Op, OpKind, Record, Scope, differences};
+use plane_state::{Action, Change, Expect, Op, OpKind, Record, RecordOp, Scope, differences};
 
 use super::documents::{SOURCE, command, commit_reply, give, plan_reply};
 use crate::call::{Answer, Call, json};
@@ -121,9 +121,13 @@ pub(super) async fn list(call: Call) -> Answer {
             }
             scanned += 1;
             before = Some(record.revision);
-            let wanted = record.ops.iter().any(|op| {
-                scope.is_none_or(|scope| op.scope == scope)
-                    && name.is_none_or(|name| op.name == name)
+            // Only what the caller may know of can match: a filter must not tell what is there.
+            let wanted = record.ops.iter().filter_map(RecordOp::key).any(|key| {
+                call.scope().sees(&key)
+                    && kind.is_none_or(|kind| key.kind() == kind)
+                    && scope.is_none_or(|scope| key.scope() == scope)
+                    && name.is_none_or(|name| key.name() == name)
+                    && (tenant.is_none() || key.tenant_id() == tenant)
             });
             if wanted && let Some(shown) = shown(record, call.scope()) {
                 items.push(shown);
