@@ -25,7 +25,7 @@ pub trait ChangeLog: Send + Sync + Debug {
     /// only compares. Not cancel-safe: after a drop the outcome is unknown, as with [`AppendError::Unknown`].
     ///
     /// # Errors
-    /// [`AppendError::Unknown`]: [`settle`](crate::settle), then send the same bytes again.
+    /// [`AppendError::Unknown`]: [`settle`](crate::settle()), then send the same bytes again.
     /// [`AppendError::DuplicateId`]: answer with the entry that [`find`](Self::find) gives. The others: nothing was
     /// stored; [`AppendError::is_retryable`] says whether to try again.
     async fn append(&self, expected: Head, run: &[Entry]) -> Result<Appended, AppendError>;

@@ -17,7 +17,7 @@ pub struct LimitExceeded {
 /// Says why an append was not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// It may or may not have been stored: [`settle`](crate::settle), then send the same bytes again if it is absent.
+    /// It may or may not have been stored: [`settle`](crate::settle()), then send the same bytes again if it is absent.
     #[error(
         "the store did not say whether the commit was stored: read the log before sending it again"
     )]

@@ -17,7 +17,7 @@ pub use flag::{
 pub use place::{Bucketing, Environment, Segment, Tenant, TenantStatus};
 pub use registry::{Channel, Published, Release, Signing, Status, StatusState, Trust, TrustedKey};
 
-use crate::{Code, DocumentKey, Kind, Violation, Violations, limits, parse_strict};
+use crate::{Code, DocumentKey, Kind, Pointer, Violation, Violations, limits, parse_strict};
 
 /// The content of a document.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,6 +91,7 @@ impl Document {
             Kind::RoleBinding => Self::RoleBinding(parse_strict(value)?),
         };
         let mut found = Violations::new();
+        check_lists(&Pointer::root(), value, &document.to_value(), &mut found);
         document.check(key, &mut found);
         if found.is_empty() {
             Ok(document)
@@ -202,6 +203,33 @@ fn over_limit(pointer: &str, what: &str, limit: usize) -> Violation {
     )
 }
 
+/// Refuses lists where objects are meant: serde would read the fields of an object by position.
+fn check_lists(at: &Pointer, written: &Value, meant: &Value, found: &mut Violations) {
+    match (written, meant) {
+        (Value::Array(_), Value::Object(_)) => found.push(
+            Violation::new(
+                Code::FieldInvalid,
+                at.to_string(),
+                "expected an object, not a list",
+            )
+            .next("name each field"),
+        ),
+        (Value::Array(written), Value::Array(meant)) => {
+            for (index, (written, meant)) in written.iter().zip(meant).enumerate() {
+                check_lists(&at.index(index), written, meant, found);
+            }
+        }
+        (Value::Object(written), Value::Object(meant)) => {
+            for (key, written) in written {
+                if let Some(meant) = meant.get(key) {
+                    check_lists(&at.key(key), written, meant, found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 fn check_depth(config: &Map<String, Value>, found: &mut Violations) {
     let mut level: Vec<&Value> = config.values().collect();
     for _ in 0..limits::CONFIG_DEPTH_MAX {
@@ -223,5 +251,24 @@ fn check_depth(config: &Map<String, Value>, found: &mut Violations) {
                 limits::CONFIG_DEPTH_MAX
             ),
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_is_not_taken_for_an_object() {
+        let check = |kind: Kind, name: &str, body: Value| {
+            let key = DocumentKey::new(kind, "", name).unwrap();
+            Document::parse(&key, &body).unwrap_err().remove(0).pointer
+        };
+        assert_eq!(check(Kind::Tenant, "t", json!(["enterprise"])), "");
+        assert_eq!(check(Kind::Segment, "s", json!(["d", ["a"]])), "");
+        let trust = json!({"keys": [["ed25519:x"]]});
+        assert_eq!(check(Kind::Trust, "n", trust), "/keys/0");
     }
 }
