@@ -4,7 +4,7 @@
 //! flags, manifests or the record format, and it depends on no other crate of this workspace. It reads no clock and
 //! draws no randomness: times, ids and salts come in as values.
 //!
-//! Start reading at [`ChangeLog`], the one seam between the product and its storage, then [`settle`] for what to do
+//! Start reading at [`ChangeLog`], the one seam between the product and its storage, then [`settle()`] for what to do
 //! when an append's outcome is unknown. [`SqliteLog`] is the durable backend, [`MemoryLog`] the one for tests and
 //! trials; with the feature `conformance` both pass the suite in `conformance`. [`ObservationStore`] keeps what is
 //! counted and pruned, not replayed.
