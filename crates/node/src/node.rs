@@ -284,7 +284,10 @@ impl Node {
     /// # Errors
     /// As [`commit`](Self::commit), for the command itself.
     pub async fn plan(&self, scope: &Scope, command: Command) -> Result<Plan, CommitError> {
-        let prepared = self.decide(scope, &Arc::new(command)).await?;
+        scope
+            .check(&command)
+            .map_err(|violations| Rejection { violations })?;
+        let prepared = self.decide(&Arc::new(command)).await?;
         Ok(plan(self.snapshot().state(), &prepared))
     }
 
@@ -310,7 +313,7 @@ impl Node {
         let command = Arc::new(command);
         let mut rebases = 0;
         loop {
-            let prepared = self.decide(scope, &command).await?;
+            let prepared = self.decide(&command).await?;
             let plan = plan(self.snapshot().state(), &prepared);
             let senders = self.senders.load_full();
             let Some(senders) = senders.as_deref() else {
@@ -337,10 +340,7 @@ impl Node {
         }
     }
 
-    async fn decide(&self, scope: &Scope, command: &Arc<Command>) -> Result<Prepared, CommitError> {
-        scope
-            .check(command)
-            .map_err(|violations| Rejection { violations })?;
+    async fn decide(&self, command: &Arc<Command>) -> Result<Prepared, CommitError> {
         Ok(decide(self.snapshot(), command.clone(), self.shared.clock.now()).await?)
     }
 

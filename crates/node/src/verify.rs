@@ -93,6 +93,12 @@ pub async fn verify(
         match log.checkpoint(meta.revision).await? {
             Some(stored) => {
                 check.checkpoint(stored.revision, digest(&stored.digest), &stored.bytes);
+                if let Some(detail) = contradiction(log, &stored).await? {
+                    check.note(
+                        format!("checkpoint of revision {}", stored.revision),
+                        detail,
+                    );
+                }
             }
             None => check.note(
                 format!("checkpoint of revision {}", meta.revision),
@@ -101,13 +107,6 @@ pub async fn verify(
         }
     }
     index.compare(log, &mut check).await?;
-    for meta in log.checkpoints().await? {
-        if let Some(stored) = log.checkpoint(meta.revision).await?
-            && let Some(detail) = contradiction(log, &stored).await?
-        {
-            check.note(format!("checkpoint of revision {}", meta.revision), detail);
-        }
-    }
     let (revision, head) = check.head();
     let stored = log.head().await?;
     if (stored.revision, digest(&stored.hash)) != (revision, head) {
