@@ -9,6 +9,7 @@
 //! INVARIANT: a snapshot is published only after the log has returned the commit as durable; what a
 //! reader sees is never taken back.
 
+mod checkpoints;
 mod clock;
 mod convert;
 mod error;

@@ -7,6 +7,7 @@ use plane_log::{ChangeLog, ReadError, ReadLimit, StoredEntry};
 use plane_model::{Digest, DocumentKey, Timestamp};
 use plane_state::{BodyRef, Head, Record, State, checkpoint, salted_digest};
 
+use crate::checkpoints::Pace;
 use crate::convert::{Fetched, body_ref, digest, hash};
 use crate::error::StartError;
 
@@ -16,16 +17,25 @@ const PAGE: ReadLimit = ReadLimit {
     bytes: 16 << 20,
 };
 
-/// Reads the newest state that the log gives, and how many bytes of records no checkpoint covers.
-pub(crate) async fn load(log: &dyn ChangeLog) -> Result<(State, u64), StartError> {
-    let mut state = from_checkpoint(log)
+/// What a node starts with.
+pub(crate) struct Loaded {
+    /// The newest state.
+    pub(crate) state: State,
+    /// How much of it no checkpoint covers.
+    pub(crate) pace: Pace,
+}
+
+/// Reads the newest state that the log gives.
+pub(crate) async fn load(log: &dyn ChangeLog) -> Result<Loaded, StartError> {
+    let (mut state, checkpoint_bytes) = from_checkpoint(log)
         .await?
-        .unwrap_or_else(|| State::genesis(log.id().as_str()));
+        .unwrap_or_else(|| (State::genesis(log.id().as_str()), 0));
     let mut tail_bytes = 0;
     loop {
         let page = log.read(state.head().revision, PAGE).await?;
         if page.is_empty() {
-            return Ok((state, tail_bytes));
+            let pace = Pace::new(tail_bytes, checkpoint_bytes);
+            return Ok(Loaded { state, pace });
         }
         tail_bytes += page
             .iter()
@@ -35,8 +45,8 @@ pub(crate) async fn load(log: &dyn ChangeLog) -> Result<(State, u64), StartError
     }
 }
 
-/// The newest checkpoint that is whole; a damaged one is passed over, loudly.
-async fn from_checkpoint(log: &dyn ChangeLog) -> Result<Option<State>, ReadError> {
+/// The newest checkpoint that is whole, and its size; a damaged one is passed over, loudly.
+async fn from_checkpoint(log: &dyn ChangeLog) -> Result<Option<(State, u64)>, ReadError> {
     for meta in log.checkpoints().await? {
         let Some(stored) = log.checkpoint(meta.revision).await? else {
             continue;
@@ -66,7 +76,7 @@ async fn from_checkpoint(log: &dyn ChangeLog) -> Result<Option<State>, ReadError
                             && digest(&entry.hash) == state.head().hash
                     }) =>
             {
-                return Ok(Some(state));
+                return Ok(Some((state, stored.bytes.len() as u64)));
             }
             Ok(_) => tracing::error!(
                 revision = meta.revision,

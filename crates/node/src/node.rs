@@ -1,8 +1,6 @@
 //! The handle on a running node.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use plane_log::{ChangeLog, ObservationStore};
@@ -12,24 +10,20 @@ use plane_state::{Action, Command, Op, Plan, Prepared, Rejection, Scope, plan, r
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::checkpoints::{self, Pace};
 use crate::clock::Clock;
 use crate::error::{AtError, CommitError, StartError};
 use crate::events::{Event, Events};
 use crate::history::{self, CommitDetail, HistoryQuery};
-use crate::load::load;
+use crate::load::{Loaded, load};
 use crate::observe::Observer;
 use crate::past::{At, Past};
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
-use crate::verify::checkpoint_of;
 use crate::writer::{Done, Job, KILLS_MAX, Outcome, QUEUE_MAX, Queues, Writer, decide, repeated};
 
 /// How often a commit is decided again before the writer decides itself.
 const REBASES_MAX: u32 = 4;
-/// How much is written before a checkpoint is due.
-const CHECKPOINT_BYTES: u64 = 64 << 20;
-/// How long there is writing before a checkpoint is due.
-const CHECKPOINT_EVERY: Duration = Duration::from_mins(10);
 
 /// What a node runs on.
 #[derive(Debug, Clone)]
@@ -144,9 +138,7 @@ pub(crate) struct Shared {
     snapshot: ArcSwap<Snapshot>,
     halted: ArcSwapOption<String>,
     past: Past,
-    /// Bytes of records since the last checkpoint.
-    tail_bytes: AtomicU64,
-    checkpoint_due: tokio::sync::Notify,
+    pub(crate) pace: Pace,
     observer: Arc<Observer>,
     writer: Tasks,
     tasks: Tasks,
@@ -171,10 +163,9 @@ impl Shared {
         self.halted.store(Some(Arc::new(reason.to_owned())));
     }
 
-    pub(crate) fn written(&self, bytes: u64) {
-        if self.tail_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= CHECKPOINT_BYTES {
-            self.checkpoint_due.notify_one();
-        }
+    /// Returns when the node shuts down.
+    pub(crate) async fn stopping(&self) {
+        self.stopping.notified().await;
     }
 }
 
@@ -198,7 +189,7 @@ impl Node {
     /// # Errors
     /// The store cannot be read, or its log is not the chain that was written.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let (state, tail_bytes) = load(&*options.log).await?;
+        let Loaded { state, pace } = load(&*options.log).await?;
         let revision = state.head().revision;
         let observer = Arc::new(Observer::new(options.observations, options.clock.clone()));
         let shared = Arc::new(Shared {
@@ -209,8 +200,7 @@ impl Node {
             snapshot: ArcSwap::from_pointee(Snapshot::of(state)),
             halted: ArcSwapOption::empty(),
             past: Past::default(),
-            tail_bytes: AtomicU64::new(tail_bytes),
-            checkpoint_due: tokio::sync::Notify::new(),
+            pace,
             observer: observer.clone(),
             writer: Tasks::default(),
             tasks: Tasks::default(),
@@ -226,7 +216,7 @@ impl Node {
             .writer
             .spawn(Writer::new(shared.clone(), queues).run());
         shared.tasks.spawn(observer.run());
-        shared.tasks.spawn(checkpoints(shared.clone()));
+        shared.tasks.spawn(checkpoints::run(shared.clone()));
         let senders = ArcSwapOption::from_pointee(Senders { kills, commits });
         Ok(Self {
             shared,
@@ -527,7 +517,7 @@ impl Node {
     /// # Errors
     /// The store did not take it; the next one will be tried in time.
     pub async fn checkpoint(&self) -> Result<(), plane_log::WriteError> {
-        checkpoint(&self.shared).await
+        checkpoints::write(&self.shared).await
     }
 
     /// Finishes what was submitted, refuses what comes after, and writes a checkpoint.
@@ -537,36 +527,6 @@ impl Node {
         self.shared.stopping.notify_one();
         self.shared.observer.stop();
         self.shared.tasks.join().await;
-    }
-}
-
-async fn checkpoint(shared: &Arc<Shared>) -> Result<(), plane_log::WriteError> {
-    let state = shared.snapshot().state().clone();
-    let written = shared.tail_bytes.swap(0, Ordering::Relaxed);
-    if written == 0 || state.head().revision == 0 {
-        return Ok(());
-    }
-    let encoded = tokio::task::spawn_blocking(move || checkpoint_of(&state)).await;
-    let Ok(encoded) = encoded else { return Ok(()) };
-    shared.log.put_checkpoint(encoded).await.inspect_err(|_| {
-        shared.tail_bytes.fetch_add(written, Ordering::Relaxed);
-    })
-}
-
-/// Writes a checkpoint whenever one is due, and a last one at the end.
-async fn checkpoints(shared: Arc<Shared>) {
-    loop {
-        let stop = tokio::select! {
-            () = shared.checkpoint_due.notified() => false,
-            () = tokio::time::sleep(CHECKPOINT_EVERY) => false,
-            () = shared.stopping.notified() => true,
-        };
-        if let Err(error) = checkpoint(&shared).await {
-            tracing::warn!(%error, "the checkpoint was not written");
-        }
-        if stop {
-            return;
-        }
     }
 }
 

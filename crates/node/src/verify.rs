@@ -128,17 +128,6 @@ pub async fn verify(
     })
 }
 
-/// The state as bytes, and the digest that they are stored with.
-pub(crate) fn checkpoint_of(state: &State) -> plane_log::Checkpoint {
-    let bytes = plane_state::checkpoint::encode(state);
-    plane_log::Checkpoint {
-        revision: state.head().revision,
-        head: crate::convert::hash(&state.head().hash),
-        digest: crate::convert::hash(&plane_model::Digest::of(&bytes)),
-        bytes: bytes.into(),
-    }
-}
-
 /// What the records say about each document, to compare the index of changes with, which answers
 /// questions about the past.
 #[derive(Debug, Default)]

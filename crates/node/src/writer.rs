@@ -262,6 +262,7 @@ impl Writer {
             .collect();
         self.shared.publish(before.after(last.state.clone(), &all));
         self.shared
+            .pace
             .written(ready.iter().map(|it| it.sealed.bytes.len() as u64).sum());
         for it in ready {
             let record = &it.sealed.record;
