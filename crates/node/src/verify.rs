@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use plane_log::{ChangeLog, DigestRef, DocumentKey as LogKey, ReadError, ReadLimit};
 use plane_model::Digest;
 use plane_state::verify::{ChainCheck, Damage, StoredRecord};
-use plane_state::{Record, State};
+use plane_state::Record;
 use serde::Serialize;
 
 use crate::convert::digest;
