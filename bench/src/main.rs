@@ -15,28 +15,61 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result};
 use stats::Row;
 
+/// The parts of the benchmark, in the order of the table.
+const PARTS: [&str; 3] = ["commits", "resolve", "http"];
+
 #[tokio::main]
 async fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let target = match arguments.as_slice() {
-        [] => None,
-        [flag, path] if flag == "--write" => Some(path),
-        _ => anyhow::bail!("usage: cargo xtask bench [--write FILE]"),
-    };
+    let arguments = Arguments::parse(std::env::args().skip(1))?;
     let mut rows: Vec<Row> = Vec::new();
-    eprintln!("durable commits …");
-    rows.extend(commit::run().await?);
-    eprintln!("resolve in process …");
-    rows.extend(resolve::run().await?);
-    eprintln!("resolve over HTTP …");
-    rows.extend(http::run().await?);
+    for part in arguments.parts {
+        eprintln!("{part} …");
+        rows.extend(match part {
+            "commits" => commit::run().await?,
+            "resolve" => resolve::run().await?,
+            _ => http::run().await?,
+        });
+    }
     let table = table(&rows);
     println!("{table}");
-    if let Some(path) = target {
-        std::fs::write(path, page(&table)).with_context(|| format!("writing {path}"))?;
+    if let Some(path) = arguments.write {
+        let before = std::fs::read_to_string(&path).unwrap_or_default();
+        std::fs::write(&path, page(&table, &before)).with_context(|| format!("writing {path}"))?;
         eprintln!("wrote {path}");
     }
     Ok(())
+}
+
+/// What was asked for: all parts or some, and whether the page is written.
+struct Arguments {
+    parts: Vec<&'static str>,
+    write: Option<String>,
+}
+
+impl Arguments {
+    fn parse(mut given: impl Iterator<Item = String>) -> Result<Self> {
+        let (mut parts, mut write) = (Vec::new(), None);
+        while let Some(argument) = given.next() {
+            if argument == "--write" {
+                write = Some(given.next().context("--write takes the path of a page")?);
+            } else if let Some(part) = PARTS.iter().find(|it| **it == argument) {
+                parts.push(*part);
+            } else {
+                anyhow::bail!(
+                    "there is no part `{argument}`\nusage: cargo xtask bench [--write PAGE] [PART…]; parts: {}",
+                    PARTS.join(", ")
+                );
+            }
+        }
+        anyhow::ensure!(
+            write.is_none() || parts.is_empty(),
+            "a page has all parts: leave out their names"
+        );
+        if parts.is_empty() {
+            parts.extend(PARTS);
+        }
+        Ok(Self { parts, write })
+    }
 }
 
 fn table(rows: &[Row]) -> String {
@@ -56,13 +89,15 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-fn page(table: &str) -> String {
+/// The page with a new table; what people wrote below it stays.
+fn page(table: &str, before: &str) -> String {
+    let written = before.find("\n## ").map_or("", |at| &before[at..]);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
         "# Benchmarks\n\nMeasured by `cargo xtask bench --write docs/benchmarks.md`, ours and the floor in turns within one run,\n\
          on a machine with {cores} cores whose load is not ours to control: read the ratios, not the times.\n\
          The floor of a durable commit is `fdatasync` of a file after appending as many bytes as the commit's\n\
          record and bodies have. The floor of HTTP is an axum handler that checks a token's digest, parses the\n\
-         same body and returns the same bytes.\n\n{table}"
+         same body and returns the same bytes.\n\n{table}{written}"
     )
 }
