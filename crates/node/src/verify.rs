@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use plane_log::{ChangeLog, DigestRef, DocumentKey as LogKey, ReadError, ReadLimit};
 use plane_model::Digest;
-use plane_state::verify::{ChainCheck, Damage, StoredRecord};
 use plane_state::Record;
+use plane_state::verify::{ChainCheck, Damage, StoredRecord};
 use serde::Serialize;
 
 use crate::convert::digest;

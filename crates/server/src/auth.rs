@@ -29,10 +29,11 @@ struct Kept {
     scopes: HashMap<Digest, Known>,
 }
 
+/// What a token allows, and until when.
 #[derive(Debug, Clone)]
-struct Known {
-    scope: Arc<Scope>,
-    expires_at: Option<Timestamp>,
+pub(crate) struct Known {
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// Who calls, and by which token.
@@ -40,6 +41,8 @@ struct Known {
 pub(crate) struct Caller {
     /// What the token allows.
     pub(crate) scope: Arc<Scope>,
+    /// When the token's time is over.
+    pub(crate) expires_at: Option<Timestamp>,
     /// The digest of the token's text.
     pub(crate) hash: Digest,
 }
@@ -48,17 +51,21 @@ impl Scopes {
     /// Finds who calls by the headers of a request.
     pub(crate) fn caller(&self, headers: &HeaderMap, node: &Node) -> Result<Caller, Failure> {
         let hash = Digest::of(bearer(headers)?.as_bytes());
-        let scope = self.scope(hash, node.snapshot().state(), node.now())?;
-        Ok(Caller { scope, hash })
+        let Known { scope, expires_at } = self.known(hash, node.snapshot().state(), node.now())?;
+        Ok(Caller {
+            scope,
+            expires_at,
+            hash,
+        })
     }
 
     /// Finds what the token with this digest allows now.
-    pub(crate) fn scope(
+    pub(crate) fn known(
         &self,
         hash: Digest,
         state: &State,
         now: Timestamp,
-    ) -> Result<Arc<Scope>, Failure> {
+    ) -> Result<Known, Failure> {
         let revision = access_revision(state);
         {
             let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -67,14 +74,14 @@ impl Scopes {
             {
                 return match known.expires_at {
                     Some(expiry) if expiry <= now => Err(denied(Denied::Expired(expiry))),
-                    _ => Ok(known.scope.clone()),
+                    _ => Ok(known.clone()),
                 };
             }
         }
         let scope = Arc::new(Scope::authorise(state, &hash, now).map_err(denied)?);
         let known = Known {
             expires_at: expiry(state, &scope),
-            scope: scope.clone(),
+            scope,
         };
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if kept.revision < revision || kept.scopes.len() >= SCOPES_KEPT {
@@ -82,9 +89,9 @@ impl Scopes {
             kept.revision = revision;
         }
         if kept.revision == revision {
-            kept.scopes.insert(hash, known);
+            kept.scopes.insert(hash, known.clone());
         }
-        Ok(scope)
+        Ok(known)
     }
 }
 

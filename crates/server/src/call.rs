@@ -368,7 +368,7 @@ impl Call {
     }
 }
 
-fn no_environment(text: &str) -> Failure {
+pub(crate) fn no_environment(text: &str) -> Failure {
     let shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
     Failure::new(
         Code::EnvironmentNotFound,

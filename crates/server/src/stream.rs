@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use futures_util::Stream;
@@ -20,7 +21,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Known};
 use crate::call::App;
 use crate::view::{Audience, is_shared};
 
@@ -32,6 +33,9 @@ const WRITTEN_KEPT: usize = 64;
 const AUDIENCES_KEPT: usize = 1_024;
 /// The least and the most milliseconds that a reader is asked to wait before it connects again.
 const RETRY_MS: (u64, u64) = (250, 5_000);
+
+/// Why a stream ends whose token expired or was withdrawn.
+const TOKEN_INVALID: &str = "the token is no longer valid";
 
 /// What all streams share.
 #[derive(Debug)]
@@ -208,6 +212,7 @@ impl Follower {
     }
 
     async fn wait(&mut self) -> Told {
+        let wakes = self.bookmark_at.min(self.expires_at());
         tokio::select! {
             biased;
             () = self.app.options.shutdown.begun() => Told::End("the server is shutting down"),
@@ -222,19 +227,37 @@ impl Follower {
                 }
                 Err(RecvError::Closed) => Told::End("the node has stopped"),
             },
-            () = tokio::time::sleep_until(self.bookmark_at) => {
-                // A token may have expired without any commit.
+            () = tokio::time::sleep_until(wakes) => {
                 match self.authorise() {
-                    Ok(_) => Told::Frame(self.bookmark()),
+                    Ok(_) if self.bookmark_at <= Instant::now() => Told::Frame(self.bookmark()),
+                    Ok(_) => Told::Nothing,
                     Err(reason) => Told::End(reason),
                 }
             }
         }
     }
 
+    /// When the token's time is over, by the clock that timers follow.
+    fn expires_at(&self) -> Instant {
+        let left = self.caller.expires_at.map(|expiry| {
+            let left = expiry.0.saturating_sub(self.app.node.now().0);
+            // A moment later rather than earlier: woken too early, the reader would be woken again and again.
+            Duration::from_millis(u64::try_from(left).unwrap_or(0) + 1)
+        });
+        let left = left.unwrap_or(self.app.options.bookmark_every);
+        Instant::now() + left.min(self.app.options.bookmark_every)
+    }
+
     fn told(&mut self, event: &Event) -> Told {
         if event.revision <= self.last.0 {
             return Told::Nothing;
+        }
+        if self
+            .caller
+            .expires_at
+            .is_some_and(|expiry| expiry <= self.app.node.now())
+        {
+            return Told::End(TOKEN_INVALID);
         }
         self.last = (event.revision, event.hash);
         let touches_access = event.changes.iter().any(|change| {
@@ -260,11 +283,12 @@ impl Follower {
     fn authorise(&mut self) -> Result<bool, &'static str> {
         let snapshot = self.app.node.snapshot();
         let environment = self.audience.environment().clone();
-        let scope = self
+        let Known { scope, expires_at } = self
             .app
             .scopes
-            .scope(self.caller.hash, snapshot.state(), self.app.node.now())
-            .map_err(|_| "the token is no longer valid")?;
+            .known(self.caller.hash, snapshot.state(), self.app.node.now())
+            .map_err(|_| TOKEN_INVALID)?;
+        self.caller.expires_at = expires_at;
         if !scope.sees_environment(&environment) || snapshot.view(&environment).is_none() {
             return Err("the environment is no longer there");
         }

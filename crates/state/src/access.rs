@@ -183,6 +183,16 @@ impl Scope {
     }
 
     fn check_write(&self, key: &DocumentKey) -> Result<(), Violation> {
+        // Whether there is such a token or binding stays unknown; that only admins change them does not.
+        let is_access = matches!(key.kind(), Kind::Token | Kind::RoleBinding);
+        if is_access && self.role() != Some(Role::Admin) {
+            return Err(Violation::new(
+                Code::Forbidden,
+                "",
+                format!("changing {} needs the role admin", in_general(key)),
+            )
+            .next("use an admin's token, or ask an admin"));
+        }
         if !self.sees(key) {
             return Err(
                 Violation::new(Code::NotFound, "", format!("there is no {key}"))
@@ -207,16 +217,38 @@ impl Scope {
         if allowed {
             return Ok(());
         }
-        let held = self.role().map_or("no role", Role::as_str);
+        let reach = match (&environment, &tenant) {
+            (Some(_), Some(_)) => "for this environment and tenant",
+            (Some(_), None) => "for this environment and for all tenants",
+            (None, Some(_)) => "for all environments and for this tenant",
+            (None, None) => "for all environments and all tenants",
+        };
+        let held = match self.role() {
+            Some(role) if role >= needed => format!("this token has {} for less", role.as_str()),
+            Some(role) => format!("this token has {}", role.as_str()),
+            None => "this token has no role".to_owned(),
+        };
         Err(Violation::new(
             Code::Forbidden,
             "",
             format!(
-                "changing {key} needs the role {} there; the token has {held}",
+                "changing {} needs the role {} {reach}; {held}",
+                in_general(key),
                 needed.as_str()
             ),
         )
-        .next("use a token with that role for this environment and tenant, or ask an admin"))
+        .next(format!(
+            "use a token with that role {reach}, or ask an admin"
+        )))
+    }
+}
+
+/// What a document is called where its own name is nobody's business.
+fn in_general(key: &DocumentKey) -> String {
+    match key.kind() {
+        Kind::Token => "tokens".to_owned(),
+        Kind::RoleBinding => "role bindings".to_owned(),
+        _ => key.to_string(),
     }
 }
 

@@ -107,11 +107,15 @@ pub fn prepare(state: &State, command: &Command, now: Timestamp) -> Result<Prepa
         );
     }
     if command.reason.chars().count() > limits::PROSE_CHARS_MAX {
-        found.push(Violation::new(
-            Code::LimitExceeded,
-            "/reason",
-            format!("more than {} characters", limits::PROSE_CHARS_MAX),
-        ));
+        let length = command.reason.chars().count();
+        let detail = format!(
+            "{length} characters, more than the {} of a reason",
+            limits::PROSE_CHARS_MAX
+        );
+        found.push(
+            Violation::new(Code::LimitExceeded, "/reason", detail)
+                .next("say it in fewer words, and link to the rest"),
+        );
     }
     if !found.is_empty() {
         return Err(Rejection { violations: found });
@@ -119,6 +123,7 @@ pub fn prepare(state: &State, command: &Command, now: Timestamp) -> Result<Prepa
     let mut draft = Draft::new(state);
     let touched = read_ops(&mut draft, command, now, &mut found);
     if found.is_empty() {
+        validate::check_counts(&draft, &mut found);
         validate::registry::fill_locks(&mut draft, &touched, &mut found);
         validate::places::check(&mut draft, &touched, &mut found);
         validate::flags::check(&mut draft, &touched, &mut found);
@@ -327,15 +332,15 @@ fn write_ops(
             }
         };
         if bytes.len() > limits::DOCUMENT_BYTES_MAX && key.kind() != Kind::Segment {
-            found.push(Violation::new(
-                Code::LimitExceeded,
-                touched.pointer(key),
-                format!(
-                    "{key} has {} bytes, more than the {} of one document",
-                    bytes.len(),
-                    limits::DOCUMENT_BYTES_MAX
-                ),
-            ));
+            let detail = format!(
+                "{key} has {} bytes, more than the {} of one document",
+                bytes.len(),
+                limits::DOCUMENT_BYTES_MAX
+            );
+            found.push(
+                Violation::new(Code::LimitExceeded, touched.pointer(key), detail)
+                    .next("split it into several documents"),
+            );
         }
         let digest = Digest::of(&bytes);
         let same = draft.base().document(key).is_some()

@@ -113,6 +113,8 @@ pub struct State {
     pub(crate) folded: OrdMap<(Kind, String), Arc<str>>,
     /// The revision of the last change of any document of a kind, in the order of `Kind::ALL`.
     pub(crate) kind_revisions: Vec<u64>,
+    /// How many documents of a kind there are, in the order of `Kind::ALL`.
+    kind_counts: Vec<usize>,
     pub(crate) anomalies: u64,
 }
 
@@ -128,6 +130,7 @@ impl State {
             unknown: OrdMap::new(),
             folded: OrdMap::new(),
             kind_revisions: vec![0; Kind::ALL.len()],
+            kind_counts: vec![0; Kind::ALL.len()],
             anomalies: 0,
         }
     }
@@ -182,6 +185,11 @@ impl State {
     /// How many documents there are.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many documents of a kind there are, readable or not.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.kind_counts.get(kind as usize).copied().unwrap_or(0)
     }
 
     /// Says whether there is no document.
@@ -412,10 +420,19 @@ impl State {
                 None => self.folded.remove(&(key.kind(), folded)),
             };
         }
-        match entry {
+        let is_there = entry.is_some();
+        let was_there = match entry {
             Some(entry) => self.entries.insert(key.clone(), entry),
             None => self.entries.remove(key),
-        };
+        }
+        .is_some();
+        if let Some(count) = self.kind_counts.get_mut(key.kind() as usize) {
+            *count = match (was_there, is_there) {
+                (false, true) => *count + 1,
+                (true, false) => *count - 1,
+                _ => *count,
+            };
+        }
     }
 
     /// The name in use that differs from the key's only in case.

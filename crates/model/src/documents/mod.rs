@@ -201,6 +201,7 @@ fn over_limit(pointer: &str, what: &str, limit: usize) -> Violation {
         pointer,
         format!("more than {limit} {what}"),
     )
+    .next(format!("keep it to {limit} {what}"))
 }
 
 /// Refuses lists where objects are meant: serde would read the fields of an object by position.
@@ -243,14 +244,14 @@ fn check_depth(config: &Map<String, Value>, found: &mut Violations) {
             .collect();
     }
     if !level.is_empty() {
-        found.push(Violation::new(
-            Code::LimitExceeded,
-            "",
-            format!(
-                "the config document nests deeper than {}",
-                limits::CONFIG_DEPTH_MAX
-            ),
-        ));
+        let detail = format!(
+            "the config document nests deeper than {}",
+            limits::CONFIG_DEPTH_MAX
+        );
+        found.push(
+            Violation::new(Code::LimitExceeded, "", detail)
+                .next("make it flatter, or split it into several documents"),
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use plane_api::headers;
 
-use crate::call::{Answer, Call};
+use crate::call::{Answer, Call, no_environment};
 use crate::failure::Failure;
 use crate::query::refuse;
 use crate::stream;
@@ -23,16 +23,15 @@ pub(super) async fn view(call: Call) -> Answer {
     if wait > WAIT_SECONDS_MAX {
         return Err(refuse("wait", &wait.to_string(), form));
     }
-    let audience = Audience::of(&call)?;
+    let environment = call.view(&call.node().snapshot())?.environment().clone();
+    let mut scope = call.scope().clone();
     let mut revisions = call.node().revisions();
     let ends = tokio::time::Instant::now() + Duration::from_secs(wait);
     loop {
         revisions.mark_unchanged();
-        let prepared = call
-            .app()
-            .views
-            .get(call.node(), call.scope(), &audience)
-            .await?;
+        let views = &call.app().views;
+        let audience = Audience::new(environment.clone(), &scope, &views.stranger);
+        let prepared = views.get(call.node(), &scope, &audience).await?;
         if !holds(call.headers(), &prepared) {
             return Ok(whole(call.headers(), &prepared));
         }
@@ -45,12 +44,13 @@ pub(super) async fn view(call: Call) -> Answer {
             return Ok(unchanged(&prepared));
         }
         // What the token covers may have changed with the revision.
-        call.app().scopes.scope(
-            call.caller().hash,
-            call.node().snapshot().state(),
-            call.node().now(),
-        )?;
-        call.view(&call.node().snapshot())?;
+        let snapshot = call.node().snapshot();
+        let hash = call.caller().hash;
+        let known = (call.app().scopes).known(hash, snapshot.state(), call.node().now())?;
+        scope = known.scope;
+        if !scope.sees_environment(&environment) || snapshot.view(&environment).is_none() {
+            return Err(no_environment(environment.as_str()));
+        }
     }
 }
 

@@ -327,6 +327,59 @@ async fn a_stream_ends_when_its_token_is_withdrawn() {
     assert_eq!(events.next().await, None);
 }
 
+/// A server with long silences, and a token that is good for a minute.
+async fn expiring() -> (Server, String) {
+    let options = ServerOptions {
+        bookmark_every: std::time::Duration::from_hours(1),
+        ..ServerOptions::default()
+    };
+    let server = Server::with(options).await;
+    server.given_a_platform().await;
+    let expires = plane_model::Timestamp(server.node.now().as_ms() + 60_000).to_string();
+    let token = server
+        .token_of("viewer", json!({ "expires_at": expires }))
+        .await;
+    (server, token)
+}
+
+#[tokio::test]
+async fn a_stream_tells_nothing_that_happens_after_its_token_expired() {
+    let (server, token) = expiring().await;
+    let mut events = Events::of(server.bare("GET", STREAM).token(&token).open().await);
+    events.next().await.unwrap();
+    server
+        .put("/v1/flags/before", json!({ "type": "boolean" }))
+        .await
+        .ok();
+    assert_eq!(events.next().await.unwrap().kind, "change");
+    server.clock.advance(60);
+    server
+        .put("/v1/flags/after", json!({ "type": "boolean" }))
+        .await
+        .ok();
+    let last = events.next().await.unwrap();
+    assert_eq!(
+        (last.kind.as_str(), &last.data["reason"]),
+        ("goaway", &json!("the token is no longer valid"))
+    );
+    assert_eq!(events.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_stream_ends_when_its_token_expires() {
+    let (server, token) = expiring().await;
+    let mut events = Events::of(server.bare("GET", STREAM).token(&token).open().await);
+    events.next().await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let minute = async {
+        tokio::time::sleep(std::time::Duration::from_mins(1)).await;
+        server.clock.advance(60);
+    };
+    let (last, ()) = tokio::join!(events.next(), minute);
+    assert_eq!(last.unwrap().kind, "goaway");
+    assert_eq!(begun.elapsed().as_secs(), 60);
+}
+
 #[tokio::test]
 async fn a_stream_is_told_to_fetch_when_its_token_covers_something_else() {
     let server = Server::start().await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use plane_model::documents::{Flag, Pin, Targeting};
 use plane_model::{
     ArtifactKind, ArtifactName, ArtifactVersion, Code, Document, DocumentKey, FlagKey, Kind,
-    Operand, Operator, SegmentName, Violation, Violations, limits,
+    Operand, Operator, SegmentName, Violation, Violations,
 };
 
 use super::{in_use, missing};
@@ -61,12 +61,6 @@ fn check_flag(
     pointer: &str,
     found: &mut Violations,
 ) {
-    if draft.base().entry(key).is_none()
-        && draft.base().of_kind(Kind::Flag).count() >= limits::FLAGS_MAX
-    {
-        let detail = format!("more than {} flags", limits::FLAGS_MAX);
-        found.push(Violation::new(Code::LimitExceeded, pointer, detail));
-    }
     let Ok(name) = FlagKey::new(key.name()) else {
         return;
     };
@@ -90,6 +84,17 @@ fn check_flag(
         }
     }
     let variants = flag.all_variants();
+    // Only a flag that loses a variant can break a pin: all others need no look at every pin.
+    let loses_variant = match draft.base().document(key).map(|it| &**it) {
+        Some(Document::Flag(old)) => old
+            .all_variants()
+            .keys()
+            .any(|it| !variants.contains_key(it)),
+        _ => false,
+    };
+    if !loses_variant {
+        return;
+    }
     let subject = format!("flag:{name}");
     let broken = draft.any(Kind::Pin, |other, pin| match pin {
         Document::Pin(Pin {

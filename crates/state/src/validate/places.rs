@@ -1,9 +1,9 @@
 //! Environments, tenants and what is bound to them; tokens and bindings.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use plane_model::documents::Allowed;
-use plane_model::{
-    Code, Document, DocumentKey, EnvironmentName, Kind, Violation, Violations, limits,
-};
+use plane_model::{Code, Document, DocumentKey, EnvironmentName, Kind, Violation, Violations};
 
 use super::{in_use, missing};
 use crate::draft::Draft;
@@ -37,34 +37,6 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
                     );
                 }
             }
-            (Kind::Environment, None) => {
-                let user = BOUND.into_iter().find_map(|kind| {
-                    draft.any(kind, |other, _| {
-                        other
-                            .environment_name()
-                            .is_some_and(|it| it.as_str() == key.name())
-                    })
-                });
-                found.extend(user.map(|user| in_use(pointer, key, &user)));
-            }
-            (Kind::Tenant, Some(_)) => {
-                if draft.base().entry(key).is_none()
-                    && draft.base().of_kind(Kind::Tenant).count() >= limits::TENANTS_MAX
-                {
-                    let detail = format!("more than {} tenants", limits::TENANTS_MAX);
-                    found.push(Violation::new(Code::LimitExceeded, pointer, detail));
-                }
-            }
-            (Kind::Tenant, None) => {
-                let user = BOUND.into_iter().find_map(|kind| {
-                    draft.any(kind, |other, _| {
-                        other
-                            .tenant_id()
-                            .is_some_and(|it| it.as_str() == key.name())
-                    })
-                });
-                found.extend(user.map(|user| in_use(pointer, key, &user)));
-            }
             (_, Some(document)) => {
                 check_place(draft, key, &pointer, found);
                 let environments = match document {
@@ -81,6 +53,40 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
             }
             (_, None) => {}
         }
+    }
+    check_leavers(draft, touched, found);
+}
+
+/// Refuses to delete environments and tenants that documents are bound to.
+///
+/// Looks at every document that can be bound once, however many leave.
+fn check_leavers(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violations) {
+    let leavers: BTreeSet<DocumentKey> = touched
+        .keys()
+        .filter(|key| matches!(key.kind(), Kind::Environment | Kind::Tenant))
+        .filter(|key| draft.get(key).is_none())
+        .cloned()
+        .collect();
+    if leavers.is_empty() {
+        return;
+    }
+    let mut users: BTreeMap<DocumentKey, DocumentKey> = BTreeMap::new();
+    for kind in BOUND {
+        draft.any(kind, |bound, _| {
+            let environment = bound
+                .environment_name()
+                .map(|it| DocumentKey::environment(&it));
+            let tenant = bound.tenant_id().map(|it| DocumentKey::tenant(&it));
+            for place in [environment, tenant].into_iter().flatten() {
+                if leavers.contains(&place) {
+                    users.entry(place).or_insert_with(|| bound.clone());
+                }
+            }
+            false
+        });
+    }
+    for (leaver, user) in users {
+        found.push(in_use(touched.pointer(&leaver), &leaver, &user));
     }
 }
 

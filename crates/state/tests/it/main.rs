@@ -3,6 +3,7 @@
 mod commits;
 mod configuration;
 mod laws;
+mod limits;
 mod publishing;
 mod trees;
 mod world;
