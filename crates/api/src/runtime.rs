@@ -123,6 +123,8 @@ pub struct ReadyReply {
     pub ready: bool,
     /// The revision that it has applied.
     pub revision: u64,
+    /// How often the log was recovered from a backup.
+    pub epoch: u64,
     /// Why it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

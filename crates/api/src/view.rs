@@ -23,6 +23,8 @@ pub struct ViewReply {
     pub head: Digest,
     /// The environment.
     pub environment: EnvironmentName,
+    /// How often the log was recovered from a backup: a lower revision is newer only with a higher epoch.
+    pub epoch: u64,
     /// For whom it was narrowed: `all` tenants, or one token.
     pub audience: String,
     /// The documents, in the order of their kinds, scopes and names.

@@ -440,6 +440,20 @@ impl Node {
         })
     }
 
+    /// Goes on from a restored backup: raises the epoch, so that those who saw a later revision come back.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit); the reason must not be empty.
+    pub async fn recover(&self, scope: &Scope, reason: &str) -> Result<Committed, CommitError> {
+        let command = self.command(scope, Action::Recover, "", Vec::new())?;
+        let command = Command {
+            reason: reason.to_owned(),
+            source: "log recover".to_owned(),
+            ..command
+        };
+        self.commit(scope, command).await
+    }
+
     fn command(
         &self,
         scope: &Scope,

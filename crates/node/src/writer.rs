@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use plane_log::{AppendError, Appended, append_settled};
 use plane_model::{Digest, Kind, Timestamp};
-use plane_state::{Admission, Command, Prepared, Rejection, Sealed, State, admit, prepare, seal};
+use plane_state::{
+    Action, Admission, Command, Prepared, Rejection, Sealed, State, admit, prepare, seal,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::convert::{Fetched, entry};
@@ -215,7 +217,8 @@ impl Writer {
                     }
                 }
             }
-            if job.prepared.ops.is_empty() {
+            let is_recovery = job.prepared.command.action == Action::Recover;
+            if job.prepared.ops.is_empty() && !is_recovery {
                 let head = state.head();
                 let done = Done {
                     revision: head.revision,

@@ -28,7 +28,17 @@ struct Header {
     at: Timestamp,
     state: Digest,
     anomalies: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    epoch: u64,
     kinds: Vec<(Kind, u64)>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -74,6 +84,7 @@ pub fn encode(state: &State) -> Vec<u8> {
         at: state.head.at,
         state: state.digest(),
         anomalies: state.anomalies,
+        epoch: state.epoch,
         kinds: Kind::ALL
             .iter()
             .map(|kind| (*kind, state.kind_revision(*kind)))
@@ -160,6 +171,7 @@ pub fn decode(
         at: header.at,
     };
     state.anomalies = header.anomalies;
+    state.epoch = header.epoch;
     for (kind, revision) in header.kinds {
         if let Some(last) = state.kind_revisions.get_mut(kind as usize) {
             *last = revision;

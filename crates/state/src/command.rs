@@ -22,6 +22,8 @@ pub enum Action {
     Revert,
     /// Somebody grants or withdraws access.
     Access,
+    /// An operator goes on from a backup: the epoch rises, and no document changes.
+    Recover,
 }
 
 impl Action {
@@ -34,6 +36,7 @@ impl Action {
             Self::Revive => "revive",
             Self::Revert => "revert",
             Self::Access => "access",
+            Self::Recover => "recover",
         }
     }
 }

@@ -86,7 +86,14 @@ impl Touched {
 /// All findings, each with a pointer into the command's operations.
 pub fn prepare(state: &State, command: &Command, now: Timestamp) -> Result<Prepared, Rejection> {
     let mut found = Violations::new();
-    if command.ops.is_empty() {
+    let is_recovery = command.action == Action::Recover;
+    if is_recovery && command.reason.trim().is_empty() {
+        found.push(
+            Violation::new(Code::FieldInvalid, "/reason", "the reason is empty")
+                .next("say which backup was restored, and why"),
+        );
+    }
+    if command.ops.is_empty() && !is_recovery {
         found.push(
             Violation::new(Code::CommitEmpty, "/ops", "the commit holds no operation")
                 .next("name at least one document to put or delete"),
@@ -227,7 +234,7 @@ fn check_action(action: Action, op: &crate::command::Op) -> Result<(), Violation
         (Kind::Token | Kind::RoleBinding, _, _) => {
             refuse("use `POST /v1/tokens` and `PUT /v1/role-bindings/ID`, or `control-plane token`")
         }
-        (_, _, Action::Kill | Action::Revive | Action::Access) => {
+        (_, _, Action::Kill | Action::Revive | Action::Access | Action::Recover) => {
             refuse("send the other documents in a commit of their own")
         }
         _ => Ok(()),

@@ -113,6 +113,8 @@ pub struct State {
     pub(crate) folded: OrdMap<(Kind, String), Arc<str>>,
     /// The revision of the last change of any document of a kind, in the order of `Kind::ALL`.
     pub(crate) kind_revisions: Vec<u64>,
+    /// How often the log was recovered from a backup: of two heads, the one with the higher epoch holds.
+    pub(crate) epoch: u64,
     /// How many documents of a kind there are, in the order of `Kind::ALL`.
     kind_counts: Vec<usize>,
     pub(crate) anomalies: u64,
@@ -130,6 +132,7 @@ impl State {
             unknown: OrdMap::new(),
             folded: OrdMap::new(),
             kind_revisions: vec![0; Kind::ALL.len()],
+            epoch: 0,
             kind_counts: vec![0; Kind::ALL.len()],
             anomalies: 0,
         }
@@ -175,6 +178,12 @@ impl State {
     /// The place in the log.
     pub fn head(&self) -> Head {
         self.head
+    }
+
+    /// How often the log was recovered from a backup; a holder of a view accepts a lower revision only with a
+    /// higher epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// How many things the fold has passed over.
@@ -289,6 +298,9 @@ impl State {
     pub fn digest(&self) -> Digest {
         use std::fmt::Write as _;
         let mut text = format!("{}\n{}\n{}\n", self.log, self.head.revision, self.head.hash);
+        if self.epoch > 0 {
+            let _ = writeln!(text, "epoch {}", self.epoch);
+        }
         for (key, entry) in &self.entries {
             let _ = writeln!(
                 text,
@@ -340,6 +352,7 @@ impl State {
         match Record::decode(record) {
             Ok(record) => {
                 next.head.at = record.at.max(self.head.at);
+                next.epoch += u64::from(record.action == crate::Action::Recover.as_str());
                 for op in &record.ops {
                     next.apply_op(revision, &record.action, op, bodies, &mut applied);
                 }

@@ -7,9 +7,12 @@ use base64::Engine as _;
 use clap::{Args, Subcommand};
 use plane_client::HistoryFilter;
 use plane_log::{ChangeLog as _, OpenError, ReadLimit, SqliteLog};
-use plane_model::{Kind, Timestamp};
+use plane_model::{Kind, PrincipalId, Timestamp};
+use plane_node::CommitError;
+use plane_state::Scope;
 use serde_json::value::RawValue;
 
+use crate::commands::serve::start;
 use crate::failure::Failure;
 use crate::output::{Cell, Page, Paint, document_name, list, shortened, time};
 use crate::progress::Progress;
@@ -41,6 +44,31 @@ enum LogCommand {
     Export(Data),
     /// Prove the chain of records and every byte that they name
     Verify(Data),
+    /// Go on from a restored backup: raise the epoch, so that clients accept its older revision
+    Recover(Recover),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Run it once after restoring a backup, before the server starts on it. Clients refuse a revision older than
+the one they have seen, unless its epoch is higher. The log keeps who recovered it, when and why.
+
+Examples:
+  control-plane log recover --data /var/lib/control-plane --reason \"disk lost, backup of 02:00 restored\"")]
+struct Recover {
+    /// The data directory of a server that is stopped
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Which backup was restored, and why
+    #[arg(long)]
+    reason: String,
+}
+
+/// What a recovery did.
+#[derive(Debug, serde::Serialize)]
+struct Recovered {
+    epoch: u64,
+    revision: u64,
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +131,7 @@ impl Log {
             None => self.list.run(session),
             Some(LogCommand::Show(command)) => command.run(session),
             Some(LogCommand::Export(command)) => runtime()?.block_on(export(&command.data)),
+            Some(LogCommand::Recover(command)) => runtime()?.block_on(command.run(session)),
             Some(LogCommand::Verify(command)) => {
                 runtime()?.block_on(verify(session, &command.data))
             }
@@ -150,6 +179,37 @@ impl List {
                 })
                 .collect();
             page.table(&["REVISION", "WHEN", "WHO", "ACTION", "WHAT", "WHY"], &rows);
+        })
+    }
+}
+
+impl Recover {
+    async fn run(&self, session: &Session) -> Result<()> {
+        let node = start::node_on(open(&self.data)?, &self.data).await?;
+        let operator = PrincipalId::new("operator")?;
+        let done = node.recover(&Scope::system(operator), &self.reason).await;
+        node.shutdown().await;
+        let done = done.map_err(|error| match error {
+            CommitError::Rejected(rejection) => {
+                let finding = rejection.violations.into_iter().next();
+                Failure::new(
+                    finding
+                        .as_ref()
+                        .map_or_else(String::new, |it| it.detail.clone()),
+                )
+                .next(finding.and_then(|it| it.next).unwrap_or_default())
+            }
+            other => Failure::new(other.to_string()),
+        })?;
+        let recovered = Recovered {
+            epoch: node.snapshot().state().epoch(),
+            revision: done.revision,
+        };
+        session.show(&recovered, |page| {
+            let Recovered { epoch, revision } = recovered;
+            page.line(format!(
+                "the log goes on at revision {revision} with epoch {epoch}"
+            ));
         })
     }
 }
@@ -259,8 +319,13 @@ async fn verify(session: &Session, data: &Path) -> Result<()> {
         return Ok(());
     }
     Err(Failure::new(format!(
-        "{} of the log are not as they were written",
-        things(found.damages.len())
+        "{} of the log {} not as written",
+        things(found.damages.len()),
+        if found.damages.len() == 1 {
+            "is"
+        } else {
+            "are"
+        }
     ))
     .next("keep this directory as it is, and restore a backup that verifies")
     .into())

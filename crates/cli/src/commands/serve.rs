@@ -1,6 +1,6 @@
 //! `serve`: the control plane on a data directory.
 
-mod start;
+pub(crate) mod start;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};

@@ -1,10 +1,14 @@
 //! Runs the real binary, as people and pipelines do: a server on a data directory, and commands.
 
+mod bursts;
 mod damage;
+mod disk;
 mod example;
+mod http;
 mod platform;
 mod serving;
 mod signing;
 mod story;
 mod support;
+mod torn;
 mod trees;

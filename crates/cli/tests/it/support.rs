@@ -67,6 +67,7 @@ pub(crate) fn offline(arguments: &[&str]) -> Ran {
 pub(crate) struct Server {
     dir: TempDir,
     child: Child,
+    environment: Vec<(String, String)>,
     pub(crate) url: String,
 }
 
@@ -85,13 +86,29 @@ impl Server {
 
     /// Starts in a directory of the caller's.
     pub(crate) fn start_in(dir: TempDir, load: bool) -> Self {
-        let (child, url) = spawn(dir.path(), load);
-        Self { dir, child, url }
+        Self::start_with(dir, load, Vec::new())
+    }
+
+    /// Starts in a directory of the caller's, with more in the environment.
+    pub(crate) fn start_with(dir: TempDir, load: bool, environment: Vec<(String, String)>) -> Self {
+        let (child, url) = spawn(dir.path(), "data", load, &environment).unwrap();
+        Self {
+            dir,
+            child,
+            environment,
+            url,
+        }
     }
 
     /// Starts a server that was stopped again, on the same data.
     pub(crate) fn restart_stopped(&mut self, load: bool) {
-        (self.child, self.url) = spawn(self.dir.path(), load);
+        (self.child, self.url) = spawn(self.dir.path(), "data", load, &self.environment).unwrap();
+    }
+
+    /// Ends the server at once, with no chance to tidy up.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Asks the server to stop, waits for that, and returns its exit status.
@@ -165,11 +182,28 @@ pub(crate) fn words(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()
 }
 
-fn spawn(dir: &Path, load: bool) -> (Child, String) {
+/// Starts a server on a data directory for a moment: the revision that it reached, or what it said.
+pub(crate) fn try_start(data: &Path) -> Result<u64, String> {
+    let (dir, name) = (data.parent().unwrap(), data.file_name().unwrap());
+    let (mut child, url) = spawn(dir, name.to_str().unwrap(), false, &[])?;
+    let ready = crate::http::Connection::open(&url, "").and_then(|mut it| it.get("/readyz"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Ok(ready.unwrap().body["revision"].as_u64().unwrap())
+}
+
+/// Starts the binary, and gives its address or what it said instead.
+fn spawn(
+    dir: &Path,
+    data: &str,
+    load: bool,
+    environment: &[(String, String)],
+) -> Result<(Child, String), String> {
     let log = File::create(dir.join("log")).unwrap();
     let mut command = binary();
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--data", "data"])
+        .args(["serve", "--listen", "127.0.0.1:0", "--data", data])
+        .envs(environment.iter().cloned())
         .current_dir(dir)
         .stdout(Stdio::piped())
         .stderr(log);
@@ -184,12 +218,9 @@ fn spawn(dir: &Path, load: bool) -> (Child, String) {
     let Some(url) = line.trim_end().strip_prefix("ready ") else {
         drop(child.kill());
         drop(child.wait());
-        panic!(
-            "the server said {line:?}: {}",
-            fs::read_to_string(dir.join("log")).unwrap()
-        );
+        return Err(fs::read_to_string(dir.join("log")).unwrap());
     };
-    (child, url.to_owned())
+    Ok((child, url.to_owned()))
 }
 
 /// Replaces what differs from run to run: times, digests, ids and addresses.

@@ -101,6 +101,9 @@ pub(crate) fn open_writer(dir: &Path, schema: &Schema) -> Result<Connection, Ope
         });
     }
     let failed = |error| open_error(&path, error);
+    // A process that is killed while it folds may leave part of a page, which the write-ahead log then mends.
+    let wal = fs::metadata(with_suffix(&path, "-wal"));
+    let has_wal = wal.is_ok_and(|wal| wal.len() > 0);
     let db = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     let pragma = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if pragma("application_id").map_err(failed)? != schema.application_id {
@@ -119,6 +122,12 @@ pub(crate) fn open_writer(dir: &Path, schema: &Schema) -> Result<Connection, Ope
             path,
             detail: format!("it has schema {found}"),
         });
+    }
+    let page_bytes = pragma("page_size").map_err(failed)?;
+    if !has_wal && i64::try_from(bytes).unwrap_or(i64::MAX) % page_bytes.max(1) != 0 {
+        let detail =
+            format!("its {bytes} bytes are not whole pages of {page_bytes}: it was cut off");
+        return Err(OpenError::Damaged { path, detail });
     }
     let mode: String = db
         .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))

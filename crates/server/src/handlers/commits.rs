@@ -150,6 +150,8 @@ pub(super) async fn list(call: Call) -> Answer {
 
 /// The part of a record that the caller may know of; none if that is nothing.
 fn shown(record: Record, scope: &Scope) -> Option<CommitRecord> {
+    // A recovery changes no document: it is everybody's business.
+    let is_about_all = record.ops.is_empty();
     let ops: Vec<_> = record
         .ops
         .iter()
@@ -164,7 +166,7 @@ fn shown(record: Record, scope: &Scope) -> Option<CommitRecord> {
             name: op.name.clone(),
         })
         .collect();
-    (!ops.is_empty()).then_some(CommitRecord {
+    (is_about_all || !ops.is_empty()).then_some(CommitRecord {
         revision: record.revision,
         parent: record.parent,
         id: record.id,

@@ -40,6 +40,7 @@ pub(super) fn readiness(app: &App) -> Answer {
         &ReadyReply {
             ready,
             revision: status.revision,
+            epoch: app.node.snapshot().state().epoch(),
             detail,
         },
     )?;

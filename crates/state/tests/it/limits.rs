@@ -94,6 +94,38 @@ fn a_config_document_nests_at_most_so_deep() {
 }
 
 #[test]
+fn a_commit_has_at_most_so_many_bytes_of_documents() {
+    let frame = json!({"text": ""}).to_string().len();
+    let layer = |name: &str, bytes: usize| {
+        put(
+            Kind::Config,
+            "base",
+            name,
+            json!({ "text": "x".repeat(bytes - frame) }),
+        )
+    };
+    let count = limits::COMMIT_BYTES_MAX / limits::DOCUMENT_BYTES_MAX;
+    let layers = |more: usize| -> Vec<Op> {
+        let mut ops: Vec<_> = (1..count)
+            .map(|index| layer(&format!("c{index}"), limits::DOCUMENT_BYTES_MAX))
+            .collect();
+        let rest = limits::COMMIT_BYTES_MAX - (count - 1) * limits::DOCUMENT_BYTES_MAX;
+        // Two documents, so that one byte more is not too much for either.
+        ops.push(layer("d1", rest / 2));
+        ops.push(layer("d2", rest / 2 + more));
+        ops
+    };
+    let mut world = World::platform();
+    assert_eq!(world.write(layers(0)).unwrap(), count + 1);
+    let mut world = World::platform();
+    let report = world.refused(layers(1));
+    assert!(
+        report.contains("/ops: 16777217 bytes of documents"),
+        "{report}"
+    );
+}
+
+#[test]
 fn labels_and_prose_are_bounded() {
     check("/labels", limits::LABELS_MAX, |count| {
         let labels = numbered(count, |index| json!(format!("v{index}")));

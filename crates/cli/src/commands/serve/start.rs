@@ -33,24 +33,31 @@ const SOURCE: &str = "serve";
 pub(super) async fn node(data: &Path) -> Result<Node> {
     let log_id = LogId::new(hex(random::<16>()?)).context("the log's id")?;
     let log = SqliteLog::open(data, &log_id).map_err(|error| refuse_open(&error))?;
+    let node = node_on(log, data).await?;
+    if node.snapshot().revision() == 0 {
+        first_token(&node, data).await?;
+    }
+    Ok(node)
+}
+
+/// Starts a node on a log that is open.
+pub(crate) async fn node_on(log: SqliteLog, data: &Path) -> Result<Node> {
     let observations = SqliteObservations::open(data).map_err(|error| refuse_open(&error))?;
     let node = Node::start(Options {
         log: Arc::new(log),
         observations: Arc::new(observations),
         clock: Arc::new(SystemClock),
     })
-    .await
-    .map_err(|error| {
-        Failure::new(error.to_string()).next(format!(
-            "copy the directory and run `control-plane log verify --data COPY`, where COPY is that \
-             of `{}`",
-            data.display()
-        ))
-    })?;
-    if node.snapshot().revision() == 0 {
-        first_token(&node, data).await?;
-    }
-    Ok(node)
+    .await;
+    node.map_err(|error| {
+        Failure::new(error.to_string())
+            .next(format!(
+                "keep `{}` as it is and restore a backup; `control-plane log verify` on a copy of either says \
+                 what is damaged",
+                data.display()
+            ))
+            .into()
+    })
 }
 
 fn refuse_open(error: &OpenError) -> Failure {

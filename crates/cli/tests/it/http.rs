@@ -1,0 +1,100 @@
+//! One connection that asks one question after the other, for tests that ask many.
+
+use std::io::{BufRead as _, BufReader, Error, ErrorKind, Read as _, Result, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// A connection to a server, with its token.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    reader: BufReader<TcpStream>,
+    token: String,
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: String,
+    pub(crate) body: Value,
+}
+
+impl Connection {
+    pub(crate) fn open(url: &str, token: &str) -> Result<Self> {
+        let address = url.strip_prefix("http://").unwrap_or(url);
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
+        Ok(Self {
+            reader: BufReader::new(stream),
+            token: token.to_owned(),
+        })
+    }
+
+    /// Sends a request with extra header lines, each ended by CR LF, and reads the whole reply.
+    pub(crate) fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> Result<Reply> {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {}\r\n{headers}\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            self.token,
+            body.len()
+        );
+        self.reader.get_mut().write_all(request.as_bytes())?;
+        let head = self.head()?;
+        let status = head.get(9..12).and_then(|it| it.parse().ok());
+        let status = status.ok_or_else(|| Error::from(ErrorKind::InvalidData))?;
+        let length = head
+            .lines()
+            .find_map(|line| {
+                line.to_ascii_lowercase()
+                    .strip_prefix("content-length:")
+                    .map(str::to_owned)
+            })
+            .and_then(|it| it.trim().parse().ok())
+            .unwrap_or(0);
+        let mut bytes = vec![0; length];
+        self.reader.read_exact(&mut bytes)?;
+        Ok(Reply {
+            status,
+            headers: head,
+            body: serde_json::from_slice(&bytes).unwrap_or_default(),
+        })
+    }
+
+    fn head(&mut self) -> Result<String> {
+        let mut head = String::new();
+        loop {
+            let before = head.len();
+            if self.reader.read_line(&mut head)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            if head.len() - before <= 2 {
+                return Ok(head);
+            }
+        }
+    }
+
+    pub(crate) fn get(&mut self, path: &str) -> Result<Reply> {
+        self.ask("GET", path, "", "")
+    }
+
+    /// Puts one segment with one id by a commit with this key.
+    pub(crate) fn commit(&mut self, key: &str, segment: &str, id: &str) -> Result<Reply> {
+        let op = serde_json::json!({ "op": "put", "kind": "segment", "name": segment, "body": { "include": [id] } });
+        let body = serde_json::json!({ "ops": [op] }).to_string();
+        self.ask(
+            "POST",
+            "/v1/commits",
+            &format!("idempotency-key: {key}\r\n"),
+            &body,
+        )
+    }
+}
