@@ -153,7 +153,7 @@ pub(crate) enum Command {
     Agent(registry::Artifact),
     /// List, show, publish, search, retire, kill and revive tools
     #[command(subcommand)]
-    Tool(registry::Artifact),
+    Tool(registry::Tool),
     /// Choose which version of an agent an environment gets
     #[command(subcommand)]
     Channel(registry::channel::Channel),

@@ -1,5 +1,6 @@
 //! Small values as people type them.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -68,9 +69,24 @@ pub(crate) fn object(text: &str) -> Result<Map<String, Value>> {
     }
 }
 
+/// Reads a file that has at most so many bytes, and no more of it than that.
+pub(crate) fn read_bounded(file: &Path, bytes_max: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|open| open.take(bytes_max as u64 + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read `{}`", file.display()))?;
+    if bytes.len() > bytes_max {
+        let what = format!("`{}` has more than {bytes_max} bytes", file.display());
+        return Err(Failure::new(what)
+            .next("name a smaller file, or split this one")
+            .into());
+    }
+    Ok(bytes)
+}
+
 /// Reads a file of YAML, or of JSON by its name.
 pub(crate) fn file_value(file: &Path) -> Result<Value> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let bytes = read_bounded(file, limits::MANIFEST_BYTES_MAX)?;
     let is_json = file
         .extension()
         .is_some_and(|extension| extension == "json");

@@ -21,6 +21,7 @@
 )]
 
 pub mod dsse;
+pub mod import;
 pub mod keys;
 pub mod lock;
 pub mod manifest;

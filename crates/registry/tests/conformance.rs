@@ -325,3 +325,32 @@ fn the_test_suite_of_draft_07_passes_but_for_schemas_refused_by_design() {
     "#]],
     );
 }
+
+#[test]
+fn tool_definitions_from_the_wild_are_refused_or_fixed_one_by_one() {
+    use plane_registry::import::{Format, read, sources};
+    let file = suite("../../data/bfcl-tools/tools.jsonl");
+    let sources = sources(&fs::read(file).unwrap()).unwrap();
+    assert_eq!(sources.len(), 1_674);
+    let (mut places, mut names) = (0, BTreeMap::<String, usize>::new());
+    for source in sources {
+        let definition = source.value.unwrap();
+        let refused = read(Format::OpenAi, &definition, false).unwrap_err();
+        for violation in &refused {
+            assert!(
+                violation.pointer.starts_with('/') && violation.next.is_some(),
+                "{violation:?}"
+            );
+        }
+        let fixed = read(Format::OpenAi, &definition, true).unwrap();
+        assert_eq!(refused.len(), fixed.fixes.len(), "line {}", source.number);
+        places += fixed.fixes.len();
+        schema::compile(&fixed.inputs_schema).unwrap();
+        *names.entry(fixed.name).or_default() += 1;
+    }
+    let with_history = names.values().filter(|count| **count > 1).count();
+    expect!["2417 fixes, 1032 names, 257 with several definitions"].assert_eq(&format!(
+        "{places} fixes, {} names, {with_history} with several definitions",
+        names.len()
+    ));
+}

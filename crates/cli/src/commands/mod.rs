@@ -39,7 +39,7 @@ pub(crate) fn run(cli: Cli) -> Result<u8> {
         Command::Config(command) => command.run(&session),
         Command::Segment(command) => command.run(&session),
         Command::Agent(command) => command.run(ArtifactKind::Agent, &session),
-        Command::Tool(command) => command.run(ArtifactKind::Tool, &session),
+        Command::Tool(command) => command.run(&session),
         Command::Channel(command) => command.run(&session),
         Command::Trust(command) => command.run(&session),
         Command::Keygen(command) => command.run(&session),

@@ -1,6 +1,7 @@
 //! `agent` and `tool`: what is published.
 
 pub(crate) mod channel;
+mod import;
 pub(crate) mod trust;
 
 use std::path::PathBuf;
@@ -163,6 +164,23 @@ fn status_name(text: &str) -> Result<StatusState, String> {
         .into_iter()
         .find(|state| state.as_str() == text)
         .ok_or_else(|| "use active, deprecated, yanked, revoked or quarantined".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tool {
+    #[command(flatten)]
+    Artifact(Artifact),
+    /// Publish tool definitions of other formats
+    Import(import::Import),
+}
+
+impl Tool {
+    pub(crate) fn run(&self, session: &Session) -> Result<()> {
+        match self {
+            Self::Artifact(command) => command.run(ArtifactKind::Tool, session),
+            Self::Import(command) => command.run(session),
+        }
+    }
 }
 
 impl Artifact {

@@ -19,6 +19,7 @@ pub(crate) use self::manifest::read_manifest;
 use self::manifest::{Text, kind_of, tree_of};
 use crate::failure::{Failure, Located};
 use crate::output::{Cell, Paint, count};
+use crate::parse::read_bounded;
 use crate::session::{Session, print};
 
 #[derive(Debug, Args)]
@@ -193,9 +194,12 @@ impl Sign {
     }
 }
 
+/// More than any private key has.
+const KEY_BYTES_MAX: usize = 64 << 10;
+
 fn read_key(file: &Path) -> Result<SigningKey> {
-    let text = fs::read_to_string(file)
-        .with_context(|| format!("cannot read the key file `{}`", file.display()))?;
+    let bytes = read_bounded(file, KEY_BYTES_MAX)?;
+    let text = String::from_utf8_lossy(&bytes);
     SigningKey::from_pem(&text).map_err(|error| {
         Failure::new(format!(
             "`{}` holds no private key: {error}",

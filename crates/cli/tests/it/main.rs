@@ -5,6 +5,7 @@ mod damage;
 mod disk;
 mod example;
 mod http;
+mod import;
 mod platform;
 mod serving;
 mod signing;

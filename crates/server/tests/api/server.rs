@@ -110,7 +110,7 @@ async fn health_and_readiness_are_told_to_anybody() {
     let ready = server.bare("GET", "/readyz").send().await.ok();
     assert_eq!(
         ready,
-        json!({ "ready": true, "revision": server.revision() })
+        json!({ "ready": true, "revision": server.revision(), "epoch": 0 })
     );
     server.shutdown.begin();
     let ready = server.bare("GET", "/readyz").send().await;

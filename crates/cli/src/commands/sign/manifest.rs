@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use plane_model::text::SourceMap;
-use plane_model::{ArtifactKind, Code, Pointer, yaml};
+use plane_model::{ArtifactKind, Code, Pointer, limits, yaml};
 use plane_state::tree;
 use serde_json::Value;
 
 use crate::failure::{Failure, Located};
-use crate::parse::text_limits;
+use crate::parse::{read_bounded, text_limits};
 
 /// A manifest file, as text and as a value.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub(crate) struct Text {
 impl Text {
     /// Reads a file.
     pub(super) fn read(file: &Path) -> Result<Self> {
-        let content = std::fs::read_to_string(file)
-            .with_context(|| format!("cannot read `{}`", file.display()))?;
+        let content = String::from_utf8(read_bounded(file, limits::MANIFEST_BYTES_MAX)?)
+            .with_context(|| format!("`{}` is not UTF-8", file.display()))?;
         Self::parse(file, content)
     }
 
