@@ -242,7 +242,7 @@ impl Import {
         report: &mut Report,
     ) -> Result<Vec<Candidate>> {
         let names: BTreeSet<ArtifactName> = found.iter().map(|(_, name, _)| name.clone()).collect();
-        let mut known = self.published(client, &names)?;
+        let mut known = published(client, &names)?;
         let mut candidates = Vec::new();
         for (place, name, imported) in found {
             let versions = known.entry(name.clone()).or_default();
@@ -292,34 +292,6 @@ impl Import {
             "inputs_schema": imported.inputs_schema, "outputs_schema": imported.outputs_schema,
             "timeout_ms": self.timeout_ms, "retry_attempts": 0, "circuit_breaker_threshold": 5
         })
-    }
-
-    /// The versions of these names that are published, with their metadata.
-    fn published(
-        &self,
-        client: &Client,
-        names: &BTreeSet<ArtifactName>,
-    ) -> Result<BTreeMap<ArtifactName, Vec<(semver::Version, Value)>>> {
-        let mut known: BTreeMap<ArtifactName, Vec<(semver::Version, Value)>> = BTreeMap::new();
-        let mut progress = Progress::new("comparing with what is published");
-        let mut done = 0;
-        for summary in client.artifacts(ArtifactKind::Tool, &ArtifactFilter::default(), None)? {
-            let Some(name) = names.get(&summary.name) else {
-                continue;
-            };
-            for version in &summary.versions {
-                let id: ArtifactVersion = format!("{name}@{}", version.version).parse()?;
-                let found = client.version(ArtifactKind::Tool, &id, None)?;
-                let metadata = found.manifest.get("metadata").cloned().unwrap_or_default();
-                known
-                    .entry(name.clone())
-                    .or_default()
-                    .push((id.version, metadata));
-                done += 1;
-                progress.at(done);
-            }
-        }
-        Ok(known)
     }
 
     /// Publishes all in one commit; with `--partial` without what the server refuses.
@@ -406,6 +378,33 @@ impl Import {
                 .next("correct what the report names")
         )
     }
+}
+
+/// The versions of these names that are published, with their metadata.
+fn published(
+    client: &Client,
+    names: &BTreeSet<ArtifactName>,
+) -> Result<BTreeMap<ArtifactName, Vec<(semver::Version, Value)>>> {
+    let mut known: BTreeMap<ArtifactName, Vec<(semver::Version, Value)>> = BTreeMap::new();
+    let mut progress = Progress::new("comparing with what is published");
+    let mut done = 0;
+    for summary in client.artifacts(ArtifactKind::Tool, &ArtifactFilter::default(), None)? {
+        let Some(name) = names.get(&summary.name) else {
+            continue;
+        };
+        for version in &summary.versions {
+            let id: ArtifactVersion = format!("{name}@{}", version.version).parse()?;
+            let found = client.version(ArtifactKind::Tool, &id, None)?;
+            let metadata = found.manifest.get("metadata").cloned().unwrap_or_default();
+            known
+                .entry(name.clone())
+                .or_default()
+                .push((id.version, metadata));
+            done += 1;
+            progress.at(done);
+        }
+    }
+    Ok(known)
 }
 
 fn name_of(definition: Option<&Value>) -> String {
