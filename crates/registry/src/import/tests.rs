@@ -4,20 +4,21 @@ use super::*;
 
 /// What reading a definition gives: the schemas and fixes, or the findings.
 fn check(format: Format, definition: &Value, with_fixes: bool, expected: &Expect) {
-    let text = match read(format, definition, with_fixes) {
+    let lines: Vec<String> = match read(format, definition, with_fixes) {
         Ok(it) => {
-            let fixes: String = it
+            let schemas = format!("{} -> {}", it.inputs_schema, it.outputs_schema);
+            let fixes = it
                 .fixes
                 .iter()
-                .map(|it| format!("{}: {}\n", it.pointer, it.detail))
-                .collect();
-            format!(
-                "{}: {}\n{} -> {}\n{fixes}",
-                it.name, it.description, it.inputs_schema, it.outputs_schema
-            )
+                .map(|it| format!("{}: {}", it.pointer, it.detail));
+            [format!("{}: {}", it.name, it.description), schemas]
+                .into_iter()
+                .chain(fixes)
+                .collect()
         }
-        Err(found) => found.iter().map(|it| format!("{it}\n")).collect(),
+        Err(found) => found.iter().map(ToString::to_string).collect(),
     };
+    let text = lines.join("\n") + "\n";
     expected.assert_eq(&text);
 }
 
