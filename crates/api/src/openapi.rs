@@ -36,7 +36,8 @@ pub fn openapi(external: &[External]) -> Value {
         "bookmark": generator.subschema_for::<BookmarkEvent>(),
         "goaway": generator.subschema_for::<GoawayEvent>(),
     });
-    let schemas = generator.take_definitions(true);
+    let mut schemas = generator.take_definitions(true);
+    schemas.values_mut().for_each(unwrap_choices);
     let mut document = json!({
         "openapi": "3.1.0",
         "info": {
@@ -149,7 +150,7 @@ fn describe(
 }
 
 fn content(schema: SchemaOf, id: &str, generator: &mut SchemaGenerator) -> Value {
-    let mut content = json!({ "schema": schema(generator) });
+    let mut content = json!({ "schema": as_object(schema(generator).to_value()) });
     if let Some(example) = example(id) {
         content["example"] = example;
     }
@@ -206,6 +207,33 @@ fn header_parameters(operation: &Operation) -> Vec<Value> {
     found
 }
 
+/// Replaces a choice of one schema by that schema.
+fn unwrap_choices(schema: &mut Value) {
+    if let Value::Object(map) = schema
+        && let Some(Value::Array(choices)) = map.get_mut("oneOf")
+        && let [Value::Object(only)] = choices.as_mut_slice()
+    {
+        let only = std::mem::take(only);
+        map.remove("oneOf");
+        for (key, value) in only {
+            map.entry(key).or_insert(value);
+        }
+    }
+    match schema {
+        Value::Object(map) => map.values_mut().for_each(unwrap_choices),
+        Value::Array(list) => list.iter_mut().for_each(unwrap_choices),
+        _ => {}
+    }
+}
+
+/// A schema as an object, also where it has no constraint.
+fn as_object(schema: Value) -> Value {
+    match schema {
+        Value::Bool(true) => json!({}),
+        other => other,
+    }
+}
+
 fn success(operation: &Operation, external: &[External], generator: &mut SchemaGenerator) -> Value {
     let json_content = |schema: Value| json!({ "application/json": { "schema": schema } });
     let content = match operation.reply {
@@ -214,8 +242,19 @@ fn success(operation: &Operation, external: &[External], generator: &mut SchemaG
             let schema = external.iter().find(|(known, _)| *known == name);
             json_content(schema.map_or_else(|| json!({}), |(_, of)| of(generator).to_value()))
         }
-        Reply::Events => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
-        Reply::Metrics => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        Reply::Events => {
+            // What the data of one event is, by the event's name.
+            let data = [
+                generator.subschema_for::<ChangeEvent>(),
+                generator.subschema_for::<RefetchEvent>(),
+                generator.subschema_for::<BookmarkEvent>(),
+                generator.subschema_for::<GoawayEvent>(),
+            ];
+            json!({ "text/event-stream": { "schema": { "anyOf": data } } })
+        }
+        Reply::Metrics => {
+            json!({ "application/openmetrics-text": { "schema": { "type": "string" } } })
+        }
         Reply::OpenApi => json_content(json!({ "type": "object" })),
     };
     let mut response = json!({ "description": "It was done.", "content": content });

@@ -147,6 +147,9 @@ pub const TOKEN_CODES: &[Code] = &[
     Code::RevisionNotReached,
 ];
 
+/// Codes that every operation with a name in its path may answer with.
+const NAME_CODES: &[Code] = &[Code::NameInvalid, Code::VersionInvalid];
+
 /// Codes that every operation that reads a JSON body may answer with.
 pub const BODY_CODES: &[Code] = &[
     Code::MediaTypeUnsupported,
@@ -243,6 +246,7 @@ fn operation(method: Method, id: &str, path: &str, tag: &'static str, summary: &
         reply: Reply::OpenApi,
         codes: COMMON_CODES.iter().chain(TOKEN_CODES).copied().collect(),
     }
+    .codes(if path.contains('{') { NAME_CODES } else { &[] })
 }
 
 /// Makes the schema of `T`, by reference to a component where it has a name.

@@ -305,7 +305,7 @@ fn command_operations(table: &mut Vec<Operation>) {
             "Lists the tokens, without their secrets.",
         )
         .query(&[AT, LIMIT, CURSOR])
-        .reply(Reply::Json(json::<List<DocumentReply<documents::Token>>>)),
+        .reply(Reply::Json(json::<List<DocumentReply<TokenRequest>>>)),
     );
     table.push(
         delete(
