@@ -23,6 +23,7 @@
 pub mod access;
 pub mod checkpoint;
 mod command;
+pub mod delivery;
 mod draft;
 mod plan;
 mod prepare;

@@ -9,34 +9,67 @@ use plane_registry::{Manifest, trust};
 
 use crate::state::State;
 
+/// Where documents and blobs are looked up.
+pub(crate) trait Documents {
+    /// A document that can be read.
+    fn document(&self, key: &DocumentKey) -> Option<&Arc<Document>>;
+
+    /// A blob.
+    fn blob(&self, digest: &Digest) -> Option<&Arc<[u8]>>;
+}
+
+impl Documents for State {
+    fn document(&self, key: &DocumentKey) -> Option<&Arc<Document>> {
+        State::document(self, key)
+    }
+
+    fn blob(&self, digest: &Digest) -> Option<&Arc<[u8]>> {
+        State::blob(self, digest)
+    }
+}
+
 impl Source for State {
     fn blob(&self, digest: &Digest) -> Option<Arc<[u8]>> {
         State::blob(self, digest).cloned()
     }
 
     fn signature(&self, kind: ArtifactKind, version: &ArtifactVersion) -> Signature {
-        let invalid = |detail: &str| Signature::Invalid {
-            detail: detail.to_owned(),
-        };
-        let Some(Document::Agent(published) | Document::Tool(published)) = self
-            .document(&DocumentKey::artifact(kind, version))
-            .map(|it| &**it)
-        else {
-            return invalid("the version is not published");
-        };
-        let trust = self.document(&DocumentKey::trust(&version.name.namespace()));
-        match trust.map(|it| &**it) {
-            Some(Document::Trust(trust)) => verdict(self, kind, published, trust),
-            _ => invalid("its namespace has no trusted keys any more"),
-        }
+        signature(self, kind, version)
+    }
+}
+
+/// Says whether the publisher's signatures on a version hold under the trust of its namespace.
+pub(crate) fn signature(
+    documents: &dyn Documents,
+    kind: ArtifactKind,
+    version: &ArtifactVersion,
+) -> Signature {
+    let invalid = |detail: &str| Signature::Invalid {
+        detail: detail.to_owned(),
+    };
+    let Some(Document::Agent(published) | Document::Tool(published)) = documents
+        .document(&DocumentKey::artifact(kind, version))
+        .map(|it| &**it)
+    else {
+        return invalid("the version is not published");
+    };
+    let trust = documents.document(&DocumentKey::trust(&version.name.namespace()));
+    match trust.map(|it| &**it) {
+        Some(Document::Trust(trust)) => verdict(documents, kind, published, trust),
+        _ => invalid("its namespace has no trusted keys any more"),
     }
 }
 
 /// Verifies the signatures that a version was published with against the trust of today.
 ///
 /// A key that has expired since still counts, for it was good then; one that was revoked does not.
-fn verdict(state: &State, kind: ArtifactKind, published: &Published, trust: &Trust) -> Signature {
-    let Some(bytes) = state.blob(&published.manifest) else {
+fn verdict(
+    documents: &dyn Documents,
+    kind: ArtifactKind,
+    published: &Published,
+    trust: &Trust,
+) -> Signature {
+    let Some(bytes) = documents.blob(&published.manifest) else {
         return Signature::Invalid {
             detail: "its manifest is not held here".to_owned(),
         };

@@ -1,0 +1,14 @@
+//! What leaves the server: views in parts, the digest over them, heads that are signed, and what a holder has.
+//!
+//! Server and client use the same code, so that what one signs is what the other computes.
+//! `docs/adr/0012` says why it is built so.
+
+mod head;
+mod holding;
+mod merkle;
+mod roots;
+
+pub use head::{HEAD_PAYLOAD_TYPE, HeadError, HeadStatement};
+pub use holding::{At, Delivered, Holding};
+pub use merkle::MerkleMap;
+pub use roots::{Name, Roots};
