@@ -60,6 +60,11 @@ impl Gathered {
         }
         fits
     }
+
+    /// Says whether no further record belongs to this read, whatever its size.
+    pub(crate) fn is_full(&self) -> bool {
+        self.records >= self.limit.records
+    }
 }
 
 /// Names a point in the log's order, by revision or by time.

@@ -36,6 +36,7 @@ CREATE INDEX observation_subject ON observation (kind, subject, at_ms);
 CREATE INDEX observation_at ON observation (at_ms);
 CREATE UNIQUE INDEX observation_dedupe ON observation (kind, dedupe) WHERE dedupe IS NOT NULL;
 ",
+    upgrades: &[],
     synchronous: "NORMAL",
 };
 

@@ -27,6 +27,8 @@ pub(crate) struct Schema {
     pub(crate) version: i64,
     /// Creates the tables.
     pub(crate) sql: &'static str,
+    /// Leads from each older version to the next, from version 1 on.
+    pub(crate) upgrades: &'static [&'static str],
     /// How long a commit waits for the disk.
     pub(crate) synchronous: &'static str,
 }
@@ -117,7 +119,7 @@ pub(crate) fn open_writer(dir: &Path, schema: &Schema) -> Result<Connection, Ope
             known: schema.version,
         });
     }
-    if found != schema.version {
+    if found < 1 {
         return Err(OpenError::Damaged {
             path,
             detail: format!("it has schema {found}"),
@@ -141,11 +143,29 @@ pub(crate) fn open_writer(dir: &Path, schema: &Schema) -> Result<Connection, Ope
     // What is erased is overwritten, in the pages it leaves too.
     db.pragma_update(None, "secure_delete", "ON")
         .map_err(failed)?;
+    // 16 MiB: what one batch of commits touches in every tree stays at hand.
+    db.pragma_update(None, "cache_size", -16_384)
+        .map_err(failed)?;
     // Upkeep folds the write-ahead log in while nobody waits. Where it never gets to, a commit does at 8 MiB: that
     // bounds how long the commit takes.
     db.pragma_update(None, "wal_autocheckpoint", 2_048)
         .map_err(failed)?;
+    if found < schema.version {
+        upgrade(&db, schema, found).map_err(failed)?;
+        tracing::info!(file = %path.display(), from = found, to = schema.version, "the store was upgraded");
+    }
     Ok(db)
+}
+
+/// Brings the tables of version `found` to the newest, all in one transaction.
+fn upgrade(db: &Connection, schema: &Schema, found: i64) -> rusqlite::Result<()> {
+    let done = usize::try_from(found - 1).unwrap_or_default();
+    let transaction = db.unchecked_transaction()?;
+    for step in schema.upgrades.iter().skip(done) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", schema.version)?;
+    transaction.commit()
 }
 
 /// Opens a connection that only reads: it can neither write nor checkpoint.

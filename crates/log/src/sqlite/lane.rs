@@ -15,6 +15,9 @@ pub(crate) trait Worker: Send + 'static {
     fn upkeep(&mut self) -> bool {
         false
     }
+
+    /// Does what is left to do when no more jobs will come.
+    fn finish(&mut self) {}
 }
 
 impl Worker for rusqlite::Connection {}
@@ -77,12 +80,12 @@ fn work<W: Worker>(mut worker: W, mut queue: mpsc::Receiver<Job<W>>) {
             match queue.try_recv() {
                 Ok(job) => Some(job),
                 Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Disconnected) => break,
             }
         } else {
             match queue.blocking_recv() {
                 Some(job) => Some(job),
-                None => return,
+                None => break,
             }
         };
         if let Some(job) = job {
@@ -92,6 +95,7 @@ fn work<W: Worker>(mut worker: W, mut queue: mpsc::Receiver<Job<W>>) {
             upkeep_due = worker.upkeep();
         }
     }
+    worker.finish();
 }
 
 impl<W> Drop for Lane<W> {

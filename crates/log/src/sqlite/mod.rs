@@ -4,14 +4,19 @@
 //! waits behind a disk flush, and a point read never behind a scan. A lock file keeps other processes out. The file
 //! is `log.db` in the data directory; to copy a log, stop the process, or use `SQLite`'s own backup.
 //!
+//! What was appended last is in the journal, and in memory as the tail: reads by revision, id and digest look there
+//! first. The other reads have it posted to the tables before they begin.
+//!
 //! INVARIANT: no connection but the writer's can write or checkpoint.
 
 mod fault;
 mod file;
+mod journal;
 mod lane;
 mod lock;
 mod read;
 mod schema;
+mod tail;
 mod write;
 
 use std::fs;
@@ -22,6 +27,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use self::schema::{LOG, LOG_ID_KEY};
+use self::tail::SharedTail;
 use self::write::{Writer, chunks};
 use crate::change_log::check_meta;
 use crate::run::check_run;
@@ -45,6 +51,7 @@ pub struct SqliteLog {
     id: LogId,
     dir: PathBuf,
     told: watch::Receiver<u64>,
+    tail: SharedTail,
     // In the order of closing: readers, then the writer, which checkpoints as the last, then the lock.
     points: Lane<Connection>,
     scans: Lane<Connection>,
@@ -116,20 +123,47 @@ impl SqliteLog {
                 detail: "the log's id is missing".to_owned(),
             });
         };
-        let (head, _) = read::head(&db).map_err(failed)?;
-        let (tell, told) = watch::channel(head.revision);
-        let writer = Writer::new(db, tell).map_err(failed)?;
+        let writer = Writer::new(db)
+            .map_err(failed)?
+            .map_err(|detail| OpenError::Damaged {
+                path: path.clone(),
+                detail,
+            })?;
         let points = file::open_reader(dir, &LOG)?;
         let scans = file::open_reader(dir, &LOG)?;
         Ok(Self {
             id,
             dir: dir.to_owned(),
-            told,
+            told: writer.told(),
+            tail: writer.tail(),
             points: Lane::start("log-points", points)?,
             scans: Lane::start("log-scans", scans)?,
             writer: Lane::start("log-writer", writer)?,
             _lock: lock,
         })
+    }
+
+    /// Runs a scan over the tables once what was appended before is in them.
+    async fn scan<T: Send + 'static>(
+        &self,
+        scan: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let head = self.tail.lock().head();
+        if let Some((head, _)) = head {
+            // In slices, between which commits go on.
+            loop {
+                let post = move |writer: &mut Writer| writer.post_up_to(head.revision);
+                match self.writer.run(post).await? {
+                    Ok(true) => break,
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "the journal could not be posted for a read");
+                        return self.writer.run(move |it| it.read_unposted(scan)).await?;
+                    }
+                }
+            }
+        }
+        read(&self.scans, scan).await
     }
 }
 
@@ -153,26 +187,53 @@ impl ChangeLog for SqliteLog {
         let bytes = check_run(expected, run)?;
         let run = run.to_vec();
         self.writer
-            .run(move |writer| writer.append(expected, &run, bytes))
+            .run(move |writer| writer.append(expected, run, bytes))
             .await?
     }
 
     async fn head(&self) -> Result<Head, ReadError> {
-        read(&self.points, |db| read::head(db).map(|(head, _)| head)).await
+        let waiting = self.tail.lock().head();
+        match waiting {
+            Some((head, _)) => Ok(head),
+            None => read(&self.points, |db| read::head(db).map(|(head, _)| head)).await,
+        }
     }
 
     async fn read(&self, after: u64, limit: ReadLimit) -> Result<Vec<StoredEntry>, ReadError> {
-        read(&self.points, move |db| read::entries(db, after, limit)).await
+        let tail = self.tail.lock().read(after, limit.records.max(1));
+        read(&self.points, move |db| {
+            read::entries(db, after, limit, &tail)
+        })
+        .await
     }
 
     async fn find(&self, id: &str) -> Result<Option<StoredEntry>, ReadError> {
+        let waiting = self.tail.lock().find(id);
+        if waiting.is_some() {
+            return Ok(waiting);
+        }
         let id = id.to_owned();
         read(&self.points, move |db| read::find(db, &id)).await
     }
 
     async fn bodies(&self, digests: &[Hash]) -> Result<Vec<Option<Body>>, ReadError> {
+        let waiting: Vec<_> = {
+            let tail = self.tail.lock();
+            digests
+                .iter()
+                .map(|digest| tail.body(digest).cloned())
+                .collect()
+        };
+        if waiting.iter().all(Option::is_some) {
+            return Ok(waiting);
+        }
         let digests = digests.to_vec();
-        read(&self.points, move |db| read::bodies(db, &digests)).await
+        let stored = read(&self.points, move |db| read::bodies(db, &digests)).await?;
+        Ok(waiting
+            .into_iter()
+            .zip(stored)
+            .map(|(a, b)| a.or(b))
+            .collect())
     }
 
     async fn blobs(&self, digests: &[Hash]) -> Result<Vec<Option<Bytes>>, ReadError> {
@@ -182,15 +243,19 @@ impl ChangeLog for SqliteLog {
 
     async fn query(&self, query: &Query) -> Result<Vec<StoredEntry>, ReadError> {
         let query = query.clone();
-        read(&self.scans, move |db| read::query(db, &query)).await
+        self.scan(move |db| read::query(db, &query)).await
     }
 
     async fn snapshot_at(&self, revision: u64) -> Result<Vec<SnapshotRow>, ReadError> {
-        read(&self.scans, move |db| read::snapshot_at(db, revision)).await
+        self.scan(move |db| read::snapshot_at(db, revision)).await
     }
 
     async fn revision_at(&self, at_ms: i64) -> Result<u64, ReadError> {
-        read(&self.points, move |db| read::revision_at(db, at_ms)).await
+        let waiting = self.tail.lock().revision_at(at_ms);
+        match waiting {
+            Some(revision) => Ok(revision),
+            None => read(&self.points, move |db| read::revision_at(db, at_ms)).await,
+        }
     }
 
     async fn history(
@@ -200,10 +265,8 @@ impl ChangeLog for SqliteLog {
         limit: usize,
     ) -> Result<Vec<ChangeRow>, ReadError> {
         let key = key.clone();
-        read(&self.scans, move |db| {
-            read::history(db, &key, before, limit)
-        })
-        .await
+        self.scan(move |db| read::history(db, &key, before, limit))
+            .await
     }
 
     async fn erase(&self, digest: &Hash) -> Result<bool, WriteError> {
@@ -272,7 +335,8 @@ impl ChangeLog for SqliteLog {
         after: Option<Hash>,
         limit: ReadLimit,
     ) -> Result<Vec<StoredBody>, ReadError> {
-        read(&self.scans, move |db| read::bodies_page(db, after, limit)).await
+        self.scan(move |db| read::bodies_page(db, after, limit))
+            .await
     }
 
     async fn blobs_page(
@@ -285,5 +349,65 @@ impl ChangeLog for SqliteLog {
 
     async fn check(&self) -> Result<Vec<String>, ReadError> {
         read(&self.scans, read::check).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Draft, append_all, block_on};
+
+    fn run(head: Head, entries: u64) -> Vec<Entry> {
+        let mut run: Vec<Entry> = Vec::new();
+        for _ in 0..entries {
+            let head = run.last().map_or(head, Entry::head);
+            let key = DocumentKey::new("flag", "prod", format!("f{}", head.revision % 3));
+            let bytes = head.revision.to_le_bytes();
+            run.push(Draft::after(head).put(&key, &bytes).tenant("t1").build());
+        }
+        run
+    }
+
+    async fn set(log: &SqliteLog, sql: &'static str) {
+        let set = log.writer.run(move |writer| writer.db().execute_batch(sql));
+        set.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_posted_takes_commits_up_to_a_bound_and_is_read_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = SqliteLog::open(dir.path(), &LogId::new("stuck").unwrap()).unwrap();
+        let stuck = "CREATE TEMP TRIGGER stuck BEFORE DELETE ON main.journal
+                     BEGIN SELECT raise(ABORT, 'stuck'); END";
+        block_on(async {
+            set(&log, stuck).await;
+            let mut head = append_all(&log, Head::GENESIS, &run(Head::GENESIS, 100)).await;
+            let key = DocumentKey::new("flag", "prod", "f1");
+            assert_eq!(log.history(&key, None, 100).await.unwrap().len(), 33);
+            let page = log.bodies_page(None, ReadLimit::default()).await.unwrap();
+            assert_eq!(page.len(), 100);
+            assert_eq!(log.snapshot_at(50).await.unwrap().len(), 3);
+            assert!(
+                log.erase(&page[0].digest).await.is_err(),
+                "it would come back"
+            );
+            let refused = loop {
+                match log.append(head, &run(head, 500)).await {
+                    Ok(Appended::Committed { head: next }) => head = next,
+                    other => break other,
+                }
+            };
+            assert!(
+                matches!(refused, Err(AppendError::Unavailable { .. })),
+                "{refused:?}"
+            );
+            assert!(head.revision > 10_000, "{head:?}");
+            assert_eq!(log.head().await, Ok(head));
+            set(&log, "DROP TRIGGER stuck").await;
+            head = append_all(&log, head, &run(head, 1)).await;
+            assert_eq!(log.history(&key, None, 1).await.unwrap().len(), 1);
+            assert!(log.erase(&page[0].digest).await.unwrap());
+            assert_eq!(log.head().await, Ok(head));
+        });
     }
 }

@@ -1,15 +1,18 @@
 //! What connections read; none of these functions writes.
 
+use std::sync::Arc;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
 use super::schema::{
     Digest, Facet, INSTALLATION_PREFIX, LOG_ID_KEY, Revision, Salt, State, digest_ref,
 };
+use super::tail::stored;
 use crate::query::Gathered;
 use crate::{
-    Body, Bytes, ChangeRow, Checkpoint, CheckpointMeta, DocumentKey, Hash, Head, Order, Point,
-    Query, ReadLimit, SnapshotRow, StoredBlob, StoredBody, StoredEntry,
+    Body, Bytes, ChangeRow, Checkpoint, CheckpointMeta, DocumentKey, Entry, Hash, Head, Order,
+    Point, Query, ReadLimit, SnapshotRow, StoredBlob, StoredBody, StoredEntry,
 };
 
 const ENTRY: &str = "e.revision, e.parent, e.hash, e.id, e.request, e.at_ms, e.record";
@@ -36,6 +39,13 @@ pub(crate) fn hash_at(db: &Connection, revision: u64) -> rusqlite::Result<Option
         .map(|found| found.map(|Digest(hash)| hash))
 }
 
+/// Reads the rows of the journal, the oldest first.
+pub(crate) fn journal(db: &Connection) -> rusqlite::Result<Vec<(Revision, Vec<u8>)>> {
+    let mut statement = db.prepare("SELECT revision, entries FROM journal ORDER BY revision")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
 /// Reads the id that the log was created with.
 pub(crate) fn log_id(db: &Connection) -> rusqlite::Result<Option<String>> {
     db.query_row(
@@ -46,14 +56,34 @@ pub(crate) fn log_id(db: &Connection) -> rusqlite::Result<Option<String>> {
     .optional()
 }
 
+/// Reads the entries after a revision from the tables, and goes on in `tail`, which was looked at before.
 pub(crate) fn entries(
     db: &Connection,
     after: u64,
     limit: ReadLimit,
+    tail: &[Arc<Entry>],
 ) -> rusqlite::Result<Vec<StoredEntry>> {
-    let sql = format!("SELECT {ENTRY} FROM entry AS e WHERE e.revision > ? ORDER BY e.revision");
-    let mut statement = db.prepare_cached(&sql)?;
-    gather(statement.query([Revision(after)])?, limit)
+    let (mut gathered, mut found) = (Gathered::new(limit), Vec::new());
+    let first = tail.first().map(|entry| entry.revision);
+    if first.is_none_or(|first| first > after.saturating_add(1)) {
+        let sql =
+            format!("SELECT {ENTRY} FROM entry AS e WHERE e.revision > ? ORDER BY e.revision");
+        let mut statement = db.prepare_cached(&sql)?;
+        let rows = statement.query([Revision(after)])?;
+        if !gather(rows, &mut gathered, &mut found)? {
+            return Ok(found);
+        }
+    }
+    let last = found
+        .last()
+        .map_or(after, |entry: &StoredEntry| entry.revision);
+    for entry in tail.iter().filter(|entry| entry.revision > last) {
+        if !gathered.admits(entry.record.len()) {
+            break;
+        }
+        found.push(stored(entry));
+    }
+    Ok(found)
 }
 
 pub(crate) fn find(db: &Connection, id: &str) -> rusqlite::Result<Option<StoredEntry>> {
@@ -126,14 +156,23 @@ pub(crate) fn blobs_page(
     Ok(page)
 }
 
+/// Finds the last revision at or before a time: times never go back along the log, so halving finds it.
 pub(crate) fn revision_at(db: &Connection, at_ms: i64) -> rusqlite::Result<u64> {
-    // Times never go back along the log, so the last in the order of time is the last in the log.
-    db.prepare_cached(
-        "SELECT revision FROM entry WHERE at_ms <= ? ORDER BY at_ms DESC, revision DESC LIMIT 1",
-    )?
-    .query_row([at_ms], |row| row.get::<_, Revision>(0))
-    .optional()
-    .map(|found| found.map_or(0, |Revision(revision)| revision))
+    let mut statement = db.prepare_cached(
+        "SELECT revision, at_ms FROM entry WHERE revision <= ? ORDER BY revision DESC LIMIT 1",
+    )?;
+    let (mut low, mut high) = (0, head(db)?.0.revision);
+    // INVARIANT: what is at or before `low` is not later than `at_ms`, and what is after `high` is.
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        let row = |row: &Row<'_>| Ok((row.get::<_, Revision>(0)?.0, row.get::<_, i64>(1)?));
+        match statement.query_row([Revision(middle)], row).optional()? {
+            Some((_, at)) if at <= at_ms => low = middle,
+            Some((revision, _)) if revision > low => high = revision - 1,
+            _ => return Ok(low),
+        }
+    }
+    Ok(low)
 }
 
 pub(crate) fn snapshot_at(db: &Connection, revision: u64) -> rusqlite::Result<Vec<SnapshotRow>> {
@@ -227,7 +266,10 @@ pub(crate) fn query(db: &Connection, query: &Query) -> rusqlite::Result<Vec<Stor
     });
     values.push(Value::from(records(query.limit)));
     let mut statement = db.prepare_cached(&sql)?;
-    gather(statement.query(params_from_iter(values))?, query.limit)
+    let (mut gathered, mut found) = (Gathered::new(query.limit), Vec::new());
+    let rows = statement.query(params_from_iter(values))?;
+    gather(rows, &mut gathered, &mut found)?;
+    Ok(found)
 }
 
 /// Turns the ends and the cursor of `query` into revisions, both left out.
@@ -315,19 +357,23 @@ pub(crate) fn check(db: &Connection) -> rusqlite::Result<Vec<String>> {
     Ok(found.into_iter().filter(|line| line != "ok").collect())
 }
 
-fn gather(mut rows: rusqlite::Rows<'_>, limit: ReadLimit) -> rusqlite::Result<Vec<StoredEntry>> {
-    let (mut gathered, mut found) = (Gathered::new(limit), Vec::new());
+/// Adds entries up to the limit, and says whether the rows ended before it.
+fn gather(
+    mut rows: rusqlite::Rows<'_>,
+    gathered: &mut Gathered,
+    found: &mut Vec<StoredEntry>,
+) -> rusqlite::Result<bool> {
     while let Some(row) = rows.next()? {
         let entry = stored_entry(row)?;
         if !gathered.admits(entry.record.len()) {
-            break;
+            return Ok(false);
         }
         found.push(entry);
-        if found.len() >= limit.records {
-            break;
+        if gathered.is_full() {
+            return Ok(false);
         }
     }
-    Ok(found)
+    Ok(true)
 }
 
 fn stored_entry(row: &Row<'_>) -> rusqlite::Result<StoredEntry> {

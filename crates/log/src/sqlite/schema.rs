@@ -10,15 +10,26 @@ use crate::{DigestRef, Hash, SALT_BYTES};
 pub(crate) const LOG: Schema = Schema {
     file: "log.db",
     application_id: 0x706c_6f67,
-    version: 1,
+    version: 2,
     sql: SQL,
+    upgrades: &[UPGRADE_1],
     synchronous: "FULL",
 };
+
+// From version 2 on a run is one row of the journal first, and its time is found by its revision.
+const UPGRADE_1: &str = "
+DROP INDEX entry_at;
+CREATE TABLE journal (
+    revision INTEGER NOT NULL PRIMARY KEY CHECK (revision > 0),
+    entries BLOB NOT NULL
+) STRICT;
+";
 
 // Entries, bodies and blobs hold long rows, so they are rowid tables with an index; the others are the index.
 // A `facet` row says that a commit is by an actor, of an action, of a tenant or of a kind: one tree to write to.
 // An erased body or blob keeps its digest. A checkpoint is written in chunks, each its own transaction, so that a
-// commit never waits for more than one of them; `state` says whether it is being written, kept or dropped.
+// commit never waits for more than one of them; `state` says whether it is being written, kept or dropped. A row of
+// `journal` is a run under its first revision, until its entries are in the other tables.
 const SQL: &str = "
 CREATE TABLE meta (
     key TEXT NOT NULL PRIMARY KEY,
@@ -33,7 +44,10 @@ CREATE TABLE entry (
     at_ms INTEGER NOT NULL,
     record BLOB NOT NULL
 ) STRICT;
-CREATE INDEX entry_at ON entry (at_ms);
+CREATE TABLE journal (
+    revision INTEGER NOT NULL PRIMARY KEY CHECK (revision > 0),
+    entries BLOB NOT NULL
+) STRICT;
 CREATE TABLE facet (
     facet INTEGER NOT NULL,
     value TEXT NOT NULL,

@@ -1,18 +1,26 @@
 //! What the one connection that writes does.
+//!
+//! A run is stored as one row of the journal, which dirties a page or two, and its entries are *posted* to the tables
+//! later, many at a time, in one transaction that also deletes the row. Both transactions are flushed: a page that a
+//! failed flush has lost would otherwise be believed to be on the disk.
+//!
+//! INVARIANT: each entry is in the journal or in the tables, never in both; what is in the journal is in the tail.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::watch;
 
-use super::fault::{Abort, transact};
+use super::fault::{Abort, read_error, transact};
 use super::lane::Worker;
-use super::read;
 use super::schema::{Digest, Facet, INSTALLATION_PREFIX, Revision, State};
+use super::tail::SharedTail;
+use super::{journal, read};
 use crate::change_log::CHECKPOINTS_KEPT;
 use crate::run::check_link;
 use crate::{
-    AppendError, Appended, Blob, Body, Bytes, CheckpointMeta, Entry, Hash, Head, WriteError,
+    AppendError, Appended, Blob, Bytes, CheckpointMeta, Entry, Hash, Head, ReadError, WriteError,
 };
 
 /// After how many bytes of writing the write-ahead log is folded into the file while nobody waits: 4 MiB.
@@ -20,8 +28,27 @@ use crate::{
 /// Small, so that the log file is soon used again in place: appending to a file costs a second write of its length.
 const UNFOLDED_BYTES: usize = 4 << 20;
 
-/// What a commit writes besides its payload, by guess: a page of each tree.
-const ENTRY_OVERHEAD_BYTES: usize = 40 << 10;
+/// What a run writes besides its payload, by guess: the page of the journal that it ends on, and the next.
+const RUN_OVERHEAD_BYTES: usize = 8 << 10;
+
+/// What an entry writes besides its payload when it is posted, by guess: its share of a page of each tree.
+const POST_OVERHEAD_BYTES: usize = 12 << 10;
+
+/// How many entries or bytes in the journal make it worth posting some: a start reads no more than these again.
+const TAIL_ENTRIES: usize = 1_024;
+const TAIL_BYTES: usize = 2 << 20;
+
+/// How many entries or bytes are posted at once while commits come: few, because a kill may be waiting behind them.
+const POST_ENTRIES: usize = 256;
+const POST_BYTES: usize = 512 << 10;
+
+/// How many entries or bytes may wait in the journal where they cannot be posted, before appends are refused.
+const TAIL_ENTRIES_MAX: usize = 16 << 10;
+const TAIL_BYTES_MAX: usize = 32 << 20;
+
+/// The largest run that goes through the journal: a larger one is posted at once, because it shares pages with itself
+/// as it is, and would only be written twice.
+const JOURNALED_BYTES_MAX: usize = 256 << 10;
 
 /// How long emptying the write-ahead log waits for readers before it is put off.
 const SCRUB_TIMEOUT: Duration = Duration::from_millis(50);
@@ -31,6 +58,9 @@ const SCRUB_TIMEOUT: Duration = Duration::from_millis(50);
 pub(crate) struct Writer {
     db: Connection,
     told: watch::Sender<u64>,
+    tail: SharedTail,
+    /// Whether the tail may be another than the journal's, because nobody said what became of a transaction.
+    tail_doubtful: bool,
     /// How many bytes the write-ahead log has gained since it was last folded in, by guess.
     unfolded: usize,
     /// Whether the write-ahead log may still hold bytes that were erased.
@@ -41,52 +71,261 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Takes over `db`; checkpoints that were being written when the process ended are dropped.
-    pub(crate) fn new(db: Connection, told: watch::Sender<u64>) -> rusqlite::Result<Self> {
+    ///
+    /// # Errors
+    /// The inner one names a row of the journal that is not as it was written.
+    pub(crate) fn new(db: Connection) -> rusqlite::Result<Result<Self, String>> {
         db.execute(
             "UPDATE checkpoint SET state = ?1 WHERE state = ?2",
             params![State::Dropped as i64, State::Writing as i64],
         )?;
-        Ok(Self {
+        let mut writer = Self {
             db,
-            told,
+            told: watch::Sender::new(0),
+            tail: SharedTail::default(),
+            tail_doubtful: false,
             unfolded: 0,
             scrub_due: false,
             purge_due: true,
-        })
+        };
+        if let Err(detail) = writer.read_tail()? {
+            return Ok(Err(detail));
+        }
+        let (head, _) = writer.head()?;
+        writer.told.send_replace(head.revision);
+        Ok(Ok(writer))
+    }
+
+    /// The tail, for those who read.
+    pub(crate) fn tail(&self) -> SharedTail {
+        self.tail.clone()
+    }
+
+    /// Tells the head.
+    pub(crate) fn told(&self) -> watch::Receiver<u64> {
+        self.told.subscribe()
     }
 
     /// Appends `run`, which was checked and has `bytes` of payload.
     pub(crate) fn append(
         &mut self,
         expected: Head,
-        run: &[Entry],
+        run: Vec<Entry>,
         bytes: usize,
     ) -> Result<Appended, AppendError> {
-        let appended = transact(&self.db, |db| {
-            let (head, at_ms) = read::head(db)?;
-            if head != expected {
-                return Ok(Appended::Conflict { head });
-            }
-            if let Some(first) = run.first() {
-                check_link(head, at_ms, first).map_err(Abort::Own)?;
-            }
-            for entry in run {
-                insert(db, entry)?;
-            }
-            Ok(Appended::Committed {
-                head: run.last().map_or(head, Entry::head),
-            })
-        })?;
-        if let Appended::Committed { head } = appended {
-            self.unfolded += bytes.saturating_add(run.len().saturating_mul(ENTRY_OVERHEAD_BYTES));
-            self.told
-                .send_if_modified(|told| std::mem::replace(told, head.revision) != head.revision);
+        self.trust_tail()?;
+        let (head, at_ms) = self.head().map_err(super::fault::write_error)?;
+        if head != expected {
+            return Ok(Appended::Conflict { head });
         }
-        Ok(appended)
+        let (Some(first), Some(last)) = (run.first(), run.last()) else {
+            return Ok(Appended::Committed { head });
+        };
+        check_link(head, at_ms, first)?;
+        let head = last.head();
+        if self.tail_is_at_its_end() {
+            self.post(POST_ENTRIES, POST_BYTES)?;
+        }
+        if bytes > JOURNALED_BYTES_MAX {
+            self.store_posted(run)?;
+        } else {
+            self.store(run)?;
+        }
+        self.unfolded += bytes.saturating_add(RUN_OVERHEAD_BYTES);
+        self.told
+            .send_if_modified(|told| std::mem::replace(told, head.revision) != head.revision);
+        Ok(Appended::Committed { head })
+    }
+
+    /// Stores a run as a row of the journal. Its blobs go to their table: they are large, and known by their digest.
+    fn store(&mut self, run: Vec<Entry>) -> Result<(), AppendError> {
+        let row = journal::encode(&run);
+        let first = run.first().map_or(0, |entry| entry.revision);
+        let stored = transact(&self.db, |db| {
+            self.check_ids(&run)?;
+            for entry in &run {
+                insert_blobs(db, &entry.blobs)?;
+            }
+            db.prepare_cached("INSERT INTO journal (revision, entries) VALUES (?, ?)")?
+                .execute(params![Revision(first), row])?;
+            Ok(())
+        });
+        self.doubt(&stored, |error| matches!(error, AppendError::Unknown));
+        stored?;
+        let mut run = run;
+        for entry in &mut run {
+            entry.blobs = Vec::new();
+        }
+        self.tail.lock().push(run, row.len());
+        Ok(())
+    }
+
+    /// Stores a run in the tables, together with everything that is in the journal.
+    fn store_posted(&mut self, run: Vec<Entry>) -> Result<(), AppendError> {
+        let oldest = self.tail.lock().all();
+        let run: Vec<_> = run.into_iter().map(Arc::new).collect();
+        let stored = transact(&self.db, |db| {
+            self.check_ids(&run)?;
+            for entry in &run {
+                insert_blobs(db, &entry.blobs)?;
+            }
+            let entries: Vec<_> = oldest.entries.iter().chain(&run).cloned().collect();
+            insert(db, &entries)?;
+            db.execute("DELETE FROM journal", [])?;
+            Ok(())
+        });
+        self.doubt(&stored, |error| matches!(error, AppendError::Unknown));
+        stored?;
+        self.tail.lock().posted(&oldest);
+        self.unfolded += (oldest.entries.len() + run.len()) * POST_OVERHEAD_BYTES;
+        Ok(())
+    }
+
+    /// Refuses ids that are taken, in the journal or in the tables.
+    fn check_ids(&self, run: &[impl std::borrow::Borrow<Entry>]) -> Result<(), Abort<AppendError>> {
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT revision FROM entry WHERE id = ?")?;
+        for entry in run {
+            let id = &entry.borrow().id;
+            let waiting = self.tail.lock().revision_of(id);
+            let taken = match waiting {
+                Some(revision) => Some(Revision(revision)),
+                None => statement.query_row([id], |row| row.get(0)).optional()?,
+            };
+            if let Some(Revision(revision)) = taken {
+                return Err(Abort::Own(AppendError::DuplicateId {
+                    id: id.clone(),
+                    revision: Some(revision),
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Posts the oldest rows of the journal, until they have so many entries or bytes; says whether more are left.
+    pub(crate) fn post(
+        &mut self,
+        entries_max: usize,
+        bytes_max: usize,
+    ) -> Result<bool, WriteError> {
+        self.trust_tail()?;
+        let oldest = self.tail.lock().oldest(entries_max, bytes_max);
+        let Some(last) = oldest.entries.last() else {
+            return Ok(false);
+        };
+        let posted = transact::<_, WriteError>(&self.db, |db| {
+            insert(db, &oldest.entries)?;
+            db.prepare_cached("DELETE FROM journal WHERE revision <= ?")?
+                .execute([Revision(last.revision)])?;
+            Ok(())
+        });
+        self.doubt(&posted, |error| matches!(error, WriteError::Unknown));
+        posted?;
+        tracing::trace!(revision = last.revision, "posted");
+        self.unfolded += oldest.entries.len() * POST_OVERHEAD_BYTES;
+        let mut tail = self.tail.lock();
+        tail.posted(&oldest);
+        Ok(!tail.is_empty())
+    }
+
+    /// Posts a slice of the journal, and says whether everything up to `revision` is in the tables.
+    pub(crate) fn post_up_to(&mut self, revision: u64) -> Result<bool, WriteError> {
+        let more = self.post(POST_ENTRIES, POST_BYTES)?;
+        let after = self.tail.lock().after();
+        Ok(!more || after.is_none_or(|after| after >= revision))
+    }
+
+    /// Reads from the tables as they would be with the journal posted, where it cannot be: on a full disk, for one.
+    pub(crate) fn read_unposted<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, ReadError> {
+        let oldest = self.tail.lock().all();
+        let look = || {
+            self.db.pragma_update(None, "cache_spill", "OFF")?;
+            // Dropped, the transaction is rolled back: nothing of it reaches the disk.
+            let transaction = self.db.unchecked_transaction()?;
+            insert(&transaction, &oldest.entries)?;
+            read(&transaction)
+        };
+        let looked = look();
+        if let Err(error) = self.db.pragma_update(None, "cache_spill", "ON") {
+            tracing::warn!(%error, "the cache of the store does not spill any more");
+        }
+        looked.map_err(read_error)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn db(&self) -> &Connection {
+        &self.db
+    }
+
+    fn post_is_due(&self) -> bool {
+        let tail = self.tail.lock();
+        tail.len() >= TAIL_ENTRIES || tail.bytes() >= TAIL_BYTES
+    }
+
+    fn tail_is_at_its_end(&self) -> bool {
+        let tail = self.tail.lock();
+        tail.len() >= TAIL_ENTRIES_MAX || tail.bytes() >= TAIL_BYTES_MAX
+    }
+
+    fn head(&self) -> rusqlite::Result<(Head, i64)> {
+        let waiting = self.tail.lock().head();
+        waiting.map_or_else(|| read::head(&self.db), Ok)
+    }
+
+    fn hash_at(&self, revision: u64) -> rusqlite::Result<Option<Hash>> {
+        let waiting = self.tail.lock().get(revision).map(|entry| entry.hash);
+        waiting.map_or_else(|| read::hash_at(&self.db, revision), |hash| Ok(Some(hash)))
+    }
+
+    /// Remembers that the tail may be wrong, after a transaction of which nobody knows.
+    fn doubt<T, E>(&mut self, outcome: &Result<T, E>, is_unknown: impl Fn(&E) -> bool) {
+        self.tail_doubtful |= outcome.as_ref().is_err_and(is_unknown);
+        if self.tail_doubtful
+            && let Err(error) = self.trust_tail()
+        {
+            tracing::warn!(%error, "the journal could not be read again yet");
+        }
+    }
+
+    /// Reads the journal again if the tail may be another.
+    fn trust_tail(&mut self) -> Result<(), WriteError> {
+        if self.tail_doubtful {
+            self.read_tail()
+                .map_err(super::fault::write_error)?
+                .map_err(|detail| WriteError::Damaged { detail })?;
+            self.tail_doubtful = false;
+        }
+        Ok(())
+    }
+
+    fn read_tail(&mut self) -> rusqlite::Result<Result<(), String>> {
+        let rows = read::journal(&self.db)?;
+        let mut tail = super::tail::Tail::default();
+        for (Revision(revision), row) in rows {
+            match journal::decode(&row) {
+                Ok(run) if run.first().is_some_and(|first| first.revision == revision) => {
+                    tail.push(run, row.len());
+                }
+                Ok(_) => {
+                    return Ok(Err(format!(
+                        "row {revision} of the journal is of another revision"
+                    )));
+                }
+                Err(detail) => return Ok(Err(format!("row {revision} of the journal: {detail}"))),
+            }
+        }
+        *self.tail.lock() = tail;
+        Ok(Ok(()))
     }
 
     /// Erases a body or a blob, and with it every checkpoint.
     pub(crate) fn erase(&mut self, digest: Hash) -> Result<bool, WriteError> {
+        // Erased bytes must not come back from the journal.
+        self.post(usize::MAX, usize::MAX)?;
         let erased = transact::<_, WriteError>(&self.db, |db| {
             let digest = [Digest(digest)];
             let bodies = db.execute(
@@ -112,7 +351,7 @@ impl Writer {
         transact(&self.db, |db| {
             let found = match meta.revision {
                 0 => Some(Hash::GENESIS),
-                revision => read::hash_at(db, revision)?,
+                revision => self.hash_at(revision)?,
             };
             if found != Some(meta.head) {
                 let detail = format!("no entry {} with hash {}", meta.revision, meta.head);
@@ -239,6 +478,13 @@ impl Writer {
 
 impl Worker for Writer {
     fn upkeep(&mut self) -> bool {
+        if self.post_is_due() {
+            match self.post(POST_ENTRIES, POST_BYTES) {
+                Ok(_) => return true,
+                // The next job's upkeep tries again.
+                Err(error) => tracing::warn!(%error, "the journal could not be posted yet"),
+            }
+        }
         if self.purge_due {
             self.purge_due = self.purge_chunk().unwrap_or_else(|error| {
                 tracing::warn!(%error, "dropped checkpoints could not be removed yet");
@@ -267,45 +513,48 @@ impl Worker for Writer {
         }
         false
     }
+
+    fn finish(&mut self) {
+        if let Err(error) = self.post(usize::MAX, usize::MAX) {
+            tracing::warn!(%error, "the journal was not posted; the next start reads it again");
+        }
+    }
 }
 
-fn insert(db: &Connection, entry: &Entry) -> Result<(), Abort<AppendError>> {
-    let taken = db
-        .prepare_cached("SELECT revision FROM entry WHERE id = ?")?
-        .query_row([&entry.id], |row| row.get::<_, Revision>(0))
-        .optional()?;
-    if let Some(Revision(revision)) = taken {
-        let id = entry.id.clone();
-        return Err(Abort::Own(AppendError::DuplicateId {
-            id,
-            revision: Some(revision),
-        }));
-    }
-    db.prepare_cached(
+/// Stores entries in the tables, all but their blobs; tree by tree and in its order, so that neighbours share pages.
+fn insert(db: &Connection, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
+    insert_entries(db, entries)?;
+    insert_bodies(db, entries)?;
+    insert_facets(db, entries)?;
+    insert_changes(db, entries)
+}
+
+fn insert_entries(db: &Connection, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
+    let mut statement = db.prepare_cached(
         "INSERT INTO entry (revision, parent, hash, id, request, at_ms, record)
          VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )?
-    .execute(params![
-        Revision(entry.revision),
-        Digest(entry.parent),
-        Digest(entry.hash),
-        entry.id,
-        Digest(entry.request),
-        entry.at_ms,
-        &*entry.record
-    ])?;
-    insert_bodies(db, &entry.bodies)?;
-    insert_blobs(db, &entry.blobs)?;
-    insert_facets(db, entry)?;
-    insert_changes(db, entry)?;
+    )?;
+    for entry in entries {
+        statement.execute(params![
+            Revision(entry.revision),
+            Digest(entry.parent),
+            Digest(entry.hash),
+            entry.id,
+            Digest(entry.request),
+            entry.at_ms,
+            &*entry.record
+        ])?;
+    }
     Ok(())
 }
 
-fn insert_bodies(db: &Connection, bodies: &[Body]) -> rusqlite::Result<()> {
+fn insert_bodies(db: &Connection, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
     let mut statement = db.prepare_cached(
         "INSERT INTO body (digest, salt, bytes) VALUES (?, ?, ?) ON CONFLICT (digest)
          DO UPDATE SET salt = excluded.salt, bytes = excluded.bytes WHERE bytes IS NULL",
     )?;
+    let mut bodies: Vec<_> = entries.iter().flat_map(|entry| &entry.bodies).collect();
+    bodies.sort_by_key(|body| body.digest);
     for body in bodies {
         statement.execute(params![
             Digest(body.digest),
@@ -327,42 +576,47 @@ fn insert_blobs(db: &Connection, blobs: &[Blob]) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn insert_facets(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+fn insert_facets(db: &Connection, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
     let mut statement =
-        db.prepare_cached("INSERT OR IGNORE INTO facet (facet, value, revision) VALUES (?, ?, ?)")?;
-    let mut insert = |facet: Facet, value: &str| {
-        statement.execute(params![facet as i64, value, Revision(entry.revision)])
-    };
-    insert(Facet::Actor, &entry.actor)?;
-    insert(Facet::Action, &entry.action)?;
-    for tenant in &entry.tenants {
-        insert(Facet::Tenant, tenant)?;
+        db.prepare_cached("INSERT INTO facet (facet, value, revision) VALUES (?, ?, ?)")?;
+    let mut facets: Vec<(i64, &str, u64)> = Vec::new();
+    for entry in entries {
+        let mut add = |facet: Facet, value| facets.push((facet as i64, value, entry.revision));
+        add(Facet::Actor, entry.actor.as_str());
+        add(Facet::Action, entry.action.as_str());
+        for tenant in &entry.tenants {
+            add(Facet::Tenant, tenant);
+        }
+        for change in &entry.changes {
+            add(Facet::Kind, &change.key.kind);
+        }
     }
-    let mut kinds: Vec<_> = entry
-        .changes
-        .iter()
-        .map(|change| change.key.kind.as_str())
-        .collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    for kind in kinds {
-        insert(Facet::Kind, kind)?;
+    facets.sort_unstable();
+    facets.dedup();
+    for (facet, value, revision) in facets {
+        statement.execute(params![facet, value, Revision(revision)])?;
     }
     Ok(())
 }
 
-fn insert_changes(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+fn insert_changes(db: &Connection, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
     let mut statement = db.prepare_cached(
         "INSERT OR REPLACE INTO change (kind, scope, name, revision, blob, digest)
          VALUES (?, ?, ?, ?, ?, ?)",
     )?;
-    for change in &entry.changes {
+    let mut changes: Vec<_> = entries
+        .iter()
+        .flat_map(|entry| entry.changes.iter().map(|change| (change, entry.revision)))
+        .collect();
+    // Stable: of several changes of a document in one entry the last one stands.
+    changes.sort_by(|(a, at), (b, bt)| (&a.key, at).cmp(&(&b.key, bt)));
+    for (change, revision) in changes {
         let blob = change
             .digest
             .map(|digest| matches!(digest, crate::DigestRef::Blob(_)));
         let digest = change.digest.map(|digest| Digest(digest.hash()));
         let key = &change.key;
-        let revision = Revision(entry.revision);
+        let revision = Revision(revision);
         statement.execute(params![
             key.kind, key.scope, key.name, revision, blob, digest
         ])?;

@@ -71,15 +71,15 @@ fn a_newer_schema_is_refused() {
     log_with_one_entry(dir.path());
     let path = dir.path().join("log.db");
     let db = Connection::open(&path).unwrap();
-    db.pragma_update(None, "user_version", 2).unwrap();
+    db.pragma_update(None, "user_version", 3).unwrap();
     drop(db);
     let refused = SqliteLog::open(dir.path(), &log_id()).unwrap_err();
     assert_eq!(
         refused,
         OpenError::NewerSchema {
             path,
-            found: 2,
-            known: 1
+            found: 3,
+            known: 2
         }
     );
 }

@@ -3,6 +3,7 @@
 mod agreement;
 mod damage;
 mod directory;
+mod journal;
 
 use std::sync::Arc;
 
