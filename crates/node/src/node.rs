@@ -6,7 +6,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use plane_log::{ChangeLog, ObservationStore};
 use plane_model::{Digest, DocumentKey, Timestamp};
 use plane_state::revert::Filter;
-use plane_state::{Action, Command, Op, Plan, Prepared, Rejection, Scope, plan, reconcile, revert};
+use plane_state::{Action, Command, Op, Plan, Prepared, Rejection, Scope, reconcile, revert};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -20,9 +20,11 @@ use crate::observe::Observer;
 use crate::past::{At, Past};
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
-use crate::writer::{Done, Job, KILLS_MAX, Outcome, QUEUE_MAX, Queues, Writer, decide, repeated};
+use crate::writer::{
+    Deciding, Done, Job, KILLS_MAX, Outcome, QUEUE_MAX, Queues, Writer, decide, repeated,
+};
 
-/// How often a commit is decided again before the writer decides itself.
+/// How often a commit is decided again before the others have to wait for it.
 const REBASES_MAX: u32 = 4;
 
 /// What a node runs on.
@@ -139,6 +141,7 @@ pub(crate) struct Shared {
     halted: ArcSwapOption<String>,
     past: Past,
     pub(crate) pace: Pace,
+    pub(crate) deciding: Deciding,
     observer: Arc<Observer>,
     writer: Tasks,
     tasks: Tasks,
@@ -201,6 +204,7 @@ impl Node {
             halted: ArcSwapOption::empty(),
             past: Past::default(),
             pace,
+            deciding: Deciding::new(),
             observer: observer.clone(),
             writer: Tasks::default(),
             tasks: Tasks::default(),
@@ -277,8 +281,8 @@ impl Node {
         scope
             .check(&command)
             .map_err(|violations| Rejection { violations })?;
-        let prepared = self.decide(&Arc::new(command)).await?;
-        Ok(plan(self.snapshot().state(), &prepared))
+        let (_, plan) = self.decide(&Arc::new(command)).await?;
+        Ok(plan)
     }
 
     /// Commits a command: durable and visible to every reader when it returns.
@@ -303,8 +307,7 @@ impl Node {
         let command = Arc::new(command);
         let mut rebases = 0;
         loop {
-            let prepared = self.decide(&command).await?;
-            let plan = plan(self.snapshot().state(), &prepared);
+            let (prepared, plan) = self.decide(&command).await?;
             let senders = self.senders.load_full();
             let Some(senders) = senders.as_deref() else {
                 return Err(CommitError::Halted("it is shutting down".to_owned()));
@@ -330,8 +333,9 @@ impl Node {
         }
     }
 
-    async fn decide(&self, command: &Arc<Command>) -> Result<Prepared, CommitError> {
-        Ok(decide(self.snapshot(), command.clone(), self.shared.clock.now()).await?)
+    async fn decide(&self, command: &Arc<Command>) -> Result<(Prepared, Plan), CommitError> {
+        let now = self.shared.clock.now();
+        decide(self.shared.clone(), command.clone(), now).await
     }
 
     /// Applies a tree: three ways between what it says, what it said last, and what is there.
@@ -344,11 +348,14 @@ impl Node {
         request: TreeRequest,
     ) -> Result<TreeOutcome, CommitError> {
         let snapshot = self.snapshot();
-        let state = snapshot.state();
-        let found = reconcile::reconcile(state, &request.documents, request.options)?;
+        let revision = snapshot.revision();
+        let (documents, options) = (request.documents, request.options);
+        let reconciled = (self.shared.deciding)
+            .run(move || reconcile::reconcile(snapshot.state(), &documents, options));
+        let found = reconciled.await??;
         let nothing = TreeOutcome {
             committed: None,
-            plan: empty_plan(state.head().revision),
+            plan: empty_plan(revision),
             kept: found.kept,
             left: found.left,
         };

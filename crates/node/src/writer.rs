@@ -2,7 +2,8 @@
 //!
 //! Each commit keeps its own revision; all commits of a run share one fsync. A commit whose decision
 //! no longer holds on the newest state is decided anew (rebased): at once if that is quick, else by
-//! its submitter, so that no validation holds up a kill.
+//! its submitter, so that no validation holds up a kill. A submitter that keeps being overtaken has
+//! the other commits wait while its own is decided, but never the kills.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use std::sync::Arc;
 use plane_log::{AppendError, Appended, append_settled};
 use plane_model::{Digest, Kind, Timestamp};
 use plane_state::{
-    Action, Admission, Command, Prepared, Rejection, Sealed, State, admit, prepare, seal,
+    Action, Admission, Command, Plan, Prepared, Rejection, Sealed, State, admit, plan, prepare,
+    seal,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use crate::convert::{Fetched, entry};
 use crate::error::CommitError;
@@ -27,6 +29,8 @@ pub(crate) const QUEUE_MAX: usize = 1_024;
 pub(crate) const KILLS_MAX: usize = 256;
 /// Commits in one run: enough to share an fsync, few enough that a kill behind them waits briefly.
 const RUN_MAX: usize = 128;
+/// Documents in one run of several commits, for the same reason.
+const RUN_OPS_MAX: usize = 512;
 /// How often a run is sent again when the store does not say whether it was stored.
 const RESENDS: u32 = 3;
 /// How many repeated requests are recognised without asking the store.
@@ -59,7 +63,7 @@ pub(crate) struct Done {
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) prepared: Prepared,
-    /// Whether the submitter has come back so often that the writer decides itself.
+    /// Whether the submitter has come back so often that other commits have to wait for it.
     pub(crate) insists: bool,
     pub(crate) reply: oneshot::Sender<Outcome>,
 }
@@ -83,6 +87,8 @@ pub(crate) struct Writer {
     queues: Queues,
     recent: HashMap<String, (Digest, Done)>,
     recent_order: VecDeque<String>,
+    /// Those that were overtaken again and insist.
+    overtaken: VecDeque<Job>,
 }
 
 impl Writer {
@@ -92,6 +98,7 @@ impl Writer {
             queues,
             recent: HashMap::new(),
             recent_order: VecDeque::new(),
+            overtaken: VecDeque::new(),
         }
     }
 
@@ -99,6 +106,31 @@ impl Writer {
     pub(crate) async fn run(mut self) {
         while let Some(run) = self.next_run().await {
             self.write(run).await;
+            while let Some(job) = self.overtaken.pop_front() {
+                self.decide_undisturbed(job).await;
+            }
+        }
+    }
+
+    /// Has a commit decided and writes it; meanwhile nothing is written but kills.
+    async fn decide_undisturbed(&mut self, mut job: Job) {
+        let command = job.prepared.command.clone();
+        let now = self.shared.clock.now();
+        let mut deciding = std::pin::pin!(decide(self.shared.clone(), command, now));
+        let decided = loop {
+            tokio::select! {
+                biased;
+                Some(kill) = self.queues.kills.recv() => self.write(vec![kill]).await,
+                decided = &mut deciding => break decided,
+            }
+        };
+        match decided {
+            Ok((prepared, _)) => {
+                job.prepared = prepared;
+                // If a kill has changed what was read, it comes back to the overtaken ones.
+                self.write(vec![job]).await;
+            }
+            Err(error) => answer(job, Outcome::Failed(error)),
         }
     }
 
@@ -111,10 +143,14 @@ impl Writer {
             Some(commit) = commits.recv() => commit,
             else => return None,
         };
+        let mut ops = first.prepared.ops.len();
         let mut run = vec![first];
-        while run.len() < RUN_MAX {
+        while run.len() < RUN_MAX && ops < RUN_OPS_MAX {
             match kills.try_recv().or_else(|_| commits.try_recv()) {
-                Ok(job) => run.push(job),
+                Ok(job) => {
+                    ops += job.prepared.ops.len();
+                    run.push(job);
+                }
                 Err(_) => break,
             }
         }
@@ -205,8 +241,12 @@ impl Writer {
                 continue;
             }
             if admit(&state, &job.prepared) == Admission::Stale {
-                if is_heavy(&job.prepared.command) && !job.insists {
-                    answer(job, Outcome::Stale);
+                if is_heavy(&job.prepared.command) {
+                    if job.insists {
+                        self.overtaken.push_back(job);
+                    } else {
+                        answer(job, Outcome::Stale);
+                    }
                     continue;
                 }
                 match prepare(&state, &job.prepared.command, now) {
@@ -415,20 +455,82 @@ pub(crate) fn is_heavy(command: &Command) -> bool {
         })
 }
 
-/// Decides about a command, off the asynchronous threads if that may take long.
+/// Decides about a command and says what it changes; off the asynchronous threads if that may take long.
+///
+/// # Errors
+/// The command is refused, or so many wait to be decided that this one has to come back later.
 pub(crate) async fn decide(
-    snapshot: Arc<Snapshot>,
+    shared: Arc<Shared>,
     command: Arc<Command>,
     now: Timestamp,
-) -> Result<Prepared, Rejection> {
-    if !is_heavy(&command) {
-        return prepare(snapshot.state(), &command, now);
+) -> Result<(Prepared, Plan), CommitError> {
+    let (is_heavy, is_kill) = (is_heavy(&command), command.is_kill());
+    let decision = move |snapshot: &Snapshot| {
+        let prepared = prepare(snapshot.state(), &command, now)?;
+        let plan = plan(snapshot.state(), &prepared);
+        Ok::<_, Rejection>((prepared, plan))
+    };
+    if !is_heavy {
+        return Ok(decision(&shared.snapshot())?);
     }
-    let decided =
-        tokio::task::spawn_blocking(move || prepare(snapshot.state(), &command, now)).await;
-    match decided {
-        Ok(decided) => decided,
+    let _turn = if is_kill {
+        None
+    } else {
+        Some(shared.deciding.enter().await?)
+    };
+    // Taken after waiting, so that the decision is not older than it has to be.
+    let snapshot = shared.snapshot();
+    Ok(apart(move || decision(&snapshot)).await?)
+}
+
+/// Runs what may take long where it holds up nobody.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// Who may decide about something large: few at once, so that kills, reads and streams find a free core.
+#[derive(Debug)]
+pub(crate) struct Deciding {
+    places: Semaphore,
+    turns: Semaphore,
+}
+
+impl Deciding {
+    pub(crate) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            places: Semaphore::new(QUEUE_MAX),
+            // Two, even where that leaves no core free: something small must not wait for something huge.
+            turns: Semaphore::new(cores.saturating_sub(1).max(2)),
+        }
+    }
+
+    /// Waits for a turn, and runs what may take long where it holds up nobody.
+    ///
+    /// # Errors
+    /// Too many wait already.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, CommitError> {
+        let _turn = self.enter().await?;
+        Ok(apart(work).await)
+    }
+
+    async fn enter(&self) -> Result<[SemaphorePermit<'_>; 2], CommitError> {
+        let place = self
+            .places
+            .try_acquire()
+            .map_err(|_| CommitError::Overloaded)?;
+        let turn = self
+            .turns
+            .acquire()
+            .await
+            .map_err(|_| CommitError::Overloaded)?;
+        Ok([place, turn])
     }
 }
 
