@@ -16,6 +16,7 @@ mod cursor;
 mod failure;
 mod handlers;
 mod metrics;
+mod patience;
 mod percent;
 mod query;
 mod routes;

@@ -8,6 +8,11 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::patience::PatientListener;
+
+/// How long a connection may take nothing of what is written to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Says when to stop; clones are one.
 #[derive(Debug, Clone)]
 pub struct Shutdown(Arc<watch::Sender<bool>>);
@@ -54,6 +59,7 @@ pub async fn serve(
     drain_timeout: Duration,
 ) -> io::Result<()> {
     let begun = shutdown.clone();
+    let listener = PatientListener::new(listener, WRITE_TIMEOUT);
     let serving =
         axum::serve(listener, router).with_graceful_shutdown(async move { begun.begun().await });
     tokio::select! {

@@ -3,36 +3,32 @@
 //! INVARIANT: the id of an event names everything up to it; who comes back with it misses nothing,
 //! or is told to fetch the view. Nobody is waited for: who lags too far behind fetches the view.
 
-use std::collections::{HashMap, VecDeque};
+mod feeds;
+mod frame;
+
 use std::convert::Infallible;
-use std::fmt::Write as _;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use futures_util::Stream;
-use plane_api::{BookmarkEvent, ChangeEvent, GoawayEvent, RefetchEvent, ViewChange};
-use plane_model::{Digest, Kind};
-use plane_node::{ChangedDocument, Event};
-use plane_state::Scope;
-use serde::Serialize;
+use plane_model::Kind;
+use plane_node::Event;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::Instant;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep};
 
 use crate::auth::{Caller, Known};
 use crate::call::App;
-use crate::view::{Audience, is_shared};
+use crate::view::Audience;
+use feeds::{Feeds, Message};
+use frame::Place;
 
-/// How large a change may be that is told whole.
-const CHANGE_BYTES_MAX: usize = 16 * 1024;
-/// How many written events are kept per audience; readers that are further behind write them anew.
-const WRITTEN_KEPT: usize = 64;
-/// How many audiences written events are kept for.
-const AUDIENCES_KEPT: usize = 1_024;
-/// The least and the most milliseconds that a reader is asked to wait before it connects again.
-const RETRY_MS: (u64, u64) = (250, 5_000);
+/// How many bytes a reader that catches up is sent at once.
+const CATCH_UP_BYTES: usize = 64 * 1024;
 
 /// Why a stream ends whose token expired or was withdrawn.
 const TOKEN_INVALID: &str = "the token is no longer valid";
@@ -42,11 +38,10 @@ const TOKEN_INVALID: &str = "the token is no longer valid";
 pub(crate) struct Streams {
     max: usize,
     open: Arc<AtomicUsize>,
-    written: Mutex<HashMap<Audience, VecDeque<Written>>>,
+    feeds: OnceLock<Arc<Feeds>>,
+    /// Fills the feeds; ends with the streams.
+    filling: Mutex<JoinSet<()>>,
 }
-
-/// What an audience is told of a revision; none if nothing.
-type Written = (u64, Option<Bytes>);
 
 /// One stream's place among all that are open.
 #[derive(Debug)]
@@ -63,7 +58,8 @@ impl Streams {
         Self {
             max,
             open: Arc::default(),
-            written: Mutex::default(),
+            feeds: OnceLock::new(),
+            filling: Mutex::default(),
         }
     }
 
@@ -78,25 +74,25 @@ impl Streams {
         (self.open.fetch_add(1, Ordering::Relaxed) < self.max).then_some(permit)
     }
 
-    /// What an audience is told of a commit; none if nothing of it is its business.
-    fn frame(&self, audience: &Audience, scope: &Scope, event: &Event) -> Option<Bytes> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if written.len() >= AUDIENCES_KEPT && !written.contains_key(audience) {
-            written.clear();
-        }
-        let frames = written.entry(audience.clone()).or_default();
-        if let Some((_, frame)) = frames
-            .iter()
-            .find(|(revision, _)| *revision == event.revision)
-        {
-            return frame.clone();
-        }
-        let frame = change(audience, scope, event);
-        if frames.len() == WRITTEN_KEPT {
-            frames.pop_front();
-        }
-        frames.push_back((event.revision, frame.clone()));
-        frame
+    /// The feeds, which the first reader starts.
+    fn feeds(&self, app: &App) -> &Arc<Feeds> {
+        self.feeds.get_or_init(|| {
+            // Subscribed before the head is read, so that nothing falls between.
+            let events = app.node.events();
+            let head = app.node.snapshot().state().head();
+            let feeds = Arc::new(Feeds::new((head.revision, head.hash)));
+            let shutdown = app.options.shutdown.clone();
+            self.filling
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .spawn(feeds::fill(
+                    feeds.clone(),
+                    events,
+                    app.node.clone(),
+                    shutdown,
+                ));
+            feeds
+        })
     }
 }
 
@@ -108,22 +104,7 @@ pub(crate) fn follow(
     last_id: Option<&str>,
 ) -> Option<impl Stream<Item = Result<Bytes, Infallible>> + Send + use<>> {
     let permit = app.streams.enter()?;
-    // Subscribed before the past is read, so that nothing falls between.
-    let receiver = app.node.events();
-    let head = app.node.snapshot().state().head();
-    let mut follower = Follower {
-        last: (head.revision, head.hash),
-        bookmark_at: Instant::now() + app.options.bookmark_every,
-        app: app.clone(),
-        caller: caller.clone(),
-        audience,
-        receiver,
-        backlog: VecDeque::new(),
-        first: None,
-        has_ended: false,
-        _permit: permit,
-    };
-    follower.resume(last_id);
+    let follower = Follower::new(app, caller, audience, last_id, permit);
     Some(futures_util::stream::unfold(
         follower,
         |mut follower| async move {
@@ -139,13 +120,17 @@ struct Follower {
     app: Arc<App>,
     caller: Caller,
     audience: Audience,
-    receiver: broadcast::Receiver<Arc<Event>>,
-    backlog: VecDeque<Arc<Event>>,
+    feed: broadcast::Receiver<Message>,
     /// What is said before anything else.
     first: Option<Bytes>,
     /// Everything up to here was told, or is not the reader's business.
-    last: (u64, Digest),
-    bookmark_at: Instant,
+    last: Place,
+    /// What lies between `last` and this revision is not told by the feed but read from the log's last commits.
+    behind_until: u64,
+    told_at: Instant,
+    /// Wakes for a bookmark or the end of the token; one timer for the life of the stream.
+    timer: Pin<Box<Sleep>>,
+    ends: Option<&'static str>,
     has_ended: bool,
     _permit: Permit,
 }
@@ -153,35 +138,81 @@ struct Follower {
 /// What a follower does about something that happened.
 enum Told {
     Nothing,
-    Frame(Bytes),
+    Frames(Bytes),
     End(&'static str),
 }
 
 impl Follower {
-    fn resume(&mut self, last_id: Option<&str>) {
+    fn new(
+        app: &Arc<App>,
+        caller: &Caller,
+        audience: Audience,
+        last_id: Option<&str>,
+        permit: Permit,
+    ) -> Self {
+        // A receiver without a sender, until the feed is joined.
+        let feed = broadcast::channel(1).1;
+        let head = app.node.snapshot().state().head();
+        let now = Instant::now();
+        let mut follower = Self {
+            app: app.clone(),
+            caller: caller.clone(),
+            audience,
+            feed,
+            first: None,
+            last: (head.revision, head.hash),
+            behind_until: 0,
+            told_at: now,
+            timer: Box::pin(tokio::time::sleep_until(now)),
+            ends: None,
+            has_ended: false,
+            _permit: permit,
+        };
+        match follower.join() {
+            Ok(place) => follower.resume(place, last_id),
+            Err(reason) => follower.ends = Some(reason),
+        }
+        follower.set_timer();
+        follower
+    }
+
+    /// Follows what the token covers now, from the place that is returned.
+    fn join(&mut self) -> Result<Place, &'static str> {
+        loop {
+            let feeds = self.app.streams.feeds(&self.app);
+            let (feed, place) = feeds.join(&self.audience, &self.caller.scope)?;
+            self.feed = feed;
+            // Looked at again after joining: a change of access before it is in this state, one
+            // after it will be told.
+            if !self.authorise()? {
+                return Ok(place);
+            }
+        }
+    }
+
+    fn resume(&mut self, place: Place, last_id: Option<&str>) {
         let Some(last_id) = last_id else {
-            self.first = Some(self.bookmark());
+            self.first = Some(frame::bookmark(self.last));
             return;
         };
         let node = &self.app.node;
-        let known = parse_id(last_id).and_then(|(revision, short)| {
+        let seen = frame::parse_id(last_id).and_then(|(revision, short)| {
             let hash = node.hash_of(revision)?;
-            if short_hash(&hash) == short {
-                Some((revision, hash, node.events_after(revision)?))
-            } else {
+            if frame::short_hash(&hash) != short {
                 tracing::warn!(last_id, "a reader comes back from another log");
-                None
+                return None;
             }
+            node.events_after(revision).map(|_| (revision, hash))
         });
-        match known {
-            Some((revision, hash, events)) => {
-                self.last = (revision, hash);
-                if events.is_empty() {
-                    self.first = Some(self.bookmark());
+        match seen {
+            Some(seen) => {
+                self.last = seen;
+                self.behind_until = place.0;
+                if seen.0 >= place.0 {
+                    self.first = Some(frame::bookmark(seen));
                 }
-                self.backlog = events.into();
             }
-            None => self.first = Some(self.refetch()),
+            None => self.first = Some(frame::refetch(self.last)),
         }
     }
 
@@ -193,90 +224,167 @@ impl Follower {
             return Some(first);
         }
         loop {
-            let told = match self.backlog.pop_front() {
-                Some(event) => self.told(&event),
+            let told = match self.ends {
+                Some(reason) => Told::End(reason),
+                None if self.last.0 < self.behind_until => self.catch_up(),
                 None => self.wait().await,
             };
             match told {
                 Told::Nothing => {}
-                Told::Frame(frame) => {
-                    self.bookmark_at = Instant::now() + self.app.options.bookmark_every;
-                    return Some(frame);
+                Told::Frames(frames) => {
+                    self.told_at = Instant::now();
+                    return Some(frames);
                 }
                 Told::End(reason) => {
                     self.has_ended = true;
-                    return Some(self.goaway(reason));
+                    return Some(frame::goaway(self.last, reason));
                 }
             }
         }
     }
 
     async fn wait(&mut self) -> Told {
-        let wakes = self.bookmark_at.min(self.expires_at());
         tokio::select! {
             biased;
-            () = self.app.options.shutdown.begun() => Told::End("the server is shutting down"),
-            received = self.receiver.recv() => match received {
-                Ok(event) => self.told(&event),
-                Err(RecvError::Lagged(_)) => {
-                    // Followed anew before the head is read, so that nothing falls between.
-                    self.receiver = self.app.node.events();
-                    let head = self.app.node.snapshot().state().head();
-                    self.last = (head.revision, head.hash);
-                    Told::Frame(self.refetch())
-                }
-                Err(RecvError::Closed) => Told::End("the node has stopped"),
-            },
-            () = tokio::time::sleep_until(wakes) => {
-                match self.authorise() {
-                    Ok(_) if self.bookmark_at <= Instant::now() => Told::Frame(self.bookmark()),
-                    Ok(_) => Told::Nothing,
+            received = self.feed.recv() => match received {
+                Ok(message) => self.told(message),
+                Err(RecvError::Lagged(_)) => match self.join() {
+                    Ok(place) => {
+                        self.behind_until = place.0;
+                        Told::Nothing
+                    }
                     Err(reason) => Told::End(reason),
+                },
+                Err(RecvError::Closed) => {
+                    let ended = self.app.streams.feeds(&self.app).ended();
+                    Told::End(ended.unwrap_or("the node has stopped"))
                 }
+            },
+            () = self.timer.as_mut() => {
+                let told = self.woken();
+                self.set_timer();
+                told
             }
         }
     }
 
-    /// When the token's time is over, by the clock that timers follow.
-    fn expires_at(&self) -> Instant {
-        let left = self.caller.expires_at.map(|expiry| {
-            let left = expiry.0.saturating_sub(self.app.node.now().0);
-            // A moment later rather than earlier: woken too early, the reader would be woken again and again.
-            Duration::from_millis(u64::try_from(left).unwrap_or(0) + 1)
-        });
-        let left = left.unwrap_or(self.app.options.bookmark_every);
-        Instant::now() + left.min(self.app.options.bookmark_every)
-    }
-
-    fn told(&mut self, event: &Event) -> Told {
-        if event.revision <= self.last.0 {
+    /// Takes what the feed says.
+    fn told(&mut self, message: Message) -> Told {
+        if message.last.0 <= self.last.0 {
             return Told::Nothing;
         }
-        if self
-            .caller
-            .expires_at
-            .is_some_and(|expiry| expiry <= self.app.node.now())
-        {
+        if self.has_expired() {
             return Told::End(TOKEN_INVALID);
         }
-        self.last = (event.revision, event.hash);
-        let touches_access = event.changes.iter().any(|change| {
-            matches!(
-                change.key.kind(),
-                Kind::Token | Kind::RoleBinding | Kind::Environment
-            )
-        });
-        if touches_access {
+        if message.is_about_access {
             match self.authorise() {
                 Ok(false) => {}
-                Ok(true) => return Told::Frame(self.refetch()),
+                Ok(true) => return self.start_anew(),
                 Err(reason) => return Told::End(reason),
             }
         }
-        self.app
-            .streams
-            .frame(&self.audience, &self.caller.scope, event)
-            .map_or(Told::Nothing, Told::Frame)
+        if message.first <= self.last.0 {
+            // The reader has seen a part of it elsewhere.
+            self.behind_until = message.last.0;
+            return Told::Nothing;
+        }
+        self.last = message.last;
+        message.frames.map_or(Told::Nothing, Told::Frames)
+    }
+
+    /// Tells what the log has kept after what the reader saw, as much as goes out at once.
+    fn catch_up(&mut self) -> Told {
+        if self.has_expired() {
+            return Told::End(TOKEN_INVALID);
+        }
+        let Some(events) = self.app.node.events_after(self.last.0) else {
+            return self.start_anew();
+        };
+        let mut text = Vec::new();
+        for event in events {
+            if event.revision > self.behind_until || text.len() >= CATCH_UP_BYTES {
+                break;
+            }
+            if self.concerns_access(&event) {
+                return self.start_anew();
+            }
+            if let Some(frame) = frame::change(&self.audience, &self.caller.scope, &event) {
+                text.extend_from_slice(&frame);
+            }
+            self.last = (event.revision, event.hash);
+        }
+        if text.is_empty() {
+            Told::Nothing
+        } else {
+            Told::Frames(text.into())
+        }
+    }
+
+    /// Says whether a commit may have changed what this reader sees.
+    fn concerns_access(&self, event: &Event) -> bool {
+        event.changes.iter().any(|change| match change.key.kind() {
+            Kind::Token => {
+                (self.caller.scope.token()).is_some_and(|token| change.key.name() == token.as_str())
+            }
+            Kind::RoleBinding => true,
+            Kind::Environment => change.key.name() == self.audience.environment().as_str(),
+            _ => false,
+        })
+    }
+
+    /// Has the reader fetch its view, and goes on after the head.
+    fn start_anew(&mut self) -> Told {
+        if let Err(reason) = self.join() {
+            return Told::End(reason);
+        }
+        // Read after joining, so that nothing falls between.
+        let head = self.app.node.snapshot().state().head();
+        self.last = (head.revision, head.hash);
+        self.behind_until = 0;
+        Told::Frames(frame::refetch(self.last))
+    }
+
+    fn woken(&mut self) -> Told {
+        match self.authorise() {
+            Err(reason) => Told::End(reason),
+            Ok(true) => self.start_anew(),
+            Ok(false) if self.bookmark_at() <= Instant::now() => {
+                let place = self.app.streams.feeds(&self.app).place();
+                // Read in this order: what was handed out up to the place has arrived, and was none of the reader's business.
+                if self.feed.is_empty() && place.0 > self.last.0 {
+                    self.last = place;
+                }
+                Told::Frames(frame::bookmark(self.last))
+            }
+            Ok(false) => Told::Nothing,
+        }
+    }
+
+    fn bookmark_at(&self) -> Instant {
+        self.told_at + self.app.options.bookmark_every
+    }
+
+    /// Sets the timer to what comes first: the next bookmark or the end of the token.
+    fn set_timer(&mut self) {
+        let now = Instant::now();
+        let mut at = self.bookmark_at();
+        if at <= now {
+            // The bookmark is on its way.
+            at = now + self.app.options.bookmark_every;
+        }
+        if let Some(expiry) = self.caller.expires_at {
+            let left = expiry.0.saturating_sub(self.app.node.now().0);
+            // A moment later rather than earlier: woken too early, the reader would be woken again and again.
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or(0) + 1);
+            at = at.min(now + left);
+        }
+        self.timer.as_mut().reset(at);
+    }
+
+    fn has_expired(&self) -> bool {
+        self.caller
+            .expires_at
+            .is_some_and(|expiry| expiry <= self.app.node.now())
     }
 
     /// Looks again what the token covers; true if that has changed.
@@ -299,118 +407,4 @@ impl Follower {
         }
         Ok(has_changed)
     }
-
-    fn bookmark(&self) -> Bytes {
-        frame(
-            "bookmark",
-            self.last,
-            &BookmarkEvent {
-                revision: self.last.0,
-            },
-        )
-    }
-
-    fn refetch(&self) -> Bytes {
-        frame(
-            "refetch",
-            self.last,
-            &RefetchEvent {
-                revision: self.last.0,
-            },
-        )
-    }
-
-    fn goaway(&self, reason: &str) -> Bytes {
-        // Spread over time by something that differs from reader to reader.
-        let spread = u64::try_from(ulid::Ulid::generate().random() % 1_000).unwrap_or_default();
-        let (least, most) = RETRY_MS;
-        let retry_ms = least + spread * (most - least) / 1_000;
-        frame(
-            "goaway",
-            self.last,
-            &GoawayEvent {
-                reason: reason.to_owned(),
-                retry_ms,
-            },
-        )
-    }
-}
-
-/// Writes what an audience is told of a commit.
-fn change(audience: &Audience, scope: &Scope, event: &Event) -> Option<Bytes> {
-    let environment = audience.environment();
-    let documents: Vec<&ChangedDocument> = event
-        .changes
-        .iter()
-        // A version that no channel, pin or fallback names is in no view.
-        .filter(|change| !matches!(change.key.kind(), Kind::Agent | Kind::Tool))
-        .filter(|change| is_shared(&change.key, environment) && scope.sees(&change.key))
-        .collect();
-    if documents.is_empty() {
-        return None;
-    }
-    let place = (event.revision, event.hash);
-    let refetch = || {
-        frame(
-            "refetch",
-            place,
-            &RefetchEvent {
-                revision: event.revision,
-            },
-        )
-    };
-    if documents.iter().any(|change| brings_blobs(change)) {
-        return Some(refetch());
-    }
-    let change = ChangeEvent {
-        revision: event.revision,
-        documents: documents
-            .into_iter()
-            .map(|change| ViewChange {
-                kind: change.key.kind(),
-                scope: change.key.scope().to_owned(),
-                name: change.key.name().to_owned(),
-                revision: event.revision,
-                body: change.document.as_ref().map(|document| document.to_value()),
-            })
-            .collect(),
-    };
-    let written = frame("change", place, &change);
-    Some(if written.len() <= CHANGE_BYTES_MAX {
-        written
-    } else {
-        refetch()
-    })
-}
-
-/// Says whether a change can make manifests reachable that the reader does not hold.
-fn brings_blobs(change: &ChangedDocument) -> bool {
-    use plane_model::Document;
-    match change.document.as_deref() {
-        Some(Document::Channel(_) | Document::Environment(_)) => true,
-        Some(Document::Pin(pin)) => pin.version.is_some(),
-        Some(Document::Kill(kill)) => kill.fallback.is_some(),
-        _ => false,
-    }
-}
-
-/// One event in the form of server-sent events.
-fn frame<T: Serialize>(event: &str, (revision, hash): (u64, Digest), data: &T) -> Bytes {
-    let data = serde_json::to_string(data).unwrap_or_default();
-    let mut text = String::with_capacity(data.len() + 64);
-    let short = short_hash(&hash);
-    let _ = write!(
-        text,
-        "id: {revision}.{short}\nevent: {event}\ndata: {data}\n\n"
-    );
-    text.into()
-}
-
-fn short_hash(hash: &Digest) -> String {
-    hash.hex().chars().take(8).collect()
-}
-
-fn parse_id(text: &str) -> Option<(u64, &str)> {
-    let (revision, hash) = text.split_once('.')?;
-    Some((revision.parse().ok()?, hash))
 }

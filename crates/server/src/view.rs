@@ -58,6 +58,11 @@ impl Audience {
         &self.environment
     }
 
+    /// Says whether no other token sees the same.
+    pub(crate) fn is_of_one_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     fn name(&self) -> String {
         self.token
             .as_ref()

@@ -446,29 +446,3 @@ async fn no_more_streams_are_open_than_the_limit() {
     drop(first);
     assert_eq!(server.call("GET", STREAM).open().await.status(), 200);
 }
-
-#[tokio::test]
-async fn who_lags_too_far_behind_fetches_the_view_and_goes_on() {
-    let server = Server::start().await;
-    server.given_a_platform().await;
-    let mut events = Events::of(server.call("GET", STREAM).open().await);
-    events.next().await.unwrap();
-    for count in 0..1_100 {
-        let op = json!({ "op": "put", "kind": "tenant", "name": "acme", "body": { "labels": { "n": count.to_string() } } });
-        server
-            .post("/v1/commits", json!({ "ops": [op] }))
-            .await
-            .ok();
-    }
-    let event = events.next().await.unwrap();
-    assert_eq!(
-        (event.kind.as_str(), &event.data["revision"]),
-        ("refetch", &json!(server.revision()))
-    );
-    server
-        .put("/v1/flags/after", json!({ "type": "boolean" }))
-        .await
-        .ok();
-    let event = events.next().await.unwrap();
-    assert_eq!(event.data["documents"][0]["name"], "after");
-}

@@ -124,12 +124,21 @@ impl Call<'_> {
     }
 
     pub(crate) async fn send(self) -> Reply {
-        let (parts, body) = self.open().await.into_parts();
-        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            bytes,
+        self.owned().await
+    }
+
+    /// Sends it from a task of its own.
+    pub(crate) fn owned(self) -> impl Future<Output = Reply> + Send + 'static {
+        let request = self.builder.body(self.body).unwrap();
+        let router = self.server.router.clone();
+        async move {
+            let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
+            let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            Reply {
+                status: parts.status,
+                headers: parts.headers,
+                bytes,
+            }
         }
     }
 }
@@ -268,7 +277,11 @@ impl Server {
 }
 
 /// An open stream.
-pub(crate) struct Events(axum::body::BodyDataStream);
+pub(crate) struct Events {
+    body: axum::body::BodyDataStream,
+    /// What arrived and was not read yet: several events may come in one piece.
+    text: String,
+}
 
 /// One event of a stream.
 #[derive(Debug, PartialEq)]
@@ -282,16 +295,21 @@ impl Events {
     pub(crate) fn of(response: axum::response::Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self(response.into_body().into_data_stream())
+        Self {
+            body: response.into_body().into_data_stream(),
+            text: String::new(),
+        }
     }
 
     /// The next event; none if the stream has ended.
     pub(crate) async fn next(&mut self) -> Option<Event> {
-        let bytes = self.0.next().await?.unwrap();
-        let text = std::str::from_utf8(&bytes)
-            .unwrap()
-            .strip_suffix("\n\n")
-            .unwrap();
+        if self.text.is_empty() {
+            let bytes = self.body.next().await?.unwrap();
+            self.text = String::from_utf8(bytes.to_vec()).unwrap();
+        }
+        let end = self.text.find("\n\n").unwrap() + 2;
+        let rest = self.text.split_off(end);
+        let text = std::mem::replace(&mut self.text, rest);
         let field = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
             line.unwrap_or_else(|| panic!("no `{name}` in {text}"))
