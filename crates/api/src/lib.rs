@@ -32,7 +32,7 @@ pub use history::{CommitRecord, CommitRecordOp, RecordReply};
 pub use openapi::{External, openapi};
 pub use operations::{Operation, operations};
 pub use pages::explain;
-pub use problem::{Finding, Problem, is_retryable, status, title};
+pub use problem::{Finding, Problem, is_retryable, is_sent, status, title};
 pub use registry::{ArtifactSummary, SignatureReply, SignatureState, VersionReply, VersionSummary};
 pub use runtime::{
     EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply, FlagMetadata, FlagReply,

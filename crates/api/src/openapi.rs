@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::operations::{Caller, Operation, Query, Reply, SchemaOf, operations};
-use crate::{BookmarkEvent, ChangeEvent, GoawayEvent, Problem, RefetchEvent, status};
+use crate::{BookmarkEvent, ChangeEvent, GoawayEvent, Problem, RefetchEvent, is_sent, status};
 
 /// A type of a reply that this crate does not know: its name in the table, and its schema.
 pub type External = (&'static str, SchemaOf);
@@ -282,7 +282,7 @@ fn statuses(operation: &Operation) -> Vec<u16> {
 /// One response for each status that a problem may have, with the codes that have it.
 fn problems(schema: &Value) -> Map<String, Value> {
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
-    for code in Code::ALL {
+    for code in Code::ALL.iter().filter(|code| is_sent(**code)) {
         by_status.entry(status(*code)).or_default().push(*code);
     }
     by_status

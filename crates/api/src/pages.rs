@@ -85,6 +85,15 @@ pages! {
     DigestMismatch = "DIGEST_MISMATCH",
     TenantNotFound = "TENANT_NOT_FOUND",
     ContextInvalid = "CONTEXT_INVALID",
+    SdkUrlMissing = "SDK_URL_MISSING",
+    SdkEnvironmentMissing = "SDK_ENVIRONMENT_MISSING",
+    SdkSettingsInvalid = "SDK_SETTINGS_INVALID",
+    SdkNotReady = "SDK_NOT_READY",
+    SdkClosed = "SDK_CLOSED",
+    ServerUnreachable = "SERVER_UNREACHABLE",
+    TreeInvalid = "TREE_INVALID",
+    ViewInvalid = "VIEW_INVALID",
+    LogForked = "LOG_FORKED",
 }
 
 #[cfg(test)]

@@ -136,6 +136,14 @@ pub fn title(code: Code) -> String {
 pub const fn status(code: Code) -> u16 {
     match code {
         Code::RequestInvalid | Code::TextInvalid => 400,
+        // No server sends the codes of in-process clients; who passes them on says so much.
+        Code::SdkUrlMissing
+        | Code::SdkEnvironmentMissing
+        | Code::SdkSettingsInvalid
+        | Code::SdkClosed
+        | Code::TreeInvalid => 400,
+        Code::ViewInvalid | Code::LogForked => 502,
+        Code::SdkNotReady | Code::ServerUnreachable => 503,
         Code::Unauthenticated => 401,
         Code::Forbidden => 403,
         Code::RouteNotFound
@@ -203,13 +211,31 @@ pub const fn status(code: Code) -> u16 {
     }
 }
 
+/// Says whether a server sends the code; the others are raised in the client's process.
+pub const fn is_sent(code: Code) -> bool {
+    !matches!(
+        code,
+        Code::SdkUrlMissing
+            | Code::SdkEnvironmentMissing
+            | Code::SdkSettingsInvalid
+            | Code::SdkNotReady
+            | Code::SdkClosed
+            | Code::ServerUnreachable
+            | Code::TreeInvalid
+            | Code::ViewInvalid
+            | Code::LogForked
+    )
+}
+
 /// Says whether the same request may succeed later, without anybody changing it.
 pub const fn is_retryable(code: Code) -> bool {
     match code {
         Code::RequestTimeout
         | Code::RevisionNotReached
         | Code::Overloaded
-        | Code::StoreUnavailable => true,
+        | Code::StoreUnavailable
+        | Code::SdkNotReady
+        | Code::ServerUnreachable => true,
         // These need somebody to act on the server first.
         Code::StoreFull | Code::LogDiverged | Code::Internal => false,
         Code::RequestInvalid
@@ -273,7 +299,14 @@ pub const fn is_retryable(code: Code) -> bool {
         | Code::ManifestMissing
         | Code::DigestMismatch
         | Code::TenantNotFound
-        | Code::ContextInvalid => false,
+        | Code::ContextInvalid
+        | Code::SdkUrlMissing
+        | Code::SdkEnvironmentMissing
+        | Code::SdkSettingsInvalid
+        | Code::SdkClosed
+        | Code::TreeInvalid
+        | Code::ViewInvalid
+        | Code::LogForked => false,
     }
 }
 

@@ -1,10 +1,12 @@
-//! A client of the control plane's HTTP API: one typed call for each endpoint.
+//! The control plane from Rust: an SDK that answers in process, and a client of the HTTP API.
 //!
-//! It must never decide what a document means, and never answer on its own: what a call returns is
-//! what the server said. It blocks the calling thread.
+//! [`ControlPlane`] is for services: it holds what an environment is, keeps it fresh, and answers
+//! from it ([`sdk`]). [`Client`] is for tools: one typed call for each endpoint; it must never decide
+//! what a document means, and never answer on its own: what a call returns is what the server said.
+//! Both block the calling thread, and neither brings a runtime.
 //!
-//! Start reading at [`Client`]; `transport.rs` says how requests are sent, repeated and refused,
-//! the other modules which endpoints there are.
+//! Start reading at [`sdk`], or at [`Client`]: `transport.rs` says how requests are sent, repeated
+//! and refused, the other modules which endpoints there are.
 //!
 //! INVARIANT: every write carries an idempotency key, and a write that is sent again after a lost
 //! connection carries the same one, so that it is committed once.
@@ -16,6 +18,7 @@ mod error;
 mod path;
 mod registry;
 mod runtime;
+pub mod sdk;
 mod transport;
 
 pub use commits::{HistoryFilter, TreeOptions};
@@ -23,4 +26,5 @@ pub use documents::{Condition, Write};
 pub use error::Error;
 pub use registry::ArtifactFilter;
 pub use runtime::ConfigContext;
+pub use sdk::ControlPlane;
 pub use transport::{Client, Settings};

@@ -128,6 +128,18 @@ impl<'a> Evaluation<'a> {
         self.value().and_then(Value::as_bool)
     }
 
+    /// The value of a boolean flag, true for at most `percent` of the units that rules and defaults reach.
+    ///
+    /// The caller's cap: true if and only if the flag is true and fewer than `percent` % of all
+    /// slots are true slots of the flag below the unit's own, so that a larger cap takes nothing
+    /// away. Pins and targets by id are exempt. Without a unit the answer is false.
+    pub fn as_bool_within(&self, percent: f64) -> Option<bool> {
+        let value = self.as_bool()?;
+        let tenant = self.view.tenant_facts(self.ctx);
+        let is_within = |chunk: &Chunk| chunk.is_within(self.decision, percent, self.ctx, tenant);
+        Some(value && self.chunk.is_some_and(is_within))
+    }
+
     /// The variant; none means the caller's default.
     #[inline]
     pub fn variant(&self) -> Option<&'a VariantName> {

@@ -364,6 +364,54 @@ impl Chunk {
         }
     }
 
+    /// Says whether a caller who lets at most `percent` of the units have true lets this one.
+    ///
+    /// Counted are the flag's own true slots below the unit's; all slots, where no split decided.
+    pub(crate) fn is_within(
+        &self,
+        decision: Decision,
+        percent: f64,
+        ctx: &Context,
+        tenant: Option<&TenantFacts>,
+    ) -> bool {
+        let by_whom = match (decision.reason, decision.rule) {
+            (Reason::Disabled | Reason::Error, _) | (Reason::TargetingMatch, None) => return true,
+            (_, Some(rule)) => self.rules.get(usize::from(rule)).map(|rule| &rule.serve),
+            (_, None) => Some(&self.default),
+        };
+        if percent >= 100.0 {
+            return true;
+        }
+        let facts = Facts { ctx, tenant };
+        let slot = |by: &Place, salt: &str| {
+            by.unit(facts, |unit| bucket::slot(self.bucketing, salt, unit))
+        };
+        let rank = match by_whom {
+            Some(CompiledServe::Split(split)) => {
+                slot(&split.by, &split.salt).map(|slot| self.true_slots_below(&split.steps, slot))
+            }
+            _ => slot(&Place::TargetingKey, self.key.as_str()),
+        };
+        // Not a variant by accident: who has no unit is in no share.
+        // Whole slots: a share of 51.234 % is not a hair more because its binary form is.
+        let cap = (percent * f64::from(SLOTS) / 100.0).round();
+        rank.is_some_and(|rank| f64::from(rank) < cap)
+    }
+
+    fn true_slots_below(&self, steps: &[Step], slot: u32) -> u32 {
+        let mut start = 0;
+        let mut count = 0;
+        for step in steps {
+            let end = step.end.min(slot);
+            let gives = step.variant.and_then(|it| self.variant(it));
+            if end > start && gives.is_some_and(|(_, value)| *value == Value::Bool(true)) {
+                count += end - start;
+            }
+            start = step.end;
+        }
+        count
+    }
+
     /// What a tenant's kill or pin decides.
     pub(crate) fn tenant_decision(
         &self,

@@ -184,6 +184,26 @@ codes! {
     TenantNotFound = "TENANT_NOT_FOUND",
     /// The evaluation context is not well formed or too large.
     ContextInvalid = "CONTEXT_INVALID",
+
+    // In-process clients
+    /// Nobody said where the control plane is.
+    SdkUrlMissing = "SDK_URL_MISSING",
+    /// Nobody said which environment to read.
+    SdkEnvironmentMissing = "SDK_ENVIRONMENT_MISSING",
+    /// A setting of the client cannot be used.
+    SdkSettingsInvalid = "SDK_SETTINGS_INVALID",
+    /// The client has no view yet, neither from a server nor kept from earlier.
+    SdkNotReady = "SDK_NOT_READY",
+    /// The client was used after it was closed.
+    SdkClosed = "SDK_CLOSED",
+    /// No server answers at the addresses that the client has.
+    ServerUnreachable = "SERVER_UNREACHABLE",
+    /// The local tree that is read in place of a server has mistakes.
+    TreeInvalid = "TREE_INVALID",
+    /// What a server, a proxy or a file gave is not a view that can be served.
+    ViewInvalid = "VIEW_INVALID",
+    /// A server tells another past than the one that the client holds.
+    LogForked = "LOG_FORKED",
 }
 
 impl fmt::Display for Code {

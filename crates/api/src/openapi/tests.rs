@@ -73,9 +73,9 @@ fn names_of_components_are_those_that_openapi_allows() {
 }
 
 #[test]
-fn every_code_is_in_the_response_of_its_status() {
+fn every_code_that_is_sent_is_in_the_response_of_its_status() {
     let document = document();
-    for code in Code::ALL {
+    for code in Code::ALL.iter().filter(|code| is_sent(**code)) {
         let response = &document["components"]["responses"][format!("Problem{}", status(*code))];
         let text = response["description"].as_str().unwrap();
         assert!(text.contains(&format!("`{code}`")), "{code}");

@@ -5,4 +5,5 @@ mod config;
 mod evaluation;
 mod laws;
 mod resolution;
+mod rollout_cap;
 mod support;

@@ -1,0 +1,331 @@
+//! How a client is told where to read from, and who it is.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use plane_model::EnvironmentName;
+
+use super::clock::{Clock, SystemClock};
+use super::error::Error;
+use super::event::{Event, Listener};
+use super::memory::Memory;
+use super::plane::ControlPlane;
+
+/// How long the first use waits for a view.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a server is asked that nothing can be followed of.
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The settings of a client, one after the other.
+///
+/// What is not set is read from the environment variable named at each method by
+/// [`ControlPlane::from_env`], and stays unset in [`ControlPlane::builder`].
+#[derive(Debug, Clone)]
+pub struct Builder {
+    pub(crate) kind: Option<Kind>,
+    pub(crate) environment: Option<String>,
+    pub(crate) token: Token,
+    pub(crate) service: Service,
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) bundled: Option<PathBuf>,
+    pub(crate) poll_interval: Duration,
+    pub(crate) start_timeout: Duration,
+    pub(crate) listener: Listener,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Where views come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    Memory(Arc<Memory>),
+    Tree(PathBuf),
+    Servers(Vec<String>),
+}
+
+/// What proves who the client is.
+#[derive(Clone, Default)]
+pub(crate) enum Token {
+    #[default]
+    None,
+    Text(String),
+    /// Read anew for each connection, so that it can be replaced.
+    File(PathBuf),
+}
+
+/// Who the client is, for those who look whether a revision has arrived.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Service {
+    pub(crate) name: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) instance: Option<String>,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Text(_) | Self::File(_) => "given",
+        })
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            kind: None,
+            environment: None,
+            token: Token::None,
+            service: Service::default(),
+            state_dir: None,
+            bundled: None,
+            poll_interval: POLL_INTERVAL,
+            start_timeout: START_TIMEOUT,
+            listener: Listener::default(),
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+}
+
+impl Builder {
+    /// The settings of a client in memory.
+    pub(crate) fn of(kind: Kind, environment: Option<EnvironmentName>) -> Self {
+        Self {
+            kind: Some(kind),
+            environment: environment.map(|it| it.to_string()),
+            ..Self::default()
+        }
+    }
+
+    /// Reads the settings out of environment variables, as `read` knows them.
+    pub(crate) fn from_variables(read: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
+        let text = |setting: &'static str| match read(setting).map(OsString::into_string) {
+            None => Ok(None),
+            Some(Ok(text)) if text.trim().is_empty() => Ok(None),
+            Some(Ok(text)) => Ok(Some(text.trim().to_owned())),
+            Some(Err(_)) => Err(Error::Settings {
+                setting,
+                detail: "it is not Unicode".to_owned(),
+            }),
+        };
+        let path = |setting: &str| {
+            let value = read(setting).filter(|it| !it.is_empty());
+            value.map(PathBuf::from)
+        };
+        let mut builder = Self::default();
+        if let Some(url) = text("CONTROL_PLANE_URL")? {
+            builder = builder.url(&url);
+        }
+        builder.environment = text("CONTROL_PLANE_ENVIRONMENT")?;
+        builder.token = match (
+            text("CONTROL_PLANE_TOKEN")?,
+            path("CONTROL_PLANE_TOKEN_FILE"),
+        ) {
+            (Some(token), _) => Token::Text(token),
+            (None, Some(file)) => Token::File(file),
+            (None, None) => Token::None,
+        };
+        builder.service = Service {
+            name: text("CONTROL_PLANE_SERVICE")?.or(text("OTEL_SERVICE_NAME")?),
+            version: text("CONTROL_PLANE_SERVICE_VERSION")?,
+            instance: text("CONTROL_PLANE_INSTANCE")?,
+        };
+        builder.state_dir = path("CONTROL_PLANE_STATE_DIR");
+        builder.bundled = path("CONTROL_PLANE_BUNDLED_TREE");
+        Ok(builder)
+    }
+
+    /// Reads from here: a server, several with commas between that hold the same, or `file:TREE`
+    /// (`CONTROL_PLANE_URL`).
+    #[must_use]
+    pub fn url(mut self, url: &str) -> Self {
+        self.kind = Some(match url.strip_prefix("file:") {
+            Some(tree) => Kind::Tree(PathBuf::from(tree.strip_prefix("//").unwrap_or(tree))),
+            None => Kind::Servers(
+                url.split(',')
+                    .map(str::trim)
+                    .filter(|url| !url.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
+            ),
+        });
+        self
+    }
+
+    /// Reads a tree of files in place of a server (`CONTROL_PLANE_URL=file:TREE`).
+    #[must_use]
+    pub fn tree(mut self, root: impl Into<PathBuf>) -> Self {
+        self.kind = Some(Kind::Tree(root.into()));
+        self
+    }
+
+    /// Shows this token (`CONTROL_PLANE_TOKEN`).
+    #[must_use]
+    pub fn token(mut self, token: &str) -> Self {
+        self.token = Token::Text(token.to_owned());
+        self
+    }
+
+    /// Shows the token in this file, which is read for each connection, so that it can be replaced
+    /// (`CONTROL_PLANE_TOKEN_FILE`).
+    #[must_use]
+    pub fn token_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.token = Token::File(file.into());
+        self
+    }
+
+    /// Reads this environment unless a call names another (`CONTROL_PLANE_ENVIRONMENT`).
+    #[must_use]
+    pub fn environment(mut self, name: &str) -> Self {
+        self.environment = Some(name.to_owned());
+        self
+    }
+
+    /// Says which service this is: layers of configuration select by it
+    /// (`CONTROL_PLANE_SERVICE`, else `OTEL_SERVICE_NAME`).
+    #[must_use]
+    pub fn service(mut self, name: &str) -> Self {
+        self.service.name = Some(name.to_owned());
+        self
+    }
+
+    /// Says which version of the service this is (`CONTROL_PLANE_SERVICE_VERSION`).
+    #[must_use]
+    pub fn service_version(mut self, version: &str) -> Self {
+        self.service.version = Some(version.to_owned());
+        self
+    }
+
+    /// Says which of several processes of the service this is; host and process id unless it is
+    /// set (`CONTROL_PLANE_INSTANCE`).
+    #[must_use]
+    pub fn instance(mut self, name: &str) -> Self {
+        self.service.instance = Some(name.to_owned());
+        self
+    }
+
+    /// Keeps here what was served last, for a start while no server answers
+    /// (`CONTROL_PLANE_STATE_DIR`).
+    #[must_use]
+    pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(dir.into());
+        self
+    }
+
+    /// Serves this tree where no server answers and nothing was kept
+    /// (`CONTROL_PLANE_BUNDLED_TREE`).
+    #[must_use]
+    pub fn bundled_tree(mut self, root: impl Into<PathBuf>) -> Self {
+        self.bundled = Some(root.into());
+        self
+    }
+
+    /// Asks this often where nothing can be followed; half a minute unless it is set.
+    #[must_use]
+    pub fn poll_interval(mut self, every: Duration) -> Self {
+        self.poll_interval = every;
+        self
+    }
+
+    /// Lets the first use wait this long for a view; five seconds unless it is set.
+    #[must_use]
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
+        self
+    }
+
+    /// Tells this function of what happens beside the calls, in place of the log of `tracing`.
+    ///
+    /// It is called by a thread that keeps views fresh: it must not wait.
+    #[must_use]
+    pub fn on_event(mut self, listen: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listener = Listener::new(listen);
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Makes the client. Nothing is read, sent or started before its first use.
+    ///
+    /// # Errors
+    /// [`Error::UrlMissing`] if nothing says where to read from, [`Error::Settings`] if a setting
+    /// cannot be used.
+    pub fn build(self) -> Result<ControlPlane, Error> {
+        match &self.kind {
+            None => return Err(Error::UrlMissing),
+            Some(Kind::Servers(urls)) => {
+                if urls.is_empty() {
+                    return Err(Error::UrlMissing);
+                }
+                for url in urls {
+                    check_url(url)?;
+                }
+            }
+            Some(Kind::Tree(_) | Kind::Memory(_)) => {}
+        }
+        if let Token::Text(token) = &self.token {
+            check_token("CONTROL_PLANE_TOKEN", token)?;
+        }
+        if let Some(name) = &self.environment {
+            EnvironmentName::new(name).map_err(|error| Error::Settings {
+                setting: "CONTROL_PLANE_ENVIRONMENT",
+                detail: error.to_string(),
+            })?;
+        }
+        Ok(ControlPlane::of(self))
+    }
+}
+
+fn check_url(url: &str) -> Result<(), Error> {
+    let settings = crate::Settings {
+        url: url.to_owned(),
+        ..crate::Settings::default()
+    };
+    match crate::Client::new(settings) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::Settings {
+            setting: "CONTROL_PLANE_URL",
+            detail: error.to_string(),
+        }),
+    }
+}
+
+/// Refuses what cannot be sent as a token.
+pub(crate) fn check_token(setting: &'static str, token: &str) -> Result<(), Error> {
+    if token.is_empty() || token.bytes().any(|byte| !(b'!'..=b'~').contains(&byte)) {
+        return Err(Error::Settings {
+            setting,
+            detail: "the token is empty or has characters that no token has".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+impl Token {
+    /// The token to show now.
+    pub(crate) fn read(&self) -> Result<Option<String>, Error> {
+        let file = match self {
+            Self::None => return Ok(None),
+            Self::Text(token) => return Ok(Some(token.clone())),
+            Self::File(file) => file,
+        };
+        let setting = "CONTROL_PLANE_TOKEN_FILE";
+        let text =
+            std::fs::read_to_string(file).map_err(|error| unreadable(setting, file, &error))?;
+        let token = text.trim();
+        check_token(setting, token)?;
+        Ok(Some(token.to_owned()))
+    }
+}
+
+fn unreadable(setting: &'static str, file: &Path, error: &std::io::Error) -> Error {
+    Error::Settings {
+        setting,
+        detail: format!("`{}` cannot be read: {error}", file.display()),
+    }
+}

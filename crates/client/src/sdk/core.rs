@@ -1,0 +1,521 @@
+//! One environment: what is served, and the process that keeps it fresh.
+//!
+//! INVARIANT: readers take no lock. What is served is swapped as a whole, and survives a fork: a
+//! forked process serves what it inherited, and starts threads and connections of its own.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use plane_eval::{Context, Reason};
+use plane_model::{Code, EnvironmentName, Timestamp};
+use serde_json::Value;
+
+use super::answer::{self, Detail, Options};
+use super::builder::{Builder, Kind};
+use super::error::Error;
+use super::event::{Event, Level};
+use super::held::{Held, Origin};
+use super::local::{Local, Revisions};
+use super::snapshot::Snapshot;
+use super::status::{Counts, Source, Status};
+use super::tree;
+
+/// How often, in milliseconds, a reader looks whether it is in a forked process.
+const TEND_EVERY_MS: i64 = 1_000;
+/// How often the files of a tree are looked at.
+const TREE_EVERY: Duration = Duration::from_secs(1);
+
+/// One environment.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) name: EnvironmentName,
+    pub(crate) settings: Arc<Builder>,
+    pub(crate) counts: Counts,
+    held: ArcSwapOption<Held>,
+    /// Before this time a reader need not look at anything but `held`.
+    tend_at: AtomicI64,
+    process: ArcSwap<Process>,
+    is_closed: AtomicBool,
+    is_connected: AtomicBool,
+    /// When it was last known that there is nothing newer.
+    confirmed_at: AtomicI64,
+}
+
+/// What belongs to one process and is made anew in a forked one: locks that another thread may
+/// have held at the fork are never touched again.
+#[derive(Debug)]
+pub(crate) struct Process {
+    id: u32,
+    progress: Mutex<Progress>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    is_started: bool,
+    /// Whether it is decided what the first use gets: a view, or why not.
+    is_settled: bool,
+    /// When the first use stops waiting.
+    wait_until: Option<Duration>,
+    last_error: Option<(Timestamp, Error)>,
+    is_closed: bool,
+}
+
+impl Process {
+    fn new() -> Self {
+        Self {
+            id: std::process::id(),
+            progress: Mutex::default(),
+            moved: Condvar::new(),
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits; true if the client was closed meanwhile.
+    pub(crate) fn pause(&self, length: Duration) -> bool {
+        let progress = self.progress();
+        let (progress, _) = self
+            .moved
+            .wait_timeout_while(progress, length, |progress| !progress.is_closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        progress.is_closed
+    }
+}
+
+impl Core {
+    pub(crate) fn new(name: EnvironmentName, settings: Arc<Builder>) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            settings,
+            counts: Counts::default(),
+            held: ArcSwapOption::empty(),
+            tend_at: AtomicI64::new(i64::MIN),
+            process: ArcSwap::from_pointee(Process::new()),
+            is_closed: AtomicBool::new(false),
+            is_connected: AtomicBool::new(false),
+            confirmed_at: AtomicI64::new(0),
+        })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.settings.clock.now()
+    }
+
+    /// What is served now, if there is anything; the first use waits for it for a while.
+    #[inline]
+    pub(crate) fn held(self: &Arc<Self>, now: Timestamp) -> arc_swap::Guard<Option<Arc<Held>>> {
+        if now.0 >= self.tend_at.load(Ordering::Relaxed) {
+            self.tend(now);
+        }
+        self.held.load()
+    }
+
+    /// What is served now, or why nothing is.
+    pub(crate) fn ready(self: &Arc<Self>, now: Timestamp) -> Result<Arc<Held>, Error> {
+        match &*self.held(now) {
+            Some(held) => Ok(held.clone()),
+            None => Err(self.why_not()),
+        }
+    }
+
+    /// Why nothing is served.
+    pub(crate) fn why_not(&self) -> Error {
+        Counts::add(&self.counts.not_ready);
+        if self.is_closed.load(Ordering::Acquire) {
+            return Error::Closed;
+        }
+        let process = self.own_process();
+        let progress = process.progress();
+        match &progress.last_error {
+            Some((_, error)) => error.clone(),
+            None => Error::NotReady {
+                environment: self.name.to_string(),
+                detail: "no server has answered yet".to_owned(),
+            },
+        }
+    }
+
+    /// Waits until something is served.
+    pub(crate) fn wait_ready(self: &Arc<Self>, timeout: Duration) -> Result<Arc<Held>, Error> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        let process = self.start();
+        let progress = process.progress();
+        let (progress, _) = process
+            .moved
+            .wait_timeout_while(progress, timeout, |progress| {
+                !progress.is_closed && !progress.is_settled
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(progress);
+        self.held.load_full().ok_or_else(|| self.why_not())
+    }
+
+    /// Looks after what readers otherwise need not: the first use, a fork, the end.
+    #[cold]
+    fn tend(self: &Arc<Self>, now: Timestamp) {
+        if self.is_closed.load(Ordering::Acquire) {
+            return;
+        }
+        let process = self.start();
+        let mut progress = process.progress();
+        let clock = &self.settings.clock;
+        let until = *progress
+            .wait_until
+            .get_or_insert_with(|| clock.elapsed() + self.settings.start_timeout);
+        let left = until.saturating_sub(clock.elapsed());
+        if !progress.is_settled && !left.is_zero() {
+            (progress, _) = process
+                .moved
+                .wait_timeout_while(progress, left, |progress| {
+                    !progress.is_closed && !progress.is_settled
+                })
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(progress);
+        self.tend_at
+            .store(now.0.saturating_add(TEND_EVERY_MS), Ordering::Relaxed);
+    }
+
+    /// Starts what keeps the view fresh, once in each process.
+    fn start(self: &Arc<Self>) -> Arc<Process> {
+        let process = self.own_process();
+        {
+            let mut progress = process.progress();
+            if progress.is_started {
+                return process.clone();
+            }
+            progress.is_started = true;
+            // What was inherited is served while the threads of this process begin.
+            progress.is_settled = self.held.load().is_some();
+        }
+        match self.settings.kind.as_ref() {
+            Some(Kind::Memory(memory)) => {
+                memory.follow(self);
+                match memory.load(&self.name) {
+                    Ok((local, revisions)) => self.serve_memory(&local, &revisions),
+                    Err(error) => self.failed(&process, error),
+                }
+            }
+            Some(Kind::Tree(root)) => {
+                let mut follower = TreeFollower::new(root.clone());
+                follower.look(self, &process);
+                self.spawn(&process, move |core, process| {
+                    while !process.pause(TREE_EVERY) {
+                        follower.look(core, process);
+                    }
+                });
+            }
+            Some(Kind::Servers(_)) | None => {}
+        }
+        process
+    }
+
+    /// The state of this process; a new one after a fork.
+    fn own_process(&self) -> Arc<Process> {
+        let known = self.process.load();
+        if known.id == std::process::id() {
+            return known.clone();
+        }
+        let fresh = Arc::new(Process::new());
+        let before = self.process.compare_and_swap(&*known, fresh);
+        drop(before);
+        self.is_connected.store(false, Ordering::Relaxed);
+        self.process.load_full()
+    }
+
+    /// Starts a thread that ends with the client.
+    fn spawn(
+        self: &Arc<Self>,
+        process: &Arc<Process>,
+        run: impl FnOnce(&Arc<Self>, &Arc<Process>) + Send + 'static,
+    ) {
+        let (core, its_process) = (self.clone(), process.clone());
+        let spawned = std::thread::Builder::new()
+            .name("control-plane".to_owned())
+            .spawn(move || run(&core, &its_process));
+        if let Err(error) = spawned {
+            let detail = format!("no thread can be started: {error}");
+            self.failed(
+                process,
+                Error::NotReady {
+                    environment: self.name.to_string(),
+                    detail,
+                },
+            );
+        }
+    }
+
+    /// Serves what a test says now.
+    pub(crate) fn serve_memory(&self, local: &Local, revisions: &Revisions) {
+        let is_newer = |held: &Held| held.place.revision < revisions.newest();
+        if !self.held.load().as_deref().is_none_or(is_newer) {
+            return;
+        }
+        let Some(view) = local.view(&self.name, revisions) else {
+            return;
+        };
+        let process = self.own_process();
+        self.serve(
+            &process,
+            Held {
+                view,
+                origin: Origin::Memory,
+                place: local.place(revisions.newest()),
+                since: self.now(),
+                cause: "the test changed it".into(),
+            },
+        );
+    }
+
+    /// Puts a view in the place of the one that is served.
+    pub(crate) fn serve(&self, process: &Process, held: Held) {
+        if self.is_closed.load(Ordering::Acquire) {
+            return;
+        }
+        let (revision, cause) = (held.place.revision, held.cause.clone());
+        self.held.store(Some(Arc::new(held)));
+        Counts::add(&self.counts.updates);
+        self.confirm();
+        let mut progress = process.progress();
+        let is_first = !progress.is_settled;
+        progress.is_settled = true;
+        progress.last_error = None;
+        process.moved.notify_all();
+        drop(progress);
+        let message = if is_first {
+            format!("revision {revision} is served: {cause}")
+        } else {
+            format!("revision {revision} is served in its place: {cause}")
+        };
+        self.tell(Level::Info, None, message);
+    }
+
+    /// Notes that there is nothing newer than what is served.
+    pub(crate) fn confirm(&self) {
+        self.confirmed_at.store(self.now().0, Ordering::Relaxed);
+    }
+
+    /// Notes that nothing can be had now, and decides what a first use that waits gets.
+    pub(crate) fn failed(&self, process: &Process, error: Error) {
+        Counts::add(&self.counts.failures);
+        let level = if matches!(error, Error::Forked { .. }) || self.held.load().is_none() {
+            Level::Error
+        } else {
+            Level::Warning
+        };
+        self.tell(level, error.code(), format!("{error}; {}", error.next()));
+        let mut progress = process.progress();
+        progress.last_error = Some((self.now(), error));
+        progress.is_settled = true;
+        process.moved.notify_all();
+    }
+
+    fn tell(&self, level: Level, code: Option<Code>, message: String) {
+        let revision = self.held.load().as_ref().map(|it| it.place.revision);
+        let environment = self.name.clone();
+        self.settings.listener.tell(&Event {
+            level,
+            code,
+            environment,
+            revision,
+            message,
+        });
+    }
+
+    /// Says whether a boolean flag is on, by what is served now.
+    #[inline]
+    pub(crate) fn is_enabled_now(
+        self: &Arc<Self>,
+        flag: &str,
+        ctx: &Context,
+        options: Options,
+    ) -> bool {
+        let now = self.now();
+        if let Some(held) = &*self.held(now) {
+            self.is_enabled(held, flag, ctx, options, now)
+        } else {
+            Counts::add(&self.counts.not_ready);
+            options.default
+        }
+    }
+
+    /// Says whether a boolean flag is on.
+    #[inline]
+    pub(crate) fn is_enabled(
+        &self,
+        held: &Held,
+        flag: &str,
+        ctx: &Context,
+        options: Options,
+        now: Timestamp,
+    ) -> bool {
+        let evaluation = held.view.evaluate_key(flag, ctx, now);
+        answer::is_true(&evaluation, options).unwrap_or_else(|| {
+            if evaluation.reason() == Reason::Error || evaluation.value().is_some() {
+                Counts::add(&self.counts.evaluation_errors);
+            }
+            options.default
+        })
+    }
+
+    /// Evaluates a flag by what is served now.
+    pub(crate) fn detail_now(
+        self: &Arc<Self>,
+        flag: &str,
+        ctx: &Context,
+        default: Value,
+    ) -> Detail {
+        let now = self.now();
+        match &*self.held(now) {
+            Some(held) => self.detail(held, flag, ctx, default, now),
+            None => Detail::without_view(default, &self.why_not()),
+        }
+    }
+
+    /// Evaluates a flag.
+    pub(crate) fn detail(
+        &self,
+        held: &Held,
+        flag: &str,
+        ctx: &Context,
+        default: Value,
+        now: Timestamp,
+    ) -> Detail {
+        let detail = answer::detail(&held.view, flag, ctx, default, now);
+        if detail.error.is_some() {
+            Counts::add(&self.counts.evaluation_errors);
+        }
+        detail
+    }
+
+    /// What is served now, to be held on to.
+    pub(crate) fn snapshot(self: &Arc<Self>) -> Result<Snapshot, Error> {
+        let now = self.now();
+        let held = self.ready(now)?;
+        Ok(Snapshot {
+            core: self.clone(),
+            held,
+            now,
+        })
+    }
+
+    pub(crate) fn status(self: &Arc<Self>) -> Status {
+        let held = self.held.load_full();
+        let process = self.own_process();
+        let last_error = process.progress().last_error.clone();
+        let age = held.as_ref().map(|_| {
+            let age = self.now().0 - self.confirmed_at.load(Ordering::Relaxed);
+            Duration::from_millis(u64::try_from(age).unwrap_or(0))
+        });
+        let source = match held.as_ref().map(|it| it.origin) {
+            None => Source::None,
+            Some(Origin::Server) if self.is_connected.load(Ordering::Relaxed) => Source::Live,
+            Some(Origin::Server) => Source::Stale,
+            Some(Origin::Kept) => Source::LastKnownGood,
+            Some(Origin::Bundled) => Source::Bundled,
+            Some(Origin::Tree) => Source::Tree,
+            Some(Origin::Memory) => Source::Memory,
+        };
+        let place = held.as_ref().map(|it| &it.place);
+        Status {
+            environment: self.name.clone(),
+            source,
+            revision: place.map(|it| it.revision),
+            log: place.map(|it| it.log.to_string()),
+            epoch: place.map(|it| it.epoch),
+            age,
+            last_error,
+            held_back: Vec::new(),
+            counters: self.counts.read(),
+        }
+    }
+
+    /// Ends the threads; nothing is served from now on.
+    pub(crate) fn close(&self) {
+        if self.is_closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.tend_at.store(i64::MAX, Ordering::Relaxed);
+        self.held.store(None);
+        let process = self.process.load();
+        if process.id == std::process::id() {
+            let mut progress = process.progress();
+            progress.is_closed = true;
+            process.moved.notify_all();
+        }
+    }
+}
+
+/// Reads a tree again whenever one of its files is another.
+#[derive(Debug)]
+struct TreeFollower {
+    root: std::path::PathBuf,
+    seen: Option<tree::Stamp>,
+    is_unreadable: bool,
+    revisions: Revisions,
+}
+
+impl TreeFollower {
+    fn new(root: std::path::PathBuf) -> Self {
+        Self {
+            root,
+            seen: None,
+            is_unreadable: false,
+            revisions: Revisions::default(),
+        }
+    }
+
+    fn look(&mut self, core: &Core, process: &Process) {
+        let stamp = match tree::stamp(&self.root) {
+            Ok(stamp) => stamp,
+            Err(error) => {
+                // Said once, and again after it was there in between.
+                if !std::mem::replace(&mut self.is_unreadable, true) {
+                    core.failed(process, tree::unreadable(&self.root, &error));
+                }
+                self.seen = None;
+                return;
+            }
+        };
+        self.is_unreadable = false;
+        if self.seen.as_ref() == Some(&stamp) {
+            core.confirm();
+            return;
+        }
+        self.seen = Some(stamp);
+        match self.load(core) {
+            Ok(Some(held)) => core.serve(process, held),
+            Ok(None) => core.confirm(),
+            Err(error) => core.failed(process, error),
+        }
+    }
+
+    fn load(&mut self, core: &Core) -> Result<Option<Held>, Error> {
+        let local = tree::load(&self.root, core.now())?;
+        let before = self.revisions.clone();
+        if !self.revisions.advance(local.state()) {
+            return Ok(None);
+        }
+        let Some(view) = local.view(&core.name, &self.revisions) else {
+            self.revisions = before;
+            return Err(Error::EnvironmentNotFound {
+                environment: core.name.to_string(),
+                known: local.environments(),
+            });
+        };
+        Ok(Some(Held {
+            view,
+            origin: Origin::Tree,
+            place: local.place(self.revisions.newest()),
+            since: core.now(),
+            cause: "the tree was read".into(),
+        }))
+    }
+}

@@ -1,0 +1,39 @@
+//! The SDK: holds the view of an environment in this process and answers from it.
+//!
+//! It must never make a caller wait for a server but at its first use, fail a caller because no
+//! server answers, serve half a view, or go back to an older one.
+//!
+//! Start reading at [`ControlPlane`] (what callers have) and `core.rs` (what is served and what keeps
+//! it fresh); `answer.rs` evaluates, `tree.rs` and `memory.rs` are sources in place of a server.
+//!
+//! INVARIANT: what is served is one immutable value that is swapped as a whole, so that every
+//! evaluation sees exactly one revision.
+
+#![expect(dead_code, reason = "following servers comes next and uses the rest")]
+
+mod answer;
+mod builder;
+mod clock;
+mod core;
+mod error;
+mod event;
+mod held;
+mod local;
+mod memory;
+mod plane;
+mod snapshot;
+mod status;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use answer::{Detail, FlagError, Options};
+pub use builder::Builder;
+pub use error::{Error, Finding};
+pub use event::{Event, Level};
+pub use memory::InMemory;
+pub use plane::{ControlPlane, Environment};
+pub use snapshot::Snapshot;
+pub use status::{Counters, HeldBack, Source, Status};
+
+pub use plane_eval::{Attribute, Context, ErrorCode, Explanation, Reason, Resolved, Warning};
