@@ -1,44 +1,21 @@
-//! Tool definitions of other formats, read as manifests: what does not fit is refused, or fixed by a table and told.
+//! Tool definitions of other formats, read as what a manifest says of a tool.
 //!
-//! INVARIANT: nothing is changed in silence. Without fixes a definition is taken as it stands or refused with
-//! everything that is wrong with it; with fixes every change is in [`Imported::fixes`].
+//! INVARIANT: nothing is changed, made up or lost in silence. Without fixes a definition is taken as it stands or
+//! refused with everything that is wrong with it; with fixes every change is in [`Imported::fixes`]. What a format
+//! says beyond a manifest is in [`Imported::kept`], what it leaves open and a manifest needs in [`Imported::filled`].
+
+mod sources;
+mod types;
 
 use std::str::FromStr;
 
-use plane_model::json::{self, Limits};
 use plane_model::{Code, Pointer, Violation, Violations, limits};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::schema;
-
-/// The names that other languages give to the types of JSON Schema, in lower case, and what they become.
-///
-/// None stands for a value of any type: the constraint is left out.
-pub const TYPE_FIXES: &[(&str, Option<&str>)] = &[
-    ("any", None),
-    ("arraylist", Some("array")),
-    ("bool", Some("boolean")),
-    ("byte", Some("integer")),
-    ("char", Some("string")),
-    ("dict", Some("object")),
-    ("double", Some("number")),
-    ("float", Some("number")),
-    ("hashmap", Some("object")),
-    ("int", Some("integer")),
-    ("list", Some("array")),
-    ("long", Some("integer")),
-    ("map", Some("object")),
-    ("set", Some("array")),
-    ("short", Some("integer")),
-    ("str", Some("string")),
-    ("tuple", Some("array")),
-];
-
-/// The types of JSON Schema.
-const TYPES: [&str; 7] = [
-    "null", "boolean", "object", "array", "number", "string", "integer",
-];
+pub use sources::{DEFINITIONS_MAX, FILE_BYTES_MAX, Lines, Source, Sources, sources};
+pub use types::TYPE_FIXES;
 
 /// What tool definitions are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,341 +26,361 @@ pub enum Format {
     Mcp,
 }
 
-impl FromStr for Format {
-    type Err = String;
+impl Format {
+    /// The name that `--format` takes, and the field of a manifest's metadata that keeps what only this format has.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Mcp => "mcp",
+        }
+    }
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "openai" => Ok(Self::OpenAi),
-            "mcp" => Ok(Self::Mcp),
-            _ => Err("write openai or mcp".to_owned()),
+    /// The field that holds the schema of what callers write.
+    const fn inputs(self) -> &'static str {
+        match self {
+            Self::OpenAi => "parameters",
+            Self::Mcp => "inputSchema",
+        }
+    }
+
+    /// The field that holds the schema of what callers read, and whether the format has it.
+    ///
+    /// Functions are found with a `response`, which the API of `OpenAI` does not know: it takes a fix.
+    const fn outputs(self) -> (&'static str, bool) {
+        match self {
+            Self::OpenAi => ("response", false),
+            Self::Mcp => ("outputSchema", true),
+        }
+    }
+
+    /// The fields that the format has and a manifest does not.
+    const fn own(self) -> &'static [&'static str] {
+        match self {
+            Self::OpenAi => &["strict"],
+            Self::Mcp => &["title", "annotations", "icons", "execution", "_meta"],
         }
     }
 }
 
-/// Something that was changed so that a definition fits.
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::OpenAi, Self::Mcp]
+            .into_iter()
+            .find(|format| format.as_str() == text)
+            .ok_or_else(|| "write openai or mcp".to_owned())
+    }
+}
+
+/// Something that was done to a definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fix {
+pub struct Change {
     /// Where in the definition.
     pub pointer: String,
-    /// What was changed, and into what.
+    /// What was there, and what became of it.
     pub detail: String,
 }
 
 /// A tool as a definition says it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Imported {
-    /// Its name.
+    /// Its name, which is not checked here.
     pub name: String,
-    /// What it does.
-    pub description: String,
+    /// What it does, if the definition says so.
+    pub description: Option<String>,
     /// What callers write.
     pub inputs_schema: Value,
-    /// What callers read; no constraint if the definition does not say.
-    pub outputs_schema: Value,
+    /// What callers read, if the definition says so.
+    pub outputs_schema: Option<Value>,
+    /// What the definition says beyond that, word for word.
+    pub kept: Map<String, Value>,
     /// What was changed.
-    pub fixes: Vec<Fix>,
+    pub fixes: Vec<Change>,
+    /// What the format leaves open and a manifest needs.
+    pub filled: Vec<Change>,
+    format: Format,
+    /// Where `name` and the schemas stand: the definition, or its `function`.
+    base: Pointer,
+    /// The kept fields that stand beside `function`.
+    beside: Vec<String>,
 }
 
-/// One definition of a file.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Source {
-    /// The line that it begins on, where each line is one definition; else its place among the others, from 1.
-    pub number: usize,
-    /// The definition, or why it cannot be read.
-    pub value: Result<Value, Violation>,
+impl Imported {
+    /// Returns what a manifest's `metadata` says of it.
+    pub fn metadata(&self) -> Map<String, Value> {
+        let mut metadata = Map::new();
+        if let Some(description) = &self.description {
+            metadata.insert("description".to_owned(), json!(description));
+        }
+        metadata.insert("inputs_schema".to_owned(), self.inputs_schema.clone());
+        if let Some(schema) = &self.outputs_schema {
+            metadata.insert("outputs_schema".to_owned(), schema.clone());
+        }
+        if !self.kept.is_empty() {
+            let kept = Value::Object(self.kept.clone());
+            metadata.insert(self.format.as_str().to_owned(), kept);
+        }
+        metadata
+    }
+
+    /// Returns where in the definition stands what a manifest made of it has at `pointer`.
+    pub fn origin(&self, pointer: &str) -> Pointer {
+        let Ok(pointer) = pointer.parse::<Pointer>() else {
+            return Pointer::root();
+        };
+        let tokens: Vec<_> = pointer.tokens().collect();
+        let tokens: Vec<&str> = tokens.iter().map(AsRef::as_ref).collect();
+        let (begin, rest) = match tokens.as_slice() {
+            ["name", rest @ ..] => (self.base.key("name"), rest),
+            ["metadata", "description", rest @ ..] => (self.base.key("description"), rest),
+            ["metadata", "inputs_schema", rest @ ..] => (self.base.key(self.format.inputs()), rest),
+            ["metadata", "outputs_schema", rest @ ..] => {
+                (self.base.key(self.format.outputs().0), rest)
+            }
+            ["metadata", format, key, rest @ ..] if *format == self.format.as_str() => {
+                let is_beside = self.beside.iter().any(|it| it == key);
+                let base = if is_beside {
+                    &Pointer::root()
+                } else {
+                    &self.base
+                };
+                (base.key(key), rest)
+            }
+            _ => return Pointer::root(),
+        };
+        rest.iter().fold(begin, |at, token| at.key(token))
+    }
 }
 
-/// Cuts a file into definitions: one JSON object a line, a list, or an object with a list `tools`.
+/// Reads one definition; `with_fixes` applies [`TYPE_FIXES`] and keeps the fields that the format does not have.
 ///
 /// # Errors
-/// The file as a whole is none of these.
-pub fn sources(bytes: &[u8]) -> Result<Vec<Source>, Violation> {
-    let limits = Limits {
-        bytes_max: limits::BLOB_BYTES_MAX,
-        depth_max: limits::TEXT_DEPTH_MAX,
-    };
-    if bytes.len() > limits.bytes_max {
-        let detail = format!("the file has more than {} bytes", limits.bytes_max);
-        return Err(
-            Violation::new(Code::TextTooLarge, "", detail).next("split it into several files")
-        );
-    }
-    let whole = json::parse(bytes, limits);
-    let list = match &whole {
-        Ok(Value::Array(list)) => Some(list.clone()),
-        Ok(Value::Object(map)) => map.get("tools").and_then(Value::as_array).cloned(),
-        _ => None,
-    };
-    if let Some(list) = list {
-        let numbered = list.into_iter().zip(1..);
-        return Ok(numbered
-            .map(|(value, number)| Source {
-                number,
-                value: Ok(value),
-            })
-            .collect());
-    }
-    let begins_a_list = bytes.iter().find(|it| !it.is_ascii_whitespace()) == Some(&b'[');
-    if let (Err(error), true) = (whole, begins_a_list) {
-        return Err(unreadable(&error));
-    }
-    let lines = bytes.split(|byte| *byte == b'\n').zip(1..);
-    let found: Vec<_> = lines
-        .filter(|(line, _)| !line.trim_ascii().is_empty())
-        .map(|(line, number)| Source {
-            number,
-            value: json::parse(line, limits).map_err(|error| unreadable(&error)),
-        })
-        .collect();
-    if found.is_empty() {
-        let detail = "the file holds no tool definition";
-        return Err(Violation::new(Code::TextInvalid, "", detail).next(
-            "write one JSON object a line, a list of them, or an object with a list `tools`",
-        ));
-    }
-    Ok(found)
-}
-
-fn unreadable(error: &json::TextError) -> Violation {
-    let pointer = error.pointer.clone().unwrap_or_default();
-    Violation::new(Code::TextInvalid, pointer, error.to_string()).next(error.next())
-}
-
-/// Reads one definition; `with_fixes` applies [`TYPE_FIXES`] and leaves out what a manifest has no place for.
-///
-/// # Errors
-/// Everything that is wrong with it, with pointers into the definition.
+/// Everything that is wrong with it, with pointers into the definition; at most [`limits::VIOLATIONS_MAX`].
 pub fn read(format: Format, definition: &Value, with_fixes: bool) -> Result<Imported, Violations> {
     let mut reader = Reader {
+        format,
         with_fixes,
         fixes: Vec::new(),
         found: Violations::new(),
     };
-    let imported = reader.definition(format, definition);
-    match imported {
+    match reader.definition(definition) {
         Some(imported) if reader.found.is_empty() => Ok(Imported {
             fixes: reader.fixes,
             ..imported
         }),
-        _ => Err(reader.found),
+        _ => {
+            reader.found.truncate(limits::VIOLATIONS_MAX);
+            Err(reader.found)
+        }
     }
 }
 
 struct Reader {
+    format: Format,
     with_fixes: bool,
-    fixes: Vec<Fix>,
+    fixes: Vec<Change>,
     found: Violations,
 }
 
 impl Reader {
-    fn definition(&mut self, format: Format, definition: &Value) -> Option<Imported> {
-        let mut at = Pointer::root();
-        let mut map = self.object(&at, definition)?;
-        if format == Format::OpenAi
-            && let Some(function) = map.get("function")
-        {
-            at = at.key("function");
-            map = self.object(&at, function)?;
+    fn definition(&mut self, definition: &Value) -> Option<Imported> {
+        let root = Pointer::root();
+        let outer = self.object(&root, definition)?;
+        if let Some((what, next)) = misread(self.format, outer) {
+            self.refuse(Code::FieldInvalid, &root, what.to_owned(), next);
+            return None;
         }
-        let (inputs, outputs, known): (_, _, &[&str]) = match format {
-            Format::OpenAi => (
-                "parameters",
-                None,
-                &["name", "description", "parameters", "type", "strict"],
-            ),
-            Format::Mcp => (
-                "inputSchema",
-                Some("outputSchema"),
-                &[
-                    "name",
-                    "title",
-                    "description",
-                    "inputSchema",
-                    "outputSchema",
-                    "annotations",
-                    "icons",
-                    "_meta",
-                    "execution",
-                ],
-            ),
+        self.is_function(outer)?;
+        let mut kept = Map::new();
+        let mut beside = Vec::new();
+        let (base, map) = match outer.get("function") {
+            Some(function) if self.format == Format::OpenAi => {
+                let base = root.key("function");
+                let map = self.object(&base, function)?;
+                for (key, value) in outer.iter().filter(|(key, _)| *key != "function") {
+                    if map.contains_key(key) {
+                        let detail = format!("`{}` stands beside and in `function`", clipped(key));
+                        let next = "keep one of the two";
+                        self.refuse(Code::FieldInvalid, &root.key(key), detail, next);
+                    } else if key != "type" {
+                        self.keep(&root, key, value, &mut kept);
+                        beside.push(key.clone());
+                    }
+                }
+                (base, map)
+            }
+            _ => (root, outer),
         };
-        for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
-            let pointer = at.key(key);
-            if self.with_fixes {
-                self.fixed(
-                    &pointer,
-                    format!(
-                        "`{}` left out: a manifest has no place for it",
-                        clipped(key)
-                    ),
-                );
-            } else {
-                let detail = format!("`{}` is not a field of this format", clipped(key));
-                self.refuse(
-                    Code::FieldUnknown,
-                    &pointer,
-                    detail,
-                    "remove it, or import with --fix to leave it out",
-                );
+        let (inputs, (outputs, has_outputs)) = (self.format.inputs(), self.format.outputs());
+        for (key, value) in map {
+            match key.as_str() {
+                "name" | "description" => {}
+                "type" if self.format == Format::OpenAi => {}
+                key if key == inputs => {}
+                key if key == outputs && has_outputs => {}
+                key if key == outputs => self.is_output(&base, key),
+                key => self.keep(&base, key, value, &mut kept),
             }
         }
-        let name = self.text(&at, map, "name");
-        let description = self.text(&at, map, "description");
-        let inputs_schema = match map.get(inputs) {
-            Some(schema) => self.schema(&at.key(inputs), schema),
-            // Both formats let a tool without inputs leave them out.
-            None => Some(json!({"type": "object"})),
+        let mut filled = Vec::new();
+        let name = self.name(&base, map);
+        let description = self.description(&base, map);
+        let inputs_schema = match map.get(inputs).filter(|schema| !schema.is_null()) {
+            Some(schema) => self.schema(&base.key(inputs), schema),
+            None => self.no_inputs(&base.key(inputs), &mut filled),
         };
-        let outputs_schema = match outputs.and_then(|key| Some((key, map.get(key)?))) {
-            Some((key, schema)) => self.schema(&at.key(key), schema),
-            None => Some(json!({})),
+        let outputs_schema = match map.get(outputs) {
+            Some(schema) => self.schema(&base.key(outputs), schema).map(Some),
+            None => Some(None),
         };
         Some(Imported {
             name: name?,
-            description: description?,
+            description,
             inputs_schema: inputs_schema?,
             outputs_schema: outputs_schema?,
+            kept,
             fixes: Vec::new(),
+            filled,
+            format: self.format,
+            base,
+            beside,
         })
     }
 
     fn object<'v>(&mut self, at: &Pointer, value: &'v Value) -> Option<&'v Map<String, Value>> {
         let map = value.as_object();
         if map.is_none() {
-            self.refuse(
-                Code::FieldInvalid,
-                at,
-                "expected an object".to_owned(),
-                "write one tool definition",
-            );
+            let detail = "expected an object".to_owned();
+            self.refuse(Code::FieldInvalid, at, detail, "write one tool definition");
         }
         map
     }
 
-    fn text(&mut self, at: &Pointer, map: &Map<String, Value>, key: &str) -> Option<String> {
-        let text = map
-            .get(key)
-            .and_then(Value::as_str)
-            .filter(|text| !text.trim().is_empty());
-        if text.is_none() {
-            let detail = format!("`{key}` is missing, empty or not a text");
-            self.refuse(
-                Code::FieldInvalid,
-                &at.key(key),
-                detail,
-                &format!("write the tool's {key}"),
-            );
+    /// Refuses tools that the API of `OpenAI` has built in, or that take no JSON.
+    fn is_function(&mut self, map: &Map<String, Value>) -> Option<()> {
+        let given = map.get("type").filter(|_| self.format == Format::OpenAi);
+        let Some(given) = given.filter(|it| it.as_str() != Some("function")) else {
+            return Some(());
+        };
+        let detail = format!(
+            "`type` is `{}`, not `function`: only functions say what they take",
+            clipped(given.as_str().unwrap_or(&given.to_string()))
+        );
+        let next = "take it out of the file, or import with --partial to leave it out";
+        self.refuse(
+            Code::FieldInvalid,
+            &Pointer::root().key("type"),
+            detail,
+            next,
+        );
+        None
+    }
+
+    /// Keeps a field that a manifest does not have; one that the format does not have either takes a fix.
+    fn keep(&mut self, at: &Pointer, key: &str, value: &Value, kept: &mut Map<String, Value>) {
+        let (at, shown, format) = (at.key(key), clipped(key), self.format.as_str());
+        if !self.format.own().contains(&key) {
+            if self.with_fixes {
+                let detail = format!(
+                    "`{shown}`, which the format does not have, was kept in `metadata.{format}`"
+                );
+                self.fixed(&at, detail);
+            } else {
+                let detail = format!("`{shown}` is not a field of this format");
+                let next =
+                    format!("remove it, or import with --fix to keep it in `metadata.{format}`");
+                self.refuse(Code::FieldUnknown, &at, detail, &next);
+            }
         }
-        text.map(str::to_owned)
+        kept.insert(key.to_owned(), value.clone());
+    }
+
+    fn is_output(&mut self, at: &Pointer, key: &str) {
+        let at = at.key(key);
+        if self.with_fixes {
+            self.fixed(&at, format!("`{key}` became the output schema"));
+        } else {
+            let detail = format!("`{key}` is not a field of this format");
+            let next = "remove it, or import with --fix to take it as the output schema";
+            self.refuse(Code::FieldUnknown, &at, detail, next);
+        }
+    }
+
+    fn name(&mut self, at: &Pointer, map: &Map<String, Value>) -> Option<String> {
+        let name = map.get("name").and_then(Value::as_str);
+        let name = name.filter(|text| !text.trim().is_empty());
+        if name.is_none() {
+            let detail = "`name` is missing, empty or not a text".to_owned();
+            let next = "write the tool's name";
+            self.refuse(Code::FieldInvalid, &at.key("name"), detail, next);
+        }
+        name.map(str::to_owned)
+    }
+
+    fn description(&mut self, at: &Pointer, map: &Map<String, Value>) -> Option<String> {
+        let given = map.get("description").filter(|it| !it.is_null())?;
+        if !given.is_string() {
+            let detail = "`description` is not a text".to_owned();
+            let next = "write what the tool does, or leave it out";
+            self.refuse(Code::FieldInvalid, &at.key("description"), detail, next);
+        }
+        given.as_str().map(str::to_owned)
+    }
+
+    /// What a definition without inputs says: nothing to give in one format, a mistake in the other.
+    fn no_inputs(&mut self, at: &Pointer, filled: &mut Vec<Change>) -> Option<Value> {
+        let schema = json!({"type": "object", "properties": {}});
+        let (inputs, detail) = (self.format.inputs(), format!("no inputs: `{schema}`"));
+        match self.format {
+            Format::OpenAi => filled.push(Change {
+                pointer: at.to_string(),
+                detail: format!("without `{inputs}` a function takes {detail}"),
+            }),
+            Format::Mcp if self.with_fixes => {
+                self.fixed(at, format!("a missing `{inputs}` became {detail}"));
+            }
+            Format::Mcp => {
+                let detail = format!("`{inputs}` is missing");
+                let next =
+                    format!("write `{schema}` if the tool takes nothing, or import with --fix");
+                self.refuse(Code::FieldInvalid, at, detail, &next);
+                return None;
+            }
+        }
+        Some(schema)
     }
 
     /// A schema with its types corrected, if it is one then.
     fn schema(&mut self, at: &Pointer, schema: &Value) -> Option<Value> {
+        if !schema.is_object() {
+            let detail = "a schema is an object here".to_owned();
+            let next = "write a JSON Schema such as `{\"type\": \"object\"}`";
+            self.refuse(Code::SchemaInvalid, at, detail, next);
+            return None;
+        }
         let before = self.found.len();
         let mut corrected = schema.clone();
-        self.types(at, &mut corrected);
+        types::correct(self, at, &mut corrected);
         if self.found.len() > before {
             return None;
         }
         match schema::compile(&corrected) {
             Ok(_) => Some(corrected),
             Err(found) => {
-                let at = at.to_string();
+                let correct = || "correct the schema".to_owned();
                 self.found.extend(found.into_iter().map(|it| {
-                    let next = it
-                        .next
-                        .clone()
-                        .unwrap_or_else(|| "correct the schema".to_owned());
-                    it.below(&at).next(next)
+                    let next = it.next.clone().unwrap_or_else(correct);
+                    it.below(at.as_str()).next(next)
                 }));
                 None
             }
         }
     }
 
-    /// Corrects the types of a schema and of those in it; its depth is bounded where the text is read.
-    fn types(&mut self, at: &Pointer, schema: &mut Value) {
-        let Value::Object(map) = schema else { return };
-        if let Some(Value::String(given)) = map.get("type").cloned()
-            && !TYPES.contains(&given.as_str())
-        {
-            let pointer = at.key("type");
-            let lower = given.to_ascii_lowercase();
-            let shown = clipped(&given);
-            let fix = TYPES
-                .iter()
-                .find(|it| **it == lower)
-                .map(|it| Some(*it))
-                .or_else(|| {
-                    TYPE_FIXES
-                        .iter()
-                        .find(|(from, _)| *from == lower)
-                        .map(|(_, to)| *to)
-                });
-            match fix {
-                Some(Some(to)) if self.with_fixes => {
-                    map.insert("type".to_owned(), json!(to));
-                    self.fixed(&pointer, format!("`{shown}` became `{to}`"));
-                }
-                Some(None) if self.with_fixes => {
-                    map.remove("type");
-                    self.fixed(&pointer, format!("`{shown}` left out: any value will do"));
-                }
-                Some(to) => {
-                    let what = to.map_or_else(
-                        || "leave `type` out".to_owned(),
-                        |to| format!("write `{to}`"),
-                    );
-                    let next = format!("{what}, or import with --fix");
-                    self.refuse(Code::SchemaInvalid, &pointer, not_a_type(&shown), &next);
-                }
-                None => {
-                    let next = format!("write one of {}", TYPES.join(", "));
-                    self.refuse(Code::SchemaInvalid, &pointer, not_a_type(&shown), &next);
-                }
-            }
-        }
-        for (keyword, value) in map.iter_mut() {
-            let at = at.key(keyword);
-            match (keyword.as_str(), value) {
-                (
-                    "properties" | "patternProperties" | "$defs" | "definitions"
-                    | "dependentSchemas",
-                    Value::Object(schemas),
-                ) => {
-                    for (name, schema) in schemas {
-                        self.types(&at.key(name), schema);
-                    }
-                }
-                ("allOf" | "anyOf" | "oneOf" | "prefixItems", Value::Array(schemas)) => {
-                    for (index, schema) in schemas.iter_mut().enumerate() {
-                        self.types(&at.index(index), schema);
-                    }
-                }
-                (
-                    "items"
-                    | "additionalProperties"
-                    | "propertyNames"
-                    | "contains"
-                    | "not"
-                    | "if"
-                    | "then"
-                    | "else"
-                    | "unevaluatedItems"
-                    | "unevaluatedProperties",
-                    schema @ Value::Object(_),
-                ) => self.types(&at, schema),
-                _ => {}
-            }
-        }
-    }
-
     fn fixed(&mut self, pointer: &Pointer, detail: String) {
-        self.fixes.push(Fix {
-            pointer: pointer.to_string(),
-            detail,
-        });
+        let pointer = pointer.to_string();
+        self.fixes.push(Change { pointer, detail });
     }
 
     fn refuse(&mut self, code: Code, pointer: &Pointer, detail: String, next: &str) {
@@ -392,10 +389,35 @@ impl Reader {
     }
 }
 
-fn not_a_type(shown: &str) -> String {
-    format!("`{shown}` is not a type of JSON Schema")
+/// Says what a definition is, and what to do about it, if it is of another format than it is read as.
+fn misread(format: Format, map: &Map<String, Value>) -> Option<(&'static str, &'static str)> {
+    let has = |key: &str| map.contains_key(key);
+    let has_any = |keys: &[&str]| keys.iter().any(|key| has(key));
+    let is_function = map.get("type").is_some_and(|it| it == "function");
+    match format {
+        _ if has(format.inputs()) => None,
+        Format::OpenAi if has("function") => None,
+        Format::OpenAi if has_any(&["inputSchema", "outputSchema", "annotations"]) => Some((
+            "this is a tool of MCP, not a function of OpenAI's API",
+            "import it with --format mcp",
+        )),
+        Format::Mcp if has_any(&["parameters", "function"]) || is_function => Some((
+            "this is a function of OpenAI's API, not a tool of MCP",
+            "import it with --format openai",
+        )),
+        _ if has("input_schema") => Some((
+            "this is a tool of Anthropic's API, which is not a format that can be imported",
+            "name its `input_schema` `inputSchema`, and import it with --format mcp",
+        )),
+        _ if has("metadata") && has("version") => Some((
+            "this is a manifest, not a tool definition of another format",
+            "publish it with `control-plane tool publish FILE`",
+        )),
+        _ => None,
+    }
 }
 
+/// A text of the definition as a message shows it.
 fn clipped(text: &str) -> String {
     text.chars().take(60).flat_map(char::escape_debug).collect()
 }

@@ -330,9 +330,11 @@ fn the_test_suite_of_draft_07_passes_but_for_schemas_refused_by_design() {
 fn tool_definitions_from_the_wild_are_refused_or_fixed_one_by_one() {
     use plane_registry::import::{Format, read, sources};
     let file = suite("../../data/bfcl-tools/tools.jsonl");
-    let sources = sources(&fs::read(file).unwrap()).unwrap();
+    let bytes = fs::read(file).unwrap();
+    let sources = sources(&bytes).unwrap().definitions;
     assert_eq!(sources.len(), 1_674);
-    let (mut places, mut names) = (0, BTreeMap::<String, usize>::new());
+    let (mut places, mut outputs) = (0, 0);
+    let mut names = BTreeMap::<String, usize>::new();
     for source in sources {
         let definition = source.value.unwrap();
         let refused = read(Format::OpenAi, &definition, false).unwrap_err();
@@ -343,14 +345,18 @@ fn tool_definitions_from_the_wild_are_refused_or_fixed_one_by_one() {
             );
         }
         let fixed = read(Format::OpenAi, &definition, true).unwrap();
-        assert_eq!(refused.len(), fixed.fixes.len(), "line {}", source.number);
+        assert_eq!(refused.len(), fixed.fixes.len(), "line {}", source.line);
         places += fixed.fixes.len();
         schema::compile(&fixed.inputs_schema).unwrap();
+        outputs += usize::from(fixed.outputs_schema.is_some());
+        assert!(fixed.kept.is_empty() && fixed.filled.is_empty());
         *names.entry(fixed.name).or_default() += 1;
     }
     let with_history = names.values().filter(|count| **count > 1).count();
-    expect!["2417 fixes, 1032 names, 257 with several definitions"].assert_eq(&format!(
-        "{places} fixes, {} names, {with_history} with several definitions",
-        names.len()
-    ));
+    expect!["2523 fixes, 78 output schemas, 1032 names, 257 with several definitions"].assert_eq(
+        &format!(
+            "{places} fixes, {outputs} output schemas, {} names, {with_history} with several definitions",
+            names.len()
+        ),
+    );
 }
