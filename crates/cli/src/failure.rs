@@ -99,7 +99,10 @@ pub(crate) fn report(error: &anyhow::Error, format: Format) -> u8 {
         return EXIT_OK;
     }
     let text = match format {
-        Format::Human => human(error, Style::of_stderr()),
+        Format::Human => {
+            let style = Style::of_stderr();
+            style.visible(&human(error, style))
+        }
         Format::Json => {
             serde_json::to_string_pretty(&document(error)).unwrap_or_else(|_| error.to_string())
         }

@@ -56,19 +56,61 @@ impl Style {
 
     /// Colours text.
     pub(crate) fn paint(self, paint: Paint, text: &str) -> String {
-        let code = match paint {
+        let begin = match paint {
             Paint::Plain => return text.to_owned(),
-            Paint::Bold => "1",
-            Paint::Dim => "2",
-            Paint::Good => "32",
-            Paint::Warn => "33",
-            Paint::Error => "31;1",
+            Paint::Bold => "\x1b[1m",
+            Paint::Dim => "\x1b[2m",
+            Paint::Good => "\x1b[32m",
+            Paint::Warn => "\x1b[33m",
+            Paint::Error => "\x1b[31;1m",
         };
         if self.coloured {
-            format!("\x1b[{code}m{text}\x1b[0m")
+            format!("{begin}{text}{PAINT_END}")
         } else {
             text.to_owned()
         }
+    }
+
+    /// Escapes what would make a terminal do something else than show text, but for the colours of [`Self::paint`].
+    ///
+    /// Names and messages may come from files and from other people.
+    pub(crate) fn visible(self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(character) = rest.chars().next() {
+            let colour = PAINTS.iter().find(|it| rest.starts_with(**it));
+            if let Some(colour) = colour.filter(|_| self.coloured) {
+                out.push_str(colour);
+                rest = &rest[colour.len()..];
+                continue;
+            }
+            if is_harmless(character) {
+                out.push(character);
+            } else {
+                out.extend(character.escape_unicode());
+            }
+            rest = &rest[character.len_utf8()..];
+        }
+        out
+    }
+}
+
+const PAINT_END: &str = "\x1b[0m";
+const PAINTS: [&str; 6] = [
+    "\x1b[1m",
+    "\x1b[2m",
+    "\x1b[32m",
+    "\x1b[33m",
+    "\x1b[31;1m",
+    PAINT_END,
+];
+
+/// Returns whether a character is neither a command to a terminal nor one that reorders the text around it.
+fn is_harmless(character: char) -> bool {
+    match character {
+        '\n' | '\t' => true,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
+        other => !other.is_control(),
     }
 }
 
@@ -131,6 +173,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn no_text_commands_a_terminal() {
+        let hostile = "a\u{1b}[2J\u{9b}31m\r\u{202e}b\u{7f}\n\tö";
+        let shown = "a\\u{1b}[2J\\u{9b}31m\\u{d}\\u{202e}b\\u{7f}\n\tö";
+        assert_eq!(Style::plain().visible(hostile), shown);
+        let coloured = Style { coloured: true };
+        for paint in [
+            Paint::Plain,
+            Paint::Bold,
+            Paint::Dim,
+            Paint::Good,
+            Paint::Warn,
+            Paint::Error,
+        ] {
+            let painted = coloured.paint(paint, hostile);
+            let expected = coloured.paint(paint, shown);
+            assert_eq!(coloured.visible(&painted), expected);
+        }
+        assert_eq!(Style::plain().visible("\x1b[1m"), "\\u{1b}[1m");
+    }
 
     #[test]
     fn texts_are_quoted_only_where_they_look_like_something_else() {

@@ -45,7 +45,7 @@ impl Page {
 
     /// The text, with a line feed at its end.
     pub(crate) fn finish(self) -> String {
-        self.text
+        self.style.visible(&self.text)
     }
 
     /// Colours text for a line of this page.
