@@ -19,6 +19,7 @@ mod path;
 mod registry;
 mod runtime;
 pub mod sdk;
+mod sse;
 mod transport;
 
 pub use commits::{HistoryFilter, TreeOptions};
@@ -27,4 +28,5 @@ pub use error::Error;
 pub use registry::ArtifactFilter;
 pub use runtime::ConfigContext;
 pub use sdk::ControlPlane;
+pub use sse::{EventDecoder, EventTooLarge, ServerEvent};
 pub use transport::{Client, Settings};
