@@ -84,7 +84,7 @@ impl Problem {
             count => format!("{count} findings; first of all: {}", leading.detail),
         };
         let mut problem = Self::new(leading.code, detail);
-        problem.next.clone_from(&leading.next);
+        problem.next = Some(leading.next.clone());
         problem.errors = violations
             .iter()
             .take(limits::VIOLATIONS_MAX)
@@ -105,7 +105,7 @@ impl From<&Violation> for Finding {
             pointer: violation.pointer.clone(),
             code: violation.code.as_str().to_owned(),
             detail: violation.detail.clone(),
-            next: violation.next.clone(),
+            next: Some(violation.next.clone()),
         }
     }
 }
@@ -347,7 +347,7 @@ mod tests {
         let of = |codes: &[Code]| {
             let violations: Vec<_> = codes
                 .iter()
-                .map(|code| Violation::new(*code, "", "x"))
+                .map(|code| Violation::new(*code, "", "x").next("y"))
                 .collect();
             Problem::of_violations(&violations)
                 .unwrap()

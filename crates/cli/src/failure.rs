@@ -87,7 +87,7 @@ impl Located {
             place: place.into(),
             detail: violation.detail.clone(),
             code: violation.code.as_str().to_owned(),
-            next: violation.next.clone(),
+            next: Some(violation.next.clone()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Number;
@@ -52,10 +52,14 @@ impl<'de> Deserialize<'de> for AttributePath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::new(&text).ok_or_else(|| {
-            D::Error::custom(format_args!(
-                "`{}` is not an attribute path: write one to eight names joined by dots, such as `tenant.plan`",
-                text.chars().take(80).collect::<String>()
-            ))
+            coded(
+                Code::FieldInvalid,
+                format_args!(
+                    "`{}` is not an attribute path",
+                    text.chars().take(80).collect::<String>()
+                ),
+                "write one to eight names joined by dots, such as `tenant.plan`",
+            )
         })
     }
 }
@@ -238,7 +242,8 @@ impl<'de> Visitor<'de> for ExprVisitor {
                     if comparison.is_some() {
                         return Err(coded(
                             Code::ExpressionInvalid,
-                            "a clause has one operator: put two clauses under `all`",
+                            "a clause has one operator",
+                            "put two clauses under `all`",
                         ));
                     }
                     comparison = Some((operator, map.next_value::<Operands>()?));
@@ -252,14 +257,17 @@ impl<'de> Visitor<'de> for ExprVisitor {
             }
             (None, Some(_), None) => Err(coded(
                 Code::ExpressionInvalid,
-                format_args!("the clause has no operator: add one of {}", operator_list()),
+                "the clause has no operator",
+                format_args!("add one of {}", operator_list()),
             )),
             (None, None, Some(_)) => Err(coded(
                 Code::ExpressionInvalid,
-                "the clause has no `attribute`",
+                "missing field `attribute`",
+                "add the `attribute` to compare, such as `tenant.plan`",
             )),
             _ => Err(coded(
                 Code::ExpressionInvalid,
+                "an expression is one thing",
                 "write exactly one of `all`, `any`, `not`, or `attribute` with an operator",
             )),
         }
@@ -278,10 +286,8 @@ fn unknown_operator<E: serde::de::Error>(name: &str) -> E {
     let name: String = name.chars().take(80).collect();
     coded(
         Code::ExpressionInvalid,
-        format_args!(
-            "`{name}` is not an operator: use one of {}",
-            operator_list()
-        ),
+        format_args!("`{name}` is not an operator"),
+        format_args!("use one of {}", operator_list()),
     )
 }
 
@@ -306,29 +312,30 @@ fn clause<E: serde::de::Error>(
     };
     let text = |it: &Operand| matches!(it, Operand::Text(_));
     let wrong = match operator {
-        Operator::Equals if list => Some("takes one value; use `in` for several"),
-        Operator::In if !list => Some("takes a list; use `equals` for one value"),
-        Operator::In if operands.is_empty() => Some("takes at least one value"),
-        Operator::Contains if list => Some("takes one value; put several clauses under `any`"),
+        Operator::Equals if list => Some(("takes one value", "use `in` for several")),
+        Operator::In if !list => Some(("takes a list", "use `equals` for one value")),
+        Operator::In if operands.is_empty() => Some(("takes at least one value", "add one")),
+        Operator::Contains if list => Some(("takes one value", "put several clauses under `any`")),
         Operator::StartsWith | Operator::EndsWith | Operator::Segment
             if operands.is_empty() || !operands.iter().all(text) =>
         {
-            Some("takes a string or a list of strings")
+            Some(("takes a string or a list of strings", "write one"))
         }
         Operator::Lt | Operator::Le | Operator::Gt | Operator::Ge
             if list || !operands.iter().all(|it| matches!(it, Operand::Number(_))) =>
         {
-            Some("takes a number")
+            Some(("takes a number", "write it without quotes"))
         }
         Operator::Exists if list || !operands.iter().all(|it| matches!(it, Operand::Bool(_))) => {
-            Some("takes true or false")
+            Some(("takes true or false", "write one of the two"))
         }
         _ => None,
     };
     match wrong {
-        Some(wrong) => Err(coded(
+        Some((wrong, next)) => Err(coded(
             Code::ExpressionInvalid,
             format_args!("`{}` {wrong}", operator.as_str()),
+            next,
         )),
         None => Ok(Clause {
             attribute,
@@ -415,17 +422,16 @@ mod tests {
     fn a_malformed_expression_says_what_is_wrong_and_where() {
         check(
             &json!({"all": [{"attribute": "a", "equal": 1}]}),
-            &expect![
-                "/all/0: `equal` is not an operator: use one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `segment` [EXPRESSION_INVALID]"
-            ],
+            &expect![[r"
+                /all/0: `equal` is not an operator [EXPRESSION_INVALID]; use one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `segment`"]],
         );
         check(
             &json!({"any": [{"attribute": "a", "lt": "1"}, {"attribute": "a", "equals": 1, "lt": 2}, {"attribute": "a"}, {"equals": 1}]}),
-            &expect![[r"
-                /any/0: `lt` takes a number [EXPRESSION_INVALID]
-                /any/1: a clause has one operator: put two clauses under `all` [EXPRESSION_INVALID]
-                /any/2: the clause has no operator: add one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `segment` [EXPRESSION_INVALID]
-                /any/3: the clause has no `attribute` [EXPRESSION_INVALID]"]],
+            &expect![[r#"
+                /any/0: `lt` takes a number [EXPRESSION_INVALID]; write it without quotes
+                /any/1: a clause has one operator [EXPRESSION_INVALID]; put two clauses under `all`
+                /any/2: the clause has no operator [EXPRESSION_INVALID]; add one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `segment`
+                /any/3: missing field `attribute` [EXPRESSION_INVALID]; add the `attribute` to compare, such as `tenant.plan`"#]],
         );
     }
 }

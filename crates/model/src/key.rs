@@ -116,8 +116,7 @@ pub struct DocumentKey {
 impl DocumentKey {
     /// Checks the scope and the name against the rules of the kind, and writes both canonically.
     pub fn new(kind: Kind, scope: &str, name: &str) -> Result<Self, Violation> {
-        let (scope, name) =
-            check(kind, scope, name).map_err(|(code, detail)| Violation::new(code, "", detail))?;
+        let (scope, name) = check(kind, scope, name)?;
         Ok(Self {
             kind,
             scope: scope.into(),
@@ -312,6 +311,15 @@ pub struct Selector {
 
 impl Selector {
     const BASE: &'static str = "base";
+    /// The layers as `x-override` names them, the narrowest last.
+    pub const LAYERS: [&'static str; 6] = [
+        Self::BASE,
+        "environment",
+        "region",
+        "service",
+        "plan",
+        "tenant",
+    ];
     const RULE: &'static str = "write `base`, or ENVIRONMENT, `region=`, `service=`, `plan=` and `tenant=` in this order, joined by `.`";
 
     /// The sum of the weights of what is set: of two layers that apply, the larger wins.
@@ -419,65 +427,63 @@ impl FromStr for Selector {
     }
 }
 
-type Refusal = (Code, String);
-
-fn refusal(error: impl fmt::Display) -> Refusal {
-    (Code::NameInvalid, error.to_string())
+fn refusal(detail: impl Into<String>, next: impl Into<String>) -> Violation {
+    Violation::new(Code::NameInvalid, "", detail).next(next)
 }
 
-fn check(kind: Kind, scope: &str, name: &str) -> Result<(String, String), Refusal> {
+fn check(kind: Kind, scope: &str, name: &str) -> Result<(String, String), Violation> {
     if !matches!(
         kind,
         Kind::Targeting | Kind::Kill | Kind::Pin | Kind::Config | Kind::Channel
     ) && !scope.is_empty()
     {
-        return Err(refusal(format!(
-            "a {kind} has no scope, but `{scope}` was given"
-        )));
+        return Err(refusal(
+            format!("a {kind} has no scope, but `{scope}` was given"),
+            "leave the scope out",
+        ));
     }
     let name = match kind {
         Kind::Environment => {
-            let name = EnvironmentName::new(name).map_err(refusal)?;
+            let name = EnvironmentName::new(name)?;
             if name.as_str() == Selector::BASE {
                 return Err(refusal(
                     "`base` names the config layer below all environments",
+                    "give the environment another name",
                 ));
             }
             name.to_string()
         }
-        Kind::Tenant => TenantId::new(name).map_err(refusal)?.to_string(),
-        Kind::Segment => SegmentName::new(name).map_err(refusal)?.to_string(),
-        Kind::Flag | Kind::Targeting => FlagKey::new(name).map_err(refusal)?.to_string(),
-        Kind::Schema | Kind::Config => ConfigName::new(name).map_err(refusal)?.to_string(),
-        Kind::Trust => Namespace::new(name).map_err(refusal)?.to_string(),
-        Kind::Tool | Kind::Agent => name
-            .parse::<ArtifactVersion>()
-            .map_err(refusal)?
-            .to_string(),
-        Kind::Channel => ArtifactName::new(name).map_err(refusal)?.to_string(),
-        Kind::Token | Kind::RoleBinding => TokenId::new(name).map_err(refusal)?.to_string(),
+        Kind::Tenant => TenantId::new(name)?.to_string(),
+        Kind::Segment => SegmentName::new(name)?.to_string(),
+        Kind::Flag | Kind::Targeting => FlagKey::new(name)?.to_string(),
+        Kind::Schema | Kind::Config => ConfigName::new(name)?.to_string(),
+        Kind::Trust => Namespace::new(name)?.to_string(),
+        Kind::Tool | Kind::Agent => name.parse::<ArtifactVersion>()?.to_string(),
+        Kind::Channel => ArtifactName::new(name)?.to_string(),
+        Kind::Token | Kind::RoleBinding => TokenId::new(name)?.to_string(),
         Kind::Kill | Kind::Pin | Kind::Status => subject(kind, name)?,
     };
     let scope = match kind {
-        Kind::Targeting | Kind::Channel => {
-            EnvironmentName::new(scope).map_err(refusal)?.to_string()
-        }
-        Kind::Config => scope.parse::<Selector>().map_err(refusal)?.to_string(),
+        Kind::Targeting | Kind::Channel => EnvironmentName::new(scope)?.to_string(),
+        Kind::Config => scope.parse::<Selector>()?.to_string(),
         Kind::Kill | Kind::Pin => {
             let (environment, tenant) = match scope.split_once('/') {
                 Some((environment, tenant)) => (environment, Some(tenant)),
                 None => (scope, None),
             };
-            let environment = EnvironmentName::new(environment).map_err(refusal)?;
+            let environment = EnvironmentName::new(environment)?;
             match tenant {
                 Some(tenant) => {
-                    format!("{environment}/{}", TenantId::new(tenant).map_err(refusal)?)
+                    format!("{environment}/{}", TenantId::new(tenant)?)
                 }
                 None if kind == Kind::Kill => environment.to_string(),
                 None => {
-                    return Err(refusal(format!(
-                        "a pin's scope is `environment/tenant`, but `{scope}` names no tenant"
-                    )));
+                    return Err(refusal(
+                        format!(
+                            "a pin's scope is `environment/tenant`, but `{scope}` names no tenant"
+                        ),
+                        "say which tenant",
+                    ));
                 }
             }
         }
@@ -486,26 +492,25 @@ fn check(kind: Kind, scope: &str, name: &str) -> Result<(String, String), Refusa
     Ok((scope, name))
 }
 
-fn subject(kind: Kind, name: &str) -> Result<String, Refusal> {
+fn subject(kind: Kind, name: &str) -> Result<String, Violation> {
     let expected = match kind {
         Kind::Kill => "`flag:KEY`, `agent:NAME` or `tool:NAME`",
         Kind::Pin => "`flag:KEY` or `agent:NAME`",
         _ => "`agent:NAME@VERSION` or `tool:NAME@VERSION`",
     };
     let wrong = || {
-        refusal(format!(
-            "`{name}` is not a valid {kind} name: write {expected}"
-        ))
+        refusal(
+            format!("`{name}` is not a valid {kind} name"),
+            format!("write {expected}"),
+        )
     };
     let (what, of) = name.split_once(':').ok_or_else(wrong)?;
     let of = match (kind, what) {
-        (Kind::Kill | Kind::Pin, "flag") => FlagKey::new(of).map_err(refusal)?.to_string(),
+        (Kind::Kill | Kind::Pin, "flag") => FlagKey::new(of)?.to_string(),
         (Kind::Kill | Kind::Pin, "agent") | (Kind::Kill, "tool") => {
-            ArtifactName::new(of).map_err(refusal)?.to_string()
+            ArtifactName::new(of)?.to_string()
         }
-        (Kind::Status, "agent" | "tool") => {
-            of.parse::<ArtifactVersion>().map_err(refusal)?.to_string()
-        }
+        (Kind::Status, "agent" | "tool") => of.parse::<ArtifactVersion>()?.to_string(),
         _ => return Err(wrong()),
     };
     Ok(format!("{what}:{of}"))

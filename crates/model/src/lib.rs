@@ -52,4 +52,4 @@ pub use pointer::Pointer;
 pub use serve::{Range, SLOTS, Serve, Shares, Split};
 pub use time::{Timestamp, TimestampError};
 pub use verified::Verified;
-pub use violation::{Violation, Violations};
+pub use violation::{Unadvised, Violation, Violations};

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::{Code, Violation};
+
 /// The text breaks the rule for names of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a valid {what}: {rule}")]
@@ -20,12 +22,24 @@ pub struct NameError {
 }
 
 impl NameError {
+    /// The finding about the name at `pointer`.
+    pub fn at(&self, pointer: impl Into<String>) -> Violation {
+        Violation::new(Code::NameInvalid, pointer, self.to_string())
+            .next("correct the name by that rule")
+    }
+
     pub(crate) fn new(text: &str, what: &'static str, rule: &'static str) -> Self {
         Self {
             text: text.chars().take(80).flat_map(char::escape_debug).collect(),
             what,
             rule,
         }
+    }
+}
+
+impl From<NameError> for Violation {
+    fn from(error: NameError) -> Self {
+        error.at("")
     }
 }
 

@@ -1,34 +1,49 @@
 //! Reads a typed value from JSON and reports every mistake of form at once.
 
+mod strict;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use self::strict::Strict;
 use crate::pointer::Pointer;
 use crate::{Code, Violation, Violations, limits};
 
-/// Separates the code from the text in an error that one of our own readers raises inside serde.
+/// Separates the parts of an error that one of our own readers raises inside serde.
 const CODED: char = '\u{1f}';
 
-/// Makes the error of a reader in this crate carry its code through serde.
-pub(crate) fn coded<E: serde::de::Error>(code: Code, detail: impl std::fmt::Display) -> E {
-    E::custom(format_args!("{code}{CODED}{detail}"))
+/// Makes the error of one of our readers carry its code, and what to do next, through serde.
+///
+/// The detail stands last: it may quote the author's text, whatever that holds.
+pub(crate) fn coded<E: serde::de::Error>(
+    code: Code,
+    detail: impl std::fmt::Display,
+    next: impl std::fmt::Display,
+) -> E {
+    E::custom(format_args!("{code}{CODED}{next}{CODED}{detail}"))
 }
 
-/// Reads `T` and refuses unknown fields; every mistake of form is in the report, not just the first.
+/// How many parts of a value are read in all, however many mistakes it has.
+const PARTS_READ_MAX: usize = 4_000_000;
+
+/// Reads `T` and refuses unknown fields and lists in place of objects; every mistake of form is in
+/// the report, not just the first.
 ///
 /// Serde stops at the first mistake, so the place of each mistake is cut out and the rest read again.
-/// Takes one pass per mistake, at most [`limits::VIOLATIONS_MAX`].
+/// Takes one pass per mistake, at most [`limits::VIOLATIONS_MAX`], and fewer for a large value, so
+/// that a report never costs more than a few readings of the largest one.
 pub fn parse_strict<T: DeserializeOwned>(value: &Value) -> Result<T, Violations> {
     let mut violations = Violations::new();
     let mut pruned = Pruned::new(value);
-    while violations.len() < limits::VIOLATIONS_MAX {
+    let passes_max = (PARTS_READ_MAX / parts(value)).clamp(1, limits::VIOLATIONS_MAX);
+    for _ in 0..passes_max {
         let mut unknown = Vec::new();
         let mut note = |path: serde_ignored::Path<'_>| unknown.push(ignored_steps(&path));
-        let reader = serde_ignored::Deserializer::new(pruned.value(), &mut note);
+        let reader = serde_ignored::Deserializer::new(Strict(pruned.value()), &mut note);
         match serde_path_to_error::deserialize::<_, T>(reader) {
             Ok(parsed) => {
-                for steps in unknown {
-                    violations.push(unknown_field(&pruned.original(&steps)));
+                for steps in unknown.iter().take(limits::VIOLATIONS_MAX) {
+                    violations.push(unknown_field(&pruned.original(steps)));
                 }
                 return if violations.is_empty() {
                     Ok(parsed)
@@ -40,18 +55,21 @@ pub fn parse_strict<T: DeserializeOwned>(value: &Value) -> Result<T, Violations>
                 let steps = error_steps(error.path());
                 let at = pruned.original(&steps);
                 let violation = explain(&at, &error.into_inner());
-                // A field that was refused and cut out is not missing as well.
+                // A field that was refused, whole or in part, and cut out is not missing as well.
                 let cut = missing_field(&violation).is_some_and(|field| {
                     let field = at.key(field).to_string();
-                    violations.iter().any(|it| it.pointer == field)
+                    violations.iter().any(|it| {
+                        let inside = it.pointer.strip_prefix(&field);
+                        inside.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                    })
                 });
                 if !cut {
                     violations.push(violation);
                 }
                 if !pruned.cut(&steps) {
                     // Nothing is left to read on, but what was read until here is known.
-                    for steps in unknown {
-                        violations.push(unknown_field(&pruned.original(&steps)));
+                    for steps in unknown.iter().take(limits::VIOLATIONS_MAX) {
+                        violations.push(unknown_field(&pruned.original(steps)));
                     }
                     break;
                 }
@@ -59,6 +77,21 @@ pub fn parse_strict<T: DeserializeOwned>(value: &Value) -> Result<T, Violations>
         }
     }
     Err(violations)
+}
+
+/// Counts a value and all that is in it.
+fn parts(value: &Value) -> usize {
+    let mut count = 0;
+    let mut left = vec![value];
+    while let Some(value) = left.pop() {
+        count += 1;
+        match value {
+            Value::Array(items) => left.extend(items),
+            Value::Object(members) => left.extend(members.values()),
+            _ => {}
+        }
+    }
+    count
 }
 
 /// One step from a value to a part of it.
@@ -201,9 +234,8 @@ fn unknown_field(pointer: &Pointer) -> Violation {
 fn explain(pointer: &Pointer, error: &serde_json::Error) -> Violation {
     let text = error.to_string();
     let pointer = pointer.to_string();
-    if let Some((code, detail)) = text.split_once(CODED) {
-        let code = code.parse().unwrap_or(Code::FieldInvalid);
-        return Violation::new(code, pointer, detail);
+    if let Some((code, next, detail)) = decoded(&text) {
+        return Violation::new(code, pointer, detail).next(next);
     }
     if let Some(field) = text.strip_prefix("missing field ") {
         return Violation::new(
@@ -213,7 +245,28 @@ fn explain(pointer: &Pointer, error: &serde_json::Error) -> Violation {
         )
         .next(format!("add {field}"));
     }
-    Violation::new(Code::FieldInvalid, pointer, plain(&text))
+    let detail = plain(&text);
+    let next = match detail.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("write {expected}"),
+        None => "correct the value".to_owned(),
+    };
+    Violation::new(Code::FieldInvalid, pointer, detail).next(next)
+}
+
+/// The parts of an error that [`coded`] made.
+fn decoded(text: &str) -> Option<(Code, &str, &str)> {
+    let (code, rest) = text.split_once(CODED)?;
+    let (next, detail) = rest.split_once(CODED)?;
+    Some((code.parse().ok()?, next, detail))
+}
+
+/// The words of an error of serde's for people, without what our own readers packed into it.
+pub(crate) fn readable(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match decoded(&text) {
+        Some((_, _, detail)) => detail.to_owned(),
+        None => text,
+    }
 }
 
 /// The field that the violation says is missing.
@@ -226,7 +279,7 @@ fn missing_field(violation: &Violation) -> Option<&str> {
 
 /// Puts serde's words for types in the user's terms.
 fn plain(text: &str) -> String {
-    let Some((head, expected)) = text.rsplit_once("expected ") else {
+    let Some((head, expected)) = text.rsplit_once(", expected ") else {
         return text.to_owned();
     };
     let words = match expected {
@@ -242,7 +295,7 @@ fn plain(text: &str) -> String {
     };
     let head = head.replace("invalid type: map", "invalid type: object");
     let head = head.replace("invalid type: sequence", "invalid type: list");
-    format!("{head}expected {words}")
+    format!("{head}, expected {words}")
 }
 
 #[cfg(test)]
@@ -276,10 +329,10 @@ mod tests {
     fn unknown_fields_are_reported_beside_a_required_field_that_is_wrong() {
         check(
             &json!({"inner": 1, "other": 2}),
-            &expect![[r"
-                /inner: invalid type: integer `1`, expected a list [FIELD_INVALID]
+            &expect![[r#"
+                /inner: invalid type: integer `1`, expected a list [FIELD_INVALID]; write a list
                 /other: unknown field `other` [FIELD_UNKNOWN]; remove it or correct its spelling
-            "]],
+            "#]],
         );
     }
 
@@ -288,8 +341,8 @@ mod tests {
         check(
             &json!({"count": "x", "inner": [{"name": 1}, {"name": "a", "mane": 2}, {}, {"name": "b", "z/": 3}], "other": 1}),
             &expect![[r#"
-                /count: invalid type: string "x", expected a whole number that is not negative [FIELD_INVALID]
-                /inner/0/name: invalid type: integer `1`, expected a string [FIELD_INVALID]
+                /count: invalid type: string "x", expected a whole number that is not negative [FIELD_INVALID]; write a whole number that is not negative
+                /inner/0/name: invalid type: integer `1`, expected a string [FIELD_INVALID]; write a string
                 /inner/2: missing field `name` [FIELD_MISSING]; add `name`
                 /inner/1/mane: unknown field `mane` [FIELD_UNKNOWN]; remove it or correct its spelling
                 /inner/3/z~1: unknown field `z~1` [FIELD_UNKNOWN]; remove it or correct its spelling

@@ -120,6 +120,9 @@ impl Split {
     /// What is wrong with the shares, if anything.
     pub fn fault(&self) -> Option<String> {
         match &self.shares {
+            Shares::Percent(shares) if shares.is_empty() => {
+                Some("the split gives nobody anything".to_owned())
+            }
             Shares::Percent(shares) => {
                 let total: u64 = shares.values().map(|share| u64::from(*share)).sum();
                 (total > u64::from(SLOTS)).then(|| {
@@ -270,7 +273,11 @@ impl<'de> Deserialize<'de> for Split {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Serve::deserialize(deserializer)? {
             Serve::Split(split) => Ok(split),
-            _ => Err(coded(Code::SplitInvalid, "write `percent` or `ranges`")),
+            _ => Err(coded(
+                Code::SplitInvalid,
+                "a split has `percent` or `ranges`",
+                "write one of the two",
+            )),
         }
     }
 }
@@ -300,7 +307,8 @@ impl<'de> Visitor<'de> for ServeVisitor {
                 "percent" | "ranges" if shares.is_some() => {
                     return Err(coded(
                         Code::SplitInvalid,
-                        "write `percent` or `ranges`, not both",
+                        "a split has `percent` or `ranges`, not both",
+                        "leave one of the two out",
                     ));
                 }
                 "percent" => {
@@ -318,6 +326,7 @@ impl<'de> Visitor<'de> for ServeVisitor {
                         format_args!(
                             "unknown field `{other}`: a split has `percent` or `ranges`, `by` and `salt`"
                         ),
+                        "remove it or correct its spelling",
                     ));
                 }
             }
@@ -327,6 +336,7 @@ impl<'de> Visitor<'de> for ServeVisitor {
             (None, Some(true)) if by.is_none() && salt.is_none() => Ok(Serve::CallerDefault),
             _ => Err(coded(
                 Code::SplitInvalid,
+                "nothing says what is served",
                 "write a variant's name, `percent` or `ranges`, or `caller_default: true`",
             )),
         }
@@ -349,12 +359,14 @@ fn thousandths<E: serde::de::Error>(
                 return Err(coded(
                     Code::SplitInvalid,
                     format_args!("`{variant}` has {percent} %: a percentage is between 0 and 100"),
+                    "write a number from 0 to 100",
                 ));
             }
             if (share - share.round()).abs() > 1e-6 {
                 return Err(coded(
                     Code::SplitInvalid,
                     format_args!("`{variant}` has {percent} %: the smallest step is 0.001 %"),
+                    "round it to three decimals",
                 ));
             }
             Ok((variant, share.round() as u32))

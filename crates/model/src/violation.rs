@@ -16,29 +16,45 @@ pub struct Violation {
     /// What is wrong, in the user's terms.
     pub detail: String,
     /// What to do next.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
+    pub next: String,
 }
 
 /// All findings about one input.
 pub type Violations = Vec<Violation>;
 
+/// What is wrong and where; it becomes a [`Violation`] by saying what to do next.
+#[must_use = "say what to do next: nobody reads a finding that does not"]
+#[derive(Debug)]
+pub struct Unadvised {
+    pointer: String,
+    code: Code,
+    detail: String,
+}
+
+impl Unadvised {
+    /// Says what to do next.
+    pub fn next(self, next: impl Into<String>) -> Violation {
+        Violation {
+            pointer: self.pointer,
+            code: self.code,
+            detail: self.detail,
+            next: next.into(),
+        }
+    }
+}
+
 impl Violation {
-    /// Makes a finding about the place at `pointer`.
-    pub fn new(code: Code, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
+    /// Begins a finding about the place at `pointer`.
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "a finding is whole only with what to do next, so that none can lack it"
+    )]
+    pub fn new(code: Code, pointer: impl Into<String>, detail: impl Into<String>) -> Unadvised {
+        Unadvised {
             pointer: pointer.into(),
             code,
             detail: detail.into(),
-            next: None,
         }
-    }
-
-    /// Adds what to do next.
-    #[must_use]
-    pub fn next(mut self, next: impl Into<String>) -> Self {
-        self.next = Some(next.into());
-        self
     }
 
     /// Moves the finding below `prefix`, for a value that was checked apart from its parent.
@@ -54,10 +70,6 @@ impl fmt::Display for Violation {
         if !self.pointer.is_empty() {
             write!(f, "{}: ", self.pointer)?;
         }
-        write!(f, "{} [{}]", self.detail, self.code)?;
-        if let Some(next) = &self.next {
-            write!(f, "; {next}")?;
-        }
-        Ok(())
+        write!(f, "{} [{}]; {}", self.detail, self.code, self.next)
     }
 }

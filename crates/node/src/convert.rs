@@ -1,6 +1,6 @@
 //! Between the names of plane-state and those of plane-log, which depends on nothing of ours.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use plane_log::{Blob, Body, Change, DigestRef, DocumentKey as LogKey, Entry, Hash};
@@ -80,6 +80,8 @@ pub(crate) fn entry(sealed: &Sealed) -> Entry {
 pub(crate) struct Fetched {
     pub(crate) bodies: HashMap<BodyRef, Arc<[u8]>>,
     pub(crate) blobs: HashMap<Digest, Arc<[u8]>>,
+    /// Bodies whose bytes are not the ones that were named.
+    pub(crate) damaged: HashSet<BodyRef>,
 }
 
 impl Fetched {
@@ -89,6 +91,7 @@ impl Fetched {
         Self {
             bodies: sealed.bodies.iter().map(salted).collect(),
             blobs: sealed.blobs.iter().cloned().collect(),
+            damaged: HashSet::new(),
         }
     }
 }
@@ -99,6 +102,10 @@ impl Bodies for Fetched {
             BodyRef::Salted(_) => self.bodies.get(body).cloned(),
             BodyRef::Blob(digest) => self.blobs.get(digest).cloned(),
         }
+    }
+
+    fn is_damaged(&self, body: &BodyRef) -> bool {
+        self.damaged.contains(body)
     }
 
     fn blob(&self, digest: &Digest) -> Option<Arc<[u8]>> {

@@ -173,6 +173,7 @@ pub(crate) async fn fetch(
                 .insert(BodyRef::Salted(*named), body.bytes.into());
         } else {
             tracing::error!(body = %named.hex(), "a body is damaged and not used");
+            fetched.damaged.insert(BodyRef::Salted(*named));
         }
     }
     let plain: Vec<_> = plain.into_iter().collect();
@@ -183,6 +184,7 @@ pub(crate) async fn fetch(
             fetched.blobs.insert(*named, bytes.into());
         } else {
             tracing::error!(blob = %named, "a blob is damaged and not used");
+            fetched.damaged.insert(BodyRef::Blob(*named));
         }
     }
     Ok(fetched)

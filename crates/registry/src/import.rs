@@ -368,11 +368,8 @@ impl Reader {
         match schema::compile(&corrected) {
             Ok(_) => Some(corrected),
             Err(found) => {
-                let correct = || "correct the schema".to_owned();
-                self.found.extend(found.into_iter().map(|it| {
-                    let next = it.next.clone().unwrap_or_else(correct);
-                    it.below(at.as_str()).next(next)
-                }));
+                let found = found.into_iter().map(|it| it.below(at.as_str()));
+                self.found.extend(found);
                 None
             }
         }

@@ -83,10 +83,12 @@ impl Lock {
             bytes_max: limits::BLOB_BYTES_MAX,
             depth_max: limits::TEXT_DEPTH_MAX,
         };
-        let value = json::parse(bytes, limits)
-            .map_err(|error| Violation::new(Code::TextInvalid, "", error.to_string()))?;
+        let value = json::parse(bytes, limits).map_err(|error| {
+            Violation::new(Code::TextInvalid, "", error.to_string()).next(error.next())
+        })?;
         let lock: Self = serde_json::from_value(value).map_err(|error| {
             Violation::new(Code::FieldInvalid, "", format!("not a lock: {error}"))
+                .next("give the bytes of a lock, as a commit wrote them")
         })?;
         if lock.format != LOCK_FORMAT {
             let detail = format!("the lock has format {}, not {LOCK_FORMAT}", lock.format);
@@ -130,11 +132,10 @@ pub fn resolve_lock(
     let mut found = Violations::new();
     let mut tools = Vec::new();
     if agent.kind() != ArtifactKind::Agent {
-        return Err(vec![Violation::new(
-            Code::FieldInvalid,
-            "",
-            format!("`{}` is a tool; only agents have locks", agent.id()),
-        )]);
+        let detail = format!("`{}` is a tool; only agents have locks", agent.id());
+        return Err(vec![
+            Violation::new(Code::FieldInvalid, "", detail).next("name an agent"),
+        ]);
     }
     for (index, requirement) in agent.tools().iter().enumerate() {
         let mut listed = candidates(&requirement.name);

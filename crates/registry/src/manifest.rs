@@ -72,12 +72,17 @@ impl Manifest {
     pub fn parse(kind: ArtifactKind, value: &Value) -> Result<Self, Violations> {
         let Value::Object(members) = value else {
             let detail = format!("a manifest is an object, not {}", type_of(value));
-            return Err(vec![Violation::new(Code::FieldInvalid, "", detail)]);
+            let next = "write its fields as an object: `name`, `version`, `metadata`";
+            return Err(vec![
+                Violation::new(Code::FieldInvalid, "", detail).next(next),
+            ]);
         };
         let mut found = Violations::new();
         if is_deeper(value, limits::TEXT_DEPTH_MAX) {
             let detail = format!("the manifest nests deeper than {}", limits::TEXT_DEPTH_MAX);
-            return Err(vec![Violation::new(Code::LimitExceeded, "", detail)]);
+            return Err(vec![
+                Violation::new(Code::LimitExceeded, "", detail).next("make it flatter"),
+            ]);
         }
         let mut body = members.clone();
         body.remove(CHECKSUM);
@@ -85,11 +90,10 @@ impl Manifest {
         let payload = match canonical::to_canonical(&Value::Object(body.clone())) {
             Ok(payload) => payload,
             Err(error) => {
-                return Err(vec![Violation::new(
-                    Code::FieldInvalid,
-                    "",
-                    error.to_string(),
-                )]);
+                return Err(vec![
+                    Violation::new(Code::FieldInvalid, "", error.to_string())
+                        .next("write numbers that JSON can carry"),
+                ]);
             }
         };
         if payload.len() > limits::MANIFEST_BYTES_MAX {
@@ -159,10 +163,14 @@ impl Manifest {
             bytes_max: limits::MANIFEST_BYTES_MAX,
             depth_max: limits::TEXT_DEPTH_MAX,
         };
-        let value = json::parse(payload, limits)
-            .map_err(|error| Violation::new(Code::TextInvalid, "", error.to_string()))?;
+        let value = json::parse(payload, limits).map_err(|error| {
+            Violation::new(Code::TextInvalid, "", error.to_string()).next(error.next())
+        })?;
         Self::parse(kind, &value).map_err(|found| {
-            let unknown = || Violation::new(Code::FieldInvalid, "", "the manifest is malformed");
+            let unknown = || {
+                Violation::new(Code::FieldInvalid, "", "the manifest is malformed")
+                    .next("restore the store from a backup")
+            };
             found.into_iter().next().unwrap_or_else(unknown)
         })
     }
@@ -375,7 +383,7 @@ fn refuse_unknown(fields: &mut Fields<'_, '_>) {
         }
         let next = "what describes the agent or tool itself goes below `metadata`";
         let detail = format!("unknown field `{}`", clip(key));
-        fields.report(key, Code::FieldUnknown, detail, Some(next.to_owned()));
+        fields.report(key, Code::FieldUnknown, detail, next);
     }
 }
 
@@ -383,7 +391,7 @@ fn name(fields: &mut Fields<'_, '_>) -> Option<ArtifactName> {
     let text = fields.required_text("name")?;
     let name = ArtifactName::new(text);
     if let Err(error) = &name {
-        fields.report("name", Code::NameInvalid, error.to_string(), None);
+        fields.found.push(error.at("/name"));
     }
     name.ok()
 }
@@ -417,7 +425,12 @@ fn created_at(fields: &mut Fields<'_, '_>) -> Option<Timestamp> {
     let time = text.parse();
     if let Err(error) = &time {
         let detail = format!("{error}");
-        fields.report(CREATED_AT, Code::FieldInvalid, detail, None);
+        fields.report(
+            CREATED_AT,
+            Code::FieldInvalid,
+            detail,
+            "write it as one of the two",
+        );
     }
     time.ok()
 }
@@ -429,12 +442,7 @@ fn text(fields: &mut Fields<'_, '_>, key: &str) -> Option<String> {
             "`{key}` has more than {} characters",
             limits::PROSE_CHARS_MAX
         );
-        fields.report(
-            key,
-            Code::LimitExceeded,
-            detail,
-            Some("shorten it".to_owned()),
-        );
+        fields.report(key, Code::LimitExceeded, detail, "shorten it");
     }
     Some(text.to_owned())
 }
@@ -464,7 +472,7 @@ fn checksum(fields: &mut Fields<'_, '_>, right: Digest) {
          `{CHECKSUM}` and `{SIGNATURE}`, or leave the field out to have it filled in",
         right.hex()
     );
-    fields.report(CHECKSUM, Code::ChecksumMismatch, detail, Some(next));
+    fields.report(CHECKSUM, Code::ChecksumMismatch, detail, next);
 }
 
 fn signatures(fields: &mut Fields<'_, '_>) -> Vec<Signature> {
@@ -475,7 +483,8 @@ fn signatures(fields: &mut Fields<'_, '_>) -> Vec<Signature> {
     };
     if items.len() > SIGNATURES_MAX {
         let detail = format!("more than {SIGNATURES_MAX} signatures");
-        fields.report(SIGNATURE, Code::LimitExceeded, detail, None);
+        let next = format!("keep at most {SIGNATURES_MAX}: one of each key counts");
+        fields.report(SIGNATURE, Code::LimitExceeded, detail, next);
         return Vec::new();
     }
     let is_list = fields.members.get(SIGNATURE).is_some_and(Value::is_array);

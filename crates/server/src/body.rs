@@ -95,13 +95,6 @@ pub(crate) fn value(
 
 /// Reads a JSON value as a request; all mistakes of form are reported at once.
 pub(crate) fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, Failure> {
-    if value.is_array() {
-        // serde would read the fields of an object by position.
-        let detail = "expected an object, not a list";
-        return Err(Violation::new(Code::FieldInvalid, "", detail)
-            .next("name each field")
-            .into());
-    }
     parse_strict(value).map_err(Failure::from)
 }
 

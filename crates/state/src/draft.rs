@@ -39,6 +39,8 @@ pub(crate) struct Draft<'a> {
     blobs: BTreeMap<Digest, Arc<[u8]>>,
     /// The names that the command brings, by their lower-case form.
     folded: BTreeMap<(Kind, String), String>,
+    /// What the command would write and may not.
+    refused: BTreeSet<DocumentKey>,
     reads: ReadSet,
 }
 
@@ -49,6 +51,7 @@ impl<'a> Draft<'a> {
             changed: BTreeMap::new(),
             blobs: BTreeMap::new(),
             folded: BTreeMap::new(),
+            refused: BTreeSet::new(),
             reads: ReadSet::default(),
         }
     }
@@ -65,6 +68,25 @@ impl<'a> Draft<'a> {
                 .insert((key.kind(), folded), base_name(&key).to_owned());
         }
         self.changed.insert(key, document);
+    }
+
+    /// Notes that the command would write this document and may not.
+    pub(crate) fn refuse(&mut self, key: DocumentKey) {
+        self.refused.insert(key);
+    }
+
+    /// Says whether the command was refused this document: that it is missing is then no news.
+    pub(crate) fn has_refused(&self, key: &DocumentKey) -> bool {
+        self.refused.contains(key)
+    }
+
+    /// Says whether the command was refused a version of the tool.
+    pub(crate) fn has_refused_tool(&self, name: &ArtifactName) -> bool {
+        let versions = DocumentKey::bound(Kind::Tool, "", &format!("{name}@"));
+        self.refused
+            .range(versions..)
+            .next()
+            .is_some_and(|key| key.kind() == Kind::Tool && base_name(key) == name.as_str())
     }
 
     pub(crate) fn put_blob(&mut self, digest: Digest, bytes: Arc<[u8]>) {

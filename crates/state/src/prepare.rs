@@ -87,11 +87,13 @@ impl Touched {
 pub fn prepare(state: &State, command: &Command, now: Timestamp) -> Result<Prepared, Rejection> {
     let mut found = Violations::new();
     let is_recovery = command.action == Action::Recover;
-    if is_recovery && command.reason.trim().is_empty() {
-        found.push(
-            Violation::new(Code::FieldInvalid, "/reason", "the reason is empty")
-                .next("say which backup was restored, and why"),
-        );
+    let why = match command.action {
+        Action::Recover => Some("say which backup was restored, and why"),
+        Action::Revert => Some("say why the commits are taken back"),
+        _ => None,
+    };
+    if let Some(next) = why.filter(|_| command.reason.trim().is_empty()) {
+        found.push(Violation::new(Code::FieldInvalid, "/reason", "the reason is empty").next(next));
     }
     if command.ops.is_empty() && !is_recovery {
         found.push(
@@ -134,6 +136,7 @@ pub fn prepare(state: &State, command: &Command, now: Timestamp) -> Result<Prepa
         validate::registry::fill_locks(&mut draft, &touched, &mut found);
         validate::places::check(&mut draft, &touched, &mut found);
         validate::flags::check(&mut draft, &touched, &mut found);
+        validate::flags::check_ends(&draft, command, &touched, now, &mut found);
         validate::registry::check(&mut draft, &touched, &mut found);
         validate::config::check(&mut draft, &touched, &mut found);
     }
@@ -192,6 +195,7 @@ fn read_ops(
                 Ok(Some(document)) => draft.put(op.key.clone(), Some(document)),
                 Ok(None) => {}
                 Err(violations) => {
+                    draft.refuse(op.key.clone());
                     let body = format!("{pointer}/body");
                     found.extend(violations.into_iter().map(|it| it.below(&body)));
                 }
@@ -330,11 +334,10 @@ fn write_ops(
             Ok(bytes) => bytes,
             Err(error) => {
                 let pointer = touched.pointer(key);
-                found.push(Violation::new(
-                    Code::FieldInvalid,
-                    pointer,
-                    error.to_string(),
-                ));
+                found.push(
+                    Violation::new(Code::FieldInvalid, pointer, error.to_string())
+                        .next("write numbers that JSON can carry"),
+                );
                 continue;
             }
         };

@@ -59,11 +59,14 @@ pub fn reconcile(
     let mut named: BTreeMap<&DocumentKey, usize> = BTreeMap::new();
     for (index, (key, body)) in documents.iter().enumerate() {
         if named.insert(key, index).is_some() {
-            violations.push(Violation::new(
-                Code::DocumentRepeated,
-                format!("/documents/{index}"),
-                format!("{key} occurs twice in the tree"),
-            ));
+            violations.push(
+                Violation::new(
+                    Code::DocumentRepeated,
+                    format!("/documents/{index}"),
+                    format!("{key} occurs twice in the tree"),
+                )
+                .next("keep one of the two"),
+            );
             continue;
         }
         match decide(state, key, body, options) {

@@ -36,8 +36,12 @@ impl Head {
 
 /// Where the fold finds the bytes that records name.
 pub trait Bodies {
-    /// The bytes of a body; none if they were erased.
+    /// The bytes of a body; none if they were erased, or are not the ones that were named.
     fn body(&self, body: &BodyRef) -> Option<Arc<[u8]>>;
+    /// Says whether there are bytes, but not the ones that were named.
+    fn is_damaged(&self, _body: &BodyRef) -> bool {
+        false
+    }
     /// The bytes of a blob.
     fn blob(&self, digest: &Digest) -> Option<Arc<[u8]>>;
 }
@@ -151,7 +155,7 @@ impl State {
         let mut state = Self::genesis(log);
         state.head = head;
         for (key, revision, body) in documents {
-            let (entry, anomaly) = read_entry(&key, revision, body, bodies.body(&body));
+            let (entry, anomaly) = read_body(&key, revision, body, bodies);
             state.anomalies += u64::from(anomaly.is_some());
             for digest in entry
                 .document()
@@ -394,7 +398,7 @@ impl State {
         }
         let entry = match (op.op, op.digest) {
             (OpKind::Put, Some(body)) => {
-                let (entry, anomaly) = read_entry(&key, revision, body, bodies.body(&body));
+                let (entry, anomaly) = read_body(&key, revision, body, bodies);
                 if let Some(detail) = anomaly {
                     note(detail);
                 }
@@ -453,6 +457,25 @@ impl State {
         let folded = folded_name(key)?;
         let used = self.folded.get(&(key.kind(), folded))?;
         (**used != *base_name(key)).then_some(&**used)
+    }
+}
+
+/// Finds and reads the body of a document; the second part says what is wrong with it.
+fn read_body(
+    key: &DocumentKey,
+    revision: u64,
+    body: BodyRef,
+    bodies: &dyn Bodies,
+) -> (Entry, Option<String>) {
+    let bytes = bodies.body(&body);
+    let is_damaged = bytes.is_none() && bodies.is_damaged(&body);
+    let (entry, anomaly) = read_entry(key, revision, body, bytes);
+    if is_damaged {
+        let detail = format!("{key}: the stored body is damaged");
+        let content = Content::Unreadable(detail.as_str().into());
+        (Entry { content, ..entry }, Some(detail))
+    } else {
+        (entry, anomaly)
     }
 }
 

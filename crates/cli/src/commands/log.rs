@@ -122,7 +122,7 @@ struct Data {
 /// Reads a kind of document.
 pub(crate) fn kind(text: &str) -> Result<Kind, String> {
     text.parse()
-        .map_err(|violation: plane_model::Violation| violation.next.unwrap_or(violation.detail))
+        .map_err(|violation: plane_model::Violation| violation.next)
 }
 
 impl Log {
@@ -190,15 +190,10 @@ impl Recover {
         let done = node.recover(&Scope::system(operator), &self.reason).await;
         node.shutdown().await;
         let done = done.map_err(|error| match error {
-            CommitError::Rejected(rejection) => {
-                let finding = rejection.violations.into_iter().next();
-                Failure::new(
-                    finding
-                        .as_ref()
-                        .map_or_else(String::new, |it| it.detail.clone()),
-                )
-                .next(finding.and_then(|it| it.next).unwrap_or_default())
-            }
+            CommitError::Rejected(rejection) => match rejection.violations.into_iter().next() {
+                Some(finding) => Failure::new(finding.detail).next(finding.next),
+                None => Failure::new("the recovery was refused"),
+            },
             other => Failure::new(other.to_string()),
         })?;
         let recovered = Recovered {

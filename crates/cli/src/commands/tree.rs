@@ -427,11 +427,9 @@ impl Export {
         )
         .map_err(|error| {
             let violation = error.violation();
-            let failure = Failure::new(violation.detail).code(Code::FieldInvalid);
-            match violation.next {
-                Some(next) => failure.next(next),
-                None => failure,
-            }
+            Failure::new(violation.detail)
+                .code(Code::FieldInvalid)
+                .next(violation.next)
         })?;
         for file in &files {
             let path = self.dir.join(&file.path);

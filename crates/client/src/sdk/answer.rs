@@ -1,7 +1,7 @@
 //! What evaluations give: one view, one moment, one context.
 
 use plane_eval::{Context, ErrorCode, Evaluation, Reason, Resolved, View};
-use plane_model::{ArtifactName, Code, ConfigName, NameError, Timestamp, VariantName, Violation};
+use plane_model::{ArtifactName, ConfigName, NameError, Timestamp, VariantName};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -210,9 +210,5 @@ pub(crate) fn typed<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, 
 }
 
 fn misnamed(error: &NameError) -> Error {
-    Error::Invalid(vec![Violation::new(
-        Code::NameInvalid,
-        "",
-        error.to_string(),
-    )])
+    Error::Invalid(vec![error.at("")])
 }

@@ -178,7 +178,8 @@ impl Error {
             Self::Settings { setting, .. } => format!("correct {setting}"),
             Self::Invalid(found) => found
                 .iter()
-                .find_map(|it| it.next.clone())
+                .map(|it| it.next.clone())
+                .next()
                 .unwrap_or_else(|| "correct what was given".to_owned()),
             Self::NotReady { .. } => {
                 "wait for `wait_ready`, and see `status()` for what hinders it; \

@@ -36,13 +36,7 @@ impl Local {
         ops: Vec<Op>,
         now: Timestamp,
     ) -> Result<(), Violations> {
-        let actor = PrincipalId::new("local").map_err(|error| {
-            vec![plane_model::Violation::new(
-                plane_model::Code::Internal,
-                "",
-                error.to_string(),
-            )]
-        })?;
+        let actor = PrincipalId::new("local").map_err(|error| vec![error.at("")])?;
         let command = Command {
             id: format!("local-{}", self.state.head().revision + 1),
             actor,

@@ -506,9 +506,7 @@ fn of_values(found: Violations) -> Error {
 }
 
 fn invalid(error: &impl ToString) -> Error {
-    Error::Invalid(vec![Violation::new(
-        Code::NameInvalid,
-        "",
-        error.to_string(),
-    )])
+    Error::Invalid(vec![
+        Violation::new(Code::NameInvalid, "", error.to_string()).next("correct the name"),
+    ])
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use plane_eval::{Context, Resolved};
-use plane_model::{Code, EnvironmentName, Violation};
+use plane_model::EnvironmentName;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -121,13 +121,8 @@ impl ControlPlane {
         if let Some(core) = self.shared.environments.load().get(name) {
             return Ok(self.handle(core));
         }
-        let name = EnvironmentName::new(name).map_err(|error| {
-            Error::Invalid(vec![Violation::new(
-                Code::NameInvalid,
-                "",
-                error.to_string(),
-            )])
-        })?;
+        let name =
+            EnvironmentName::new(name).map_err(|error| Error::Invalid(vec![error.at("")]))?;
         let fresh = Core::new(name.clone(), self.shared.settings.clone());
         self.shared.environments.rcu(|known| {
             let mut known = BTreeMap::clone(known);

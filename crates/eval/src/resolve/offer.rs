@@ -330,6 +330,7 @@ fn verify<T: serde::de::DeserializeOwned>(
         serde_json::from_slice(bytes).map_err(|error| {
             let detail = format!("cannot be read: {error}");
             Violation::new(plane_model::Code::ManifestMissing, "", detail)
+                .next("restore the store from a backup")
         })
     };
     Verified::check(bytes, expected, read).map_err(|violation| {

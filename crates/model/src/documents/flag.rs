@@ -291,11 +291,14 @@ impl Targeting {
         for (index, rule) in self.rules.iter().enumerate() {
             let pointer = format!("/rules/{index}");
             if rule.name.trim().is_empty() || rule.name.chars().count() > 128 {
-                found.push(Violation::new(
-                    Code::FieldInvalid,
-                    format!("{pointer}/name"),
-                    "a rule's name has 1 to 128 characters",
-                ));
+                found.push(
+                    Violation::new(
+                        Code::FieldInvalid,
+                        format!("{pointer}/name"),
+                        "a rule's name has 1 to 128 characters",
+                    )
+                    .next("give it a short name: explanations show it"),
+                );
             }
             if self
                 .rules
@@ -399,11 +402,10 @@ pub(super) fn check_split(pointer: &str, split: &crate::Split, found: &mut Viola
             Shares::Percent(_) => "percent",
             Shares::Ranges(_) => "ranges",
         };
-        found.push(Violation::new(
-            Code::SplitInvalid,
-            format!("{pointer}/{field}"),
-            fault,
-        ));
+        found.push(
+            Violation::new(Code::SplitInvalid, format!("{pointer}/{field}"), fault)
+                .next("correct the shares: each variant its own, 100 % at most in all"),
+        );
     }
 }
 
@@ -422,11 +424,14 @@ impl Kill {
     pub(super) fn check(&self, key: &DocumentKey, found: &mut Violations) {
         check_reason("/reason", &self.reason, found);
         if self.fallback.is_some() && key.subject().is_none_or(|(what, _)| what != "agent") {
-            found.push(Violation::new(
-                Code::FieldInvalid,
-                "/fallback",
-                "only a killed agent has a fallback version",
-            ));
+            found.push(
+                Violation::new(
+                    Code::FieldInvalid,
+                    "/fallback",
+                    "only a killed agent has a fallback version",
+                )
+                .next("remove `fallback`"),
+            );
         }
     }
 }

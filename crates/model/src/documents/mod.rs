@@ -17,7 +17,7 @@ pub use flag::{
 pub use place::{Bucketing, Environment, Segment, Tenant, TenantStatus};
 pub use registry::{Channel, Published, Release, Signing, Status, StatusState, Trust, TrustedKey};
 
-use crate::{Code, DocumentKey, Kind, Pointer, Violation, Violations, limits, parse_strict};
+use crate::{Code, DocumentKey, Kind, Violation, Violations, limits, parse_strict};
 
 /// The content of a document.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,7 +91,6 @@ impl Document {
             Kind::RoleBinding => Self::RoleBinding(parse_strict(value)?),
         };
         let mut found = Violations::new();
-        check_lists(&Pointer::root(), value, &document.to_value(), &mut found);
         document.check(key, &mut found);
         if found.is_empty() {
             Ok(document)
@@ -165,7 +164,7 @@ impl Document {
 fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, DecodeError> {
     serde_json::from_slice(bytes).map_err(|error| DecodeError {
         kind,
-        detail: error.to_string().replace('\u{1f}', ": "),
+        detail: crate::parse::readable(&error),
     })
 }
 
@@ -202,33 +201,6 @@ fn over_limit(pointer: &str, what: &str, limit: usize) -> Violation {
         format!("more than {limit} {what}"),
     )
     .next(format!("keep it to {limit} {what}"))
-}
-
-/// Refuses lists where objects are meant: serde would read the fields of an object by position.
-fn check_lists(at: &Pointer, written: &Value, meant: &Value, found: &mut Violations) {
-    match (written, meant) {
-        (Value::Array(_), Value::Object(_)) => found.push(
-            Violation::new(
-                Code::FieldInvalid,
-                at.to_string(),
-                "expected an object, not a list",
-            )
-            .next("name each field"),
-        ),
-        (Value::Array(written), Value::Array(meant)) => {
-            for (index, (written, meant)) in written.iter().zip(meant).enumerate() {
-                check_lists(&at.index(index), written, meant, found);
-            }
-        }
-        (Value::Object(written), Value::Object(meant)) => {
-            for (key, written) in written {
-                if let Some(meant) = meant.get(key) {
-                    check_lists(&at.key(key), written, meant, found);
-                }
-            }
-        }
-        _ => {}
-    }
 }
 
 fn check_depth(config: &Map<String, Value>, found: &mut Violations) {

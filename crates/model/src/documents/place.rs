@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{check_prose, over_limit};
-use crate::{Code, Label, Violation, Violations, limits};
+use crate::{Code, Label, Pointer, Violation, Violations, limits};
 
 /// How units are hashed to slots.
 #[derive(
@@ -110,14 +110,11 @@ impl Tenant {
             found.push(over_limit("/labels", "labels", limits::LABELS_MAX));
         }
         for (name, text) in &self.labels {
-            if Label::new(name).is_err() {
-                found.push(Violation::new(
-                    Code::NameInvalid,
-                    format!("/labels/{}", name.replace('~', "~0").replace('/', "~1")),
-                    "a label's name has 1 to 64 letters, digits, `_` or `-`",
-                ));
+            let pointer = Pointer::root().key("labels").key(name);
+            if let Err(error) = Label::new(name) {
+                found.push(error.at(pointer.as_str()));
             }
-            check_prose(&format!("/labels/{name}"), Some(text), found);
+            check_prose(pointer.as_str(), Some(text), found);
         }
     }
 }

@@ -201,11 +201,14 @@ fn one() -> u32 {
 impl Trust {
     pub(super) fn check(&self, found: &mut Violations) {
         if self.threshold == 0 {
-            found.push(Violation::new(
-                Code::FieldInvalid,
-                "/threshold",
-                "the threshold is at least 1; write `signing: optional` to accept unsigned manifests",
-            ));
+            found.push(
+                Violation::new(
+                    Code::FieldInvalid,
+                    "/threshold",
+                    "the threshold is at least 1",
+                )
+                .next("write 1, and `signing: optional` to accept unsigned manifests"),
+            );
         }
         if self.signing == Signing::Required
             && usize::try_from(self.threshold).is_ok_and(|it| it > self.keys.len())

@@ -105,9 +105,7 @@ fn what_no_table_mends_is_refused_with_fixes_too() {
     let remote = json!({"name": "a", "description": "b", "parameters": {"$ref": "https://example.com/other.json"}});
     let found = read(Format::OpenAi, &remote, true).unwrap_err();
     assert!(
-        found
-            .iter()
-            .all(|it| it.pointer.starts_with("/parameters") && it.next.is_some()),
+        found.iter().all(|it| it.pointer.starts_with("/parameters")),
         "{found:?}"
     );
     for (value, pointer) in [

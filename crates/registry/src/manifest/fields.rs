@@ -13,16 +13,25 @@ pub(super) struct Fields<'v, 'f> {
 }
 
 impl<'v> Fields<'v, '_> {
-    pub(super) fn report(&mut self, key: &str, code: Code, detail: String, next: Option<String>) {
-        let mut violation = Violation::new(code, self.at.key(key).to_string(), detail);
-        violation.next = next;
-        self.found.push(violation);
+    pub(super) fn report(
+        &mut self,
+        key: &str,
+        code: Code,
+        detail: String,
+        next: impl Into<String>,
+    ) {
+        let violation = Violation::new(code, self.at.key(key).to_string(), detail);
+        self.found.push(violation.next(next));
     }
 
     fn wrong_type(&mut self, key: &str, value: &Value, expected: &str) {
         let detail = format!("`{key}` must be {expected}, not {}", type_of(value));
         let is_unquoted = expected == "a string" && (value.is_number() || value.is_boolean());
-        let next = is_unquoted.then(|| format!("put the value in quotes: \"{value}\""));
+        let next = if is_unquoted {
+            format!("put the value in quotes: \"{value}\"")
+        } else {
+            format!("write {expected}")
+        };
         self.report(key, Code::FieldInvalid, detail, next);
     }
 
@@ -96,7 +105,8 @@ impl<'v> Fields<'v, '_> {
                 end => format!("from {} to {end}", range.start()),
             };
             let detail = format!("`{key}` must be a whole number {bounds}, not {number}");
-            self.report(key, Code::FieldInvalid, detail, None);
+            let next = format!("write a whole number {bounds}");
+            self.report(key, Code::FieldInvalid, detail, next);
         }
         integer
     }
@@ -112,7 +122,8 @@ impl<'v> Fields<'v, '_> {
         }
         let (start, end) = range.into_inner();
         let detail = format!("`{key}` must be a number from {start} to {end}, not {value}");
-        self.report(key, Code::FieldInvalid, detail, None);
+        let next = format!("write a number from {start} to {end}");
+        self.report(key, Code::FieldInvalid, detail, next);
         None
     }
 }

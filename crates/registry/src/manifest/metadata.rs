@@ -166,12 +166,7 @@ fn limited(fields: &mut Fields<'_, '_>, key: &str, chars_max: usize) -> Option<S
     let text = fields.text(key)?;
     if text.chars().count() > chars_max {
         let detail = format!("`{key}` has more than {chars_max} characters");
-        fields.report(
-            key,
-            Code::LimitExceeded,
-            detail,
-            Some("shorten it".to_owned()),
-        );
+        fields.report(key, Code::LimitExceeded, detail, "shorten it");
     }
     Some(text.to_owned())
 }
@@ -184,12 +179,7 @@ fn word(fields: &mut Fields<'_, '_>, key: &str) -> Option<String> {
     let text = limited(fields, key, WORD_CHARS_MAX)?;
     if text.is_empty() {
         let detail = format!("`{key}` is empty");
-        fields.report(
-            key,
-            Code::FieldInvalid,
-            detail,
-            Some("fill it in or remove it".to_owned()),
-        );
+        fields.report(key, Code::FieldInvalid, detail, "fill it in or remove it");
     }
     Some(text)
 }
@@ -208,11 +198,14 @@ fn capabilities(fields: &mut Fields<'_, '_>) -> Vec<String> {
             .filter(|text| !text.is_empty() && text.chars().count() <= WORD_CHARS_MAX);
         match fits {
             Some(text) => capabilities.push(text.to_owned()),
-            None => fields.found.push(Violation::new(
-                Code::FieldInvalid,
-                pointer.to_string(),
-                format!("a capability is a string of 1 to {WORD_CHARS_MAX} characters"),
-            )),
+            None => fields.found.push(
+                Violation::new(
+                    Code::FieldInvalid,
+                    pointer.to_string(),
+                    format!("a capability is a string of 1 to {WORD_CHARS_MAX} characters"),
+                )
+                .next("write one word or a few"),
+            ),
         }
     }
     capabilities
@@ -237,7 +230,8 @@ fn tools(fields: &mut Fields<'_, '_>) -> Vec<ToolRequirement> {
             "an agent may need at most {} tools",
             limits::LOCK_ENTRIES_MAX
         );
-        fields.report("tools", Code::LimitExceeded, detail, None);
+        let next = format!("keep at most {}", limits::LOCK_ENTRIES_MAX);
+        fields.report("tools", Code::LimitExceeded, detail, next);
         return Vec::new();
     }
     let mut tools: Vec<ToolRequirement> = Vec::new();
@@ -299,8 +293,7 @@ fn shorthand(text: &str) -> Result<ToolRequirement, Violation> {
 }
 
 fn tool_name(text: &str) -> Result<ArtifactName, Violation> {
-    ArtifactName::new(text)
-        .map_err(|error| Violation::new(Code::NameInvalid, "", error.to_string()))
+    ArtifactName::new(text).map_err(Violation::from)
 }
 
 fn read_wanted(text: &str) -> Result<Wanted, Violation> {
@@ -308,6 +301,7 @@ fn read_wanted(text: &str) -> Result<Wanted, Violation> {
         let digest = text.parse().map_err(|error| {
             let detail = format!("`{}` is not a digest: {error}", clip(text));
             Violation::new(Code::FieldInvalid, "", detail)
+                .next("write `sha256:` and 64 lowercase hex digits")
         })?;
         return Ok(Wanted::Exact(digest));
     }
@@ -325,7 +319,7 @@ fn long_form(members: &Map<String, Value>, at: &Pointer) -> Result<ToolRequireme
         if !["name", "version", "as", "optional", "reason"].contains(&key.as_str()) {
             let detail = format!("unknown field `{key}`");
             let next = "a tool has `name`, `version`, `as`, `optional` and `reason`";
-            fields.report(key, Code::FieldUnknown, detail, Some(next.to_owned()));
+            fields.report(key, Code::FieldUnknown, detail, next);
         }
     }
     let name = fields
@@ -373,7 +367,8 @@ fn overridable(fields: &mut Fields<'_, '_>, refused: &[&str]) -> Option<BTreeMap
     let members = fields.object("overridable")?;
     if members.len() > OVERRIDABLE_PATHS_MAX {
         let detail = format!("more than {OVERRIDABLE_PATHS_MAX} overridable paths");
-        fields.report("overridable", Code::LimitExceeded, detail, None);
+        let next = "name the objects that hold them, rather than each path in them";
+        fields.report("overridable", Code::LimitExceeded, detail, next);
         return None;
     }
     let mut table = BTreeMap::new();
@@ -393,6 +388,7 @@ fn read_path(path: &str, refused: &[&str]) -> Result<Pointer, Violation> {
     let pointer = if path.starts_with('/') {
         path.parse().map_err(|error| {
             Violation::new(Code::FieldInvalid, "", format!("`{}`: {error}", clip(path)))
+                .next("write a key, or a JSON pointer such as `/retry/attempts`")
         })?
     } else {
         Pointer::root().key(path)

@@ -167,15 +167,15 @@ fn every_mistake_is_reported_at_its_place() {
         &expect![[r#"
             /colour: unknown field `colour` [FIELD_UNKNOWN]; what describes the agent or tool itself goes below `metadata`
             /temperature: unknown field `temperature` [FIELD_UNKNOWN]; what describes the agent or tool itself goes below `metadata`
-            /name: `a b` is not a valid agent or tool name: `name` or `namespace/name`, each 1 to 128 letters, digits, `_`, `.` or `-`, not starting with `.` or `-` [NAME_INVALID]
+            /name: `a b` is not a valid agent or tool name: `name` or `namespace/name`, each 1 to 128 letters, digits, `_`, `.` or `-`, not starting with `.` or `-` [NAME_INVALID]; correct the name by that rule
             /version: `v1.2` is not a version: unexpected character 'v' while parsing major version number [VERSION_INVALID]; write `1.2.0`
-            /created_at: `yesterday` is not a time such as 2026-03-01T09:30:00Z or a date such as 2026-03-01 [FIELD_INVALID]
+            /created_at: `yesterday` is not a time such as 2026-03-01T09:30:00Z or a date such as 2026-03-01 [FIELD_INVALID]; write it as one of the two
             /owner: `owner` must be a string, not a number [FIELD_INVALID]; put the value in quotes: "7"
-            /deprecated: `deprecated` must be true or false, not a string [FIELD_INVALID]
-            /metadata/capabilities/0: a capability is a string of 1 to 128 characters [FIELD_INVALID]
-            /metadata/capabilities/1: a capability is a string of 1 to 128 characters [FIELD_INVALID]
-            /metadata/max_tokens: `max_tokens` must be a whole number at least 1, not 0 [FIELD_INVALID]
-            /metadata/temperature: `temperature` must be a number from 0 to 2, not 2.5 [FIELD_INVALID]
+            /deprecated: `deprecated` must be true or false, not a string [FIELD_INVALID]; write true or false
+            /metadata/capabilities/0: a capability is a string of 1 to 128 characters [FIELD_INVALID]; write one word or a few
+            /metadata/capabilities/1: a capability is a string of 1 to 128 characters [FIELD_INVALID]; write one word or a few
+            /metadata/max_tokens: `max_tokens` must be a whole number at least 1, not 0 [FIELD_INVALID]; write a whole number at least 1
+            /metadata/temperature: `temperature` must be a number from 0 to 2, not 2.5 [FIELD_INVALID]; write a number from 0 to 2
             /metadata/model: `model` is empty [FIELD_INVALID]; fill it in or remove it
             /metadata/tools/1: the tool name `crm` appears twice [FIELD_INVALID]; keep one, or give one of them another name with `as`
             /metadata/tools/2: a tool is a string or an object, not a number [FIELD_INVALID]; write `name`, `name@^1.2` or {name: …, version: …}
@@ -183,11 +183,11 @@ fn every_mistake_is_reported_at_its_place() {
             /metadata/tools/4: `^1 || ^2` is not a range: `||` is npm's; a range here is one interval [VERSION_INVALID]; write one range such as `>=1.2, <3`, or list the tool once per range under different names with `as`
             /metadata/tools/5/range: unknown field `range` [FIELD_UNKNOWN]; a tool has `name`, `version`, `as`, `optional` and `reason`
             /metadata/tools/5: missing field `name` [FIELD_MISSING]; add `name`
-            /metadata/tools/5/optional: `optional` must be true or false, not a string [FIELD_INVALID]
+            /metadata/tools/5/optional: `optional` must be true or false, not a string [FIELD_INVALID]; write true or false
             /metadata/tools/5/version: `latest` is not a range: there is no tag `latest` [VERSION_INVALID]; write `*` for any version
             /metadata/tools/5/as: `a/b` is not a name that an agent can see [NAME_INVALID]; use letters, digits, `_`, `.` or `-`, without a namespace
-            /metadata/tools/6: `sha256:12` is not a digest: a SHA-256 has exactly 64 lowercase hex digits [FIELD_INVALID]
-            /metadata/overridable/~1a~0: `/a~`: in a JSON pointer `~` must be written `~0`, and `/` inside a key `~1` [FIELD_INVALID]
+            /metadata/tools/6: `sha256:12` is not a digest: a SHA-256 has exactly 64 lowercase hex digits [FIELD_INVALID]; write `sha256:` and 64 lowercase hex digits
+            /metadata/overridable/~1a~0: `/a~`: in a JSON pointer `~` must be written `~0`, and `/` inside a key `~1` [FIELD_INVALID]; write a key, or a JSON pointer such as `/retry/attempts`
             /metadata/overridable/max_tokens: the bounds of an overridable path are an object [FIELD_INVALID]; write {}, {min: …, max: …} or {enum: […]}
             /metadata/overridable/model/values: bounds have `min`, `max` or `enum` [FIELD_INVALID]; write {}, {min: …, max: …} or {enum: […]}
             /metadata/overridable/temperature: `min` is larger than `max` [FIELD_INVALID]; write {}, {min: …, max: …} or {enum: […]}
@@ -208,10 +208,10 @@ fn every_mistake_is_reported_at_its_place() {
             missing field `name` [FIELD_MISSING]; add `name`
             /version: `version` must be a string, not a number [FIELD_INVALID]; put the value in quotes: "1.1"
             /metadata: missing field `inputs_schema` [FIELD_MISSING]; add `inputs_schema`
-            /metadata/outputs_schema/type: matches none of the allowed forms (form 1: must be one of `array`, `boolean`, `integer`, `null`, `number`, `object`, `string`; form 2: must be a list, not a string) [SCHEMA_INVALID]
-            /metadata/timeout_ms: `timeout_ms` must be a whole number from 1 to 600000, not 600001 [FIELD_INVALID]
-            /metadata/retry_attempts: `retry_attempts` must be a whole number from 0 to 10, not 11 [FIELD_INVALID]
-            /metadata/circuit_breaker_threshold: `circuit_breaker_threshold` must be a whole number at least 1, not 0 [FIELD_INVALID]
+            /metadata/outputs_schema/type: matches none of the allowed forms (form 1: must be one of `array`, `boolean`, `integer`, `null`, `number`, `object`, `string`; form 2: must be a list, not a string) [SCHEMA_INVALID]; write it as JSON Schema says
+            /metadata/timeout_ms: `timeout_ms` must be a whole number from 1 to 600000, not 600001 [FIELD_INVALID]; write a whole number from 1 to 600000
+            /metadata/retry_attempts: `retry_attempts` must be a whole number from 0 to 10, not 11 [FIELD_INVALID]; write a whole number from 0 to 10
+            /metadata/circuit_breaker_threshold: `circuit_breaker_threshold` must be a whole number at least 1, not 0 [FIELD_INVALID]; write a whole number at least 1
             /metadata/overridable/inputs_schema: `inputs_schema` can never be overridden [FIELD_INVALID]; publish a new version to change it
         "#]],
     );
@@ -219,8 +219,8 @@ fn every_mistake_is_reported_at_its_place() {
         ArtifactKind::Tool,
         &json!([]),
         &expect![[r#"
-        a manifest is an object, not a list [FIELD_INVALID]
-    "#]],
+            a manifest is an object, not a list [FIELD_INVALID]; write its fields as an object: `name`, `version`, `metadata`
+        "#]],
     );
     check(
         ArtifactKind::Agent,
@@ -253,7 +253,7 @@ fn a_wrong_checksum_is_refused_with_the_right_one_which_is_then_accepted() {
         (found[0].code, found[0].pointer.as_str()),
         (Code::ChecksumMismatch, "/checksum_sha256")
     );
-    let next = found[0].next.clone().unwrap();
+    let next = found[0].next.clone();
     let right = next
         .split_once("checksum_sha256: ")
         .unwrap()
@@ -345,7 +345,6 @@ fn what_a_status_governs_is_not_published_again() {
     assert!(
         error
             .next
-            .unwrap()
             .contains("control-plane agent deprecate customer_support_agent@1.0.0")
     );
     let reworded = agent(&AGENT.replace("Initial", "First").replace("created_at", "#"));

@@ -29,7 +29,7 @@ pub(super) fn explain(error: &ValidationError<'_>, code: Code, found: &mut Viola
         }
         return;
     }
-    let violation = Violation::new(code, at, describe(error));
+    let violation = Violation::new(code, at, describe(error)).next(advice(error, code));
     // One rule may be reached by several references; it is reported once.
     if !found.contains(&violation) {
         found.push(violation);
@@ -48,6 +48,16 @@ pub(super) fn explain_compile(error: &ValidationError<'_>) -> Violation {
         return Violation::new(Code::SchemaInvalid, at, detail).next(next);
     }
     Violation::new(Code::SchemaInvalid, at, error.masked().to_string())
+        .next("write it as JSON Schema, draft 2020-12, says")
+}
+
+/// What to do about a value that a schema refuses.
+fn advice(error: &ValidationError<'_>, code: Code) -> &'static str {
+    match (error.kind(), code) {
+        (Kind::Required { .. }, _) => "add the key",
+        (_, Code::SchemaInvalid) => "write it as JSON Schema says",
+        _ => "change the value, or the schema that governs it",
+    }
 }
 
 fn describe(error: &ValidationError<'_>) -> String {

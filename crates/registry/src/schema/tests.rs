@@ -54,15 +54,15 @@ fn every_mismatch_is_reported_with_its_place() {
             "url": "http://a", "x/y": 2, "either": {}, "temprature": 1
         }),
         expect![[r#"
-            missing key `model` [CONFIG_INVALID]
-            /either: matches none of the allowed forms (form 1: must be a string, not an object; form 2: missing key `id`) [CONFIG_INVALID]
-            /mode: must be one of `a`, `b` [CONFIG_INVALID]
-            /port: must be null or a whole number, not a string [CONFIG_INVALID]
-            /tags: must not have the same item twice [CONFIG_INVALID]
-            /tags/0: must have at most 3 characters [CONFIG_INVALID]
-            /temperature: must be at most 2 [CONFIG_INVALID]
-            /url: must match the pattern `^https://` [CONFIG_INVALID]
-            /x~1y: must be `1` [CONFIG_INVALID]
+            missing key `model` [CONFIG_INVALID]; add the key
+            /either: matches none of the allowed forms (form 1: must be a string, not an object; form 2: missing key `id`) [CONFIG_INVALID]; change the value, or the schema that governs it
+            /mode: must be one of `a`, `b` [CONFIG_INVALID]; change the value, or the schema that governs it
+            /port: must be null or a whole number, not a string [CONFIG_INVALID]; change the value, or the schema that governs it
+            /tags: must not have the same item twice [CONFIG_INVALID]; change the value, or the schema that governs it
+            /tags/0: must have at most 3 characters [CONFIG_INVALID]; change the value, or the schema that governs it
+            /temperature: must be at most 2 [CONFIG_INVALID]; change the value, or the schema that governs it
+            /url: must match the pattern `^https://` [CONFIG_INVALID]; change the value, or the schema that governs it
+            /x~1y: must be `1` [CONFIG_INVALID]; change the value, or the schema that governs it
             /temprature: the key `temprature` is not allowed here [CONFIG_INVALID]; remove it or correct its spelling
         "#]],
     );
@@ -103,15 +103,15 @@ fn a_schema_that_breaks_its_meta_schema_is_refused_with_every_place() {
     check_schema(
         json!({ "type": "text", "properties": { "a": { "minimum": "1" } } }),
         expect![[r#"
-        /properties/a/minimum: must be a number, not a string [SCHEMA_INVALID]
-        /type: matches none of the allowed forms (form 1: must be one of `array`, `boolean`, `integer`, `null`, `number`, `object`, `string`; form 2: must be a list, not a string) [SCHEMA_INVALID]
-    "#]],
+            /properties/a/minimum: must be a number, not a string [SCHEMA_INVALID]; write it as JSON Schema says
+            /type: matches none of the allowed forms (form 1: must be one of `array`, `boolean`, `integer`, `null`, `number`, `object`, `string`; form 2: must be a list, not a string) [SCHEMA_INVALID]; write it as JSON Schema says
+        "#]],
     );
     check_schema(
         json!(7),
         expect![[r#"
-        must be a boolean or an object, not a number [SCHEMA_INVALID]
-    "#]],
+            must be a boolean or an object, not a number [SCHEMA_INVALID]; write it as JSON Schema says
+        "#]],
     );
     check_schema(
         json!({ "$schema": "http://json-schema.org/draft-04/schema#" }),

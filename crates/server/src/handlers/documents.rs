@@ -383,7 +383,8 @@ fn raw(entry: &Entry) -> Result<&RawValue, Failure> {
         Content::Erased => Err(
             Failure::new(Code::NotFound, "the document's content was erased").next("write it anew"),
         ),
-        Content::Unreadable(detail) => Err(Failure::internal(detail)),
+        Content::Unreadable(detail) => Err(Failure::new(Code::DigestMismatch, &**detail)
+            .next("run `control-plane log verify`, restore a backup, or write the document anew")),
     }
 }
 

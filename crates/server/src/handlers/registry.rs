@@ -259,6 +259,7 @@ fn read_version(call: &Call, state: &State, kind: ArtifactKind) -> Result<Versio
             let read = |bytes: &[u8]| {
                 serde_json::from_slice::<Value>(bytes).map_err(|error| {
                     plane_model::Violation::new(Code::ManifestMissing, "", error.to_string())
+                        .next("restore the store from a backup")
                 })
             };
             Verified::check(bytes, digest, read)

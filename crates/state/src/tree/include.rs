@@ -105,7 +105,9 @@ impl Includer<'_> {
                 "the texts that the file takes in have more than {} bytes",
                 limits::COMMIT_BYTES_MAX
             );
-            return Some(Err(wrong(Code::LimitExceeded, detail)));
+            return Some(Err(
+                wrong(Code::LimitExceeded, detail).next("take in fewer or smaller texts")
+            ));
         };
         self.bytes_left = bytes_left;
         let text = std::str::from_utf8(bytes)

@@ -149,7 +149,10 @@ fn whole(kind: Kind, scope: &str, name: &str) -> Result<Holds, Violation> {
 }
 
 fn key(kind: Kind, scope: &str, name: &str) -> Result<DocumentKey, Violation> {
-    DocumentKey::new(kind, scope, name).map_err(|violation| violation.next("rename the file"))
+    DocumentKey::new(kind, scope, name).map_err(|violation| Violation {
+        next: "rename the file".to_owned(),
+        ..violation
+    })
 }
 
 fn decoded(stem: &str) -> Result<String, Violation> {

@@ -218,8 +218,7 @@ impl Parts<'_> {
         match DocumentKey::new(kind, scope, name) {
             Ok(key) => Some(key),
             Err(violation) => {
-                let violation = violation.below(at.as_str());
-                self.found.push(violation.next("correct the name"));
+                self.found.push(violation.below(at.as_str()));
                 None
             }
         }

@@ -135,6 +135,10 @@ fn check_document(
         Some(Ok(compiled)) => Some(compiled),
         None => None,
     };
+    if let Some(schema) = schema_value.filter(|_| touched.has(&schema_key)) {
+        let at = Pointer::root();
+        check_override_words(&touched.pointer(&schema_key), &at, schema, found);
+    }
     let layers: Vec<Layer> = draft
         .of_kind(Kind::Config)
         .into_iter()
@@ -164,6 +168,40 @@ fn check_document(
             schema: schema_value,
         };
         check.run(draft, touched, every, found);
+    }
+}
+
+/// Refuses `x-override` where it names what is no layer: it would allow nobody what it means to allow.
+fn check_override_words(here: &str, at: &Pointer, schema: &Value, found: &mut Violations) {
+    if let Some(named) = schema.get("x-override") {
+        let at = at.key("x-override");
+        let mut refuse = |at: &Pointer, named: &Value| {
+            if !named
+                .as_str()
+                .is_some_and(|it| Selector::LAYERS.contains(&it))
+            {
+                let detail = format!("`x-override` names {named}, which is no layer");
+                found.push(
+                    Violation::new(Code::SchemaInvalid, format!("{here}{at}"), detail)
+                        .next(format!("use some of {}", Selector::LAYERS.join(", "))),
+                );
+            }
+        };
+        match named {
+            Value::Array(names) => {
+                for (index, name) in names.iter().enumerate() {
+                    refuse(&at.index(index), name);
+                }
+            }
+            one => refuse(&at, one),
+        }
+    }
+    let properties = schema.get("properties").and_then(Value::as_object);
+    for (name, property) in properties.into_iter().flatten() {
+        check_override_words(here, &at.key("properties").key(name), property, found);
+    }
+    if let Some(others) = schema.get("additionalProperties") {
+        check_override_words(here, &at.key("additionalProperties"), others, found);
     }
 }
 
@@ -297,15 +335,15 @@ impl EffectiveCheck<'_> {
             }
         }
         if broken > REPORTED_MAX {
-            found.push(Violation::new(
-                Code::ConfigInvalid,
-                "",
-                format!(
-                    "{} more effective documents of `{}` are invalid",
-                    broken - REPORTED_MAX,
-                    self.name
-                ),
-            ));
+            let detail = format!(
+                "{} more effective documents of `{}` are invalid",
+                broken - REPORTED_MAX,
+                self.name
+            );
+            found.push(
+                Violation::new(Code::ConfigInvalid, "", detail)
+                    .next("correct those that are listed first"),
+            );
         }
     }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use plane_model::documents::{Flag, Pin, Targeting};
 use plane_model::{
     ArtifactKind, ArtifactName, ArtifactVersion, Code, Document, DocumentKey, FlagKey, Kind,
-    Operand, Operator, SegmentName, Violation, Violations,
+    Operand, Operator, SegmentName, Timestamp, Violation, Violations,
 };
 
 use super::{in_use, missing};
+use crate::command::{Action, Command};
 use crate::draft::{Draft, environments};
 use crate::prepare::Touched;
 
@@ -139,13 +140,7 @@ fn check_targeting(
                     found.push(missing(pointer, &segment, "create the segment first"));
                 }
             }
-            Err(error) => {
-                found.push(Violation::new(
-                    Code::NameInvalid,
-                    pointer,
-                    error.to_string(),
-                ));
-            }
+            Err(error) => found.push(error.at(pointer)),
         }
     }
 }
@@ -227,6 +222,44 @@ fn check_pin(
             check_version(draft, name, version, format!("{pointer}/version"), found);
         }
         _ => {}
+    }
+}
+
+/// A pin that is over before it begins does nothing, so it is a mistake.
+///
+/// One that stays as it was may be over, and so may one that a revert puts back.
+pub(crate) fn check_ends(
+    draft: &Draft<'_>,
+    command: &Command,
+    touched: &Touched,
+    now: Timestamp,
+    found: &mut Violations,
+) {
+    if command.action == Action::Revert {
+        return;
+    }
+    for (key, document) in draft.changed() {
+        let Some(Document::Pin(Pin {
+            until: Some(until), ..
+        })) = document.as_deref()
+        else {
+            continue;
+        };
+        let before = match draft.base().document(key).map(|it| &**it) {
+            Some(Document::Pin(before)) => before.until,
+            _ => None,
+        };
+        if *until <= now && before != Some(*until) {
+            let pointer = format!("{}/until", touched.pointer(key));
+            found.push(
+                Violation::new(
+                    Code::FieldInvalid,
+                    pointer,
+                    format!("the pin ends at {until}, which is past"),
+                )
+                .next("choose a time that is to come, or leave the pin out"),
+            );
+        }
     }
 }
 

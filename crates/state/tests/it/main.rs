@@ -2,6 +2,7 @@
 
 mod commits;
 mod configuration;
+mod hostile;
 mod laws;
 mod limits;
 mod publishing;

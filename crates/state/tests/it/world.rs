@@ -102,7 +102,7 @@ impl World {
             id: format!("request-{}", self.records.len()),
             actor: PrincipalId::new("tester").unwrap(),
             action,
-            reason: String::new(),
+            reason: "a test".to_owned(),
             source: "test".to_owned(),
             ops,
         }

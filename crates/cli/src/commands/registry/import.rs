@@ -119,7 +119,7 @@ impl Import {
         let found = sources(&bytes).map_err(|it| {
             Failure::new(format!("{}: {}", self.file.display(), it.detail))
                 .code(it.code)
-                .next(it.next.unwrap_or_default())
+                .next(it.next)
         })?;
         let client = &session.client()?;
         self.check_trust(client)?;
@@ -178,16 +178,13 @@ impl Import {
         };
         let found = found.into_iter().next().unwrap_or_else(|| {
             Violation::new(Code::FieldInvalid, "", "the options make no manifest")
+                .next("give other values")
         });
         let option = found.pointer.rsplit('/').next().unwrap_or_default();
         Err(
             Failure::new(format!("--{}: {}", option.replace('_', "-"), found.detail))
                 .code(found.code)
-                .next(
-                    found
-                        .next
-                        .unwrap_or_else(|| "give another value".to_owned()),
-                )
+                .next(found.next)
                 .into(),
         )
     }

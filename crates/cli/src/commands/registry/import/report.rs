@@ -127,7 +127,7 @@ impl From<Violation> for Finding {
             pointer: it.pointer,
             code: it.code.as_str().to_owned(),
             detail: it.detail,
-            next: it.next,
+            next: Some(it.next),
         }
     }
 }
