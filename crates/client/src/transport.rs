@@ -264,7 +264,7 @@ fn read_body(response: &mut Response<ureq::Body>) -> Result<Vec<u8>, ureq::Error
         .read_to_vec()
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
         || host

@@ -16,7 +16,9 @@ use super::answer::{self, Detail, Options};
 use super::builder::{Builder, Kind};
 use super::error::Error;
 use super::event::{Event, Level};
+use super::follow;
 use super::held::{Held, Origin};
+use super::http::Http;
 use super::local::{Local, Revisions};
 use super::snapshot::Snapshot;
 use super::status::{Counts, Source, Status};
@@ -60,6 +62,8 @@ struct Progress {
     /// When the first use stops waiting.
     wait_until: Option<Duration>,
     last_error: Option<(Timestamp, Error)>,
+    /// What ends requests that wait.
+    agent: Option<ureq::Agent>,
     is_closed: bool,
 }
 
@@ -74,6 +78,16 @@ impl Process {
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets closing end the requests of this agent.
+    fn interruptible(&self, agent: ureq::Agent) {
+        let mut progress = self.progress();
+        if progress.is_closed {
+            agent.shutdown();
+        } else {
+            progress.agent = Some(agent);
+        }
     }
 
     /// Waits; true if the client was closed meanwhile.
@@ -115,6 +129,11 @@ impl Core {
         self.held.load()
     }
 
+    /// What is served now, without starting anything.
+    pub(crate) fn peek(&self) -> Option<Arc<Held>> {
+        self.held.load_full()
+    }
+
     /// What is served now, or why nothing is.
     pub(crate) fn ready(self: &Arc<Self>, now: Timestamp) -> Result<Arc<Held>, Error> {
         match &*self.held(now) {
@@ -154,7 +173,7 @@ impl Core {
             })
             .unwrap_or_else(PoisonError::into_inner);
         drop(progress);
-        self.held.load_full().ok_or_else(|| self.why_not())
+        self.peek().ok_or_else(|| self.why_not())
     }
 
     /// Looks after what readers otherwise need not: the first use, a fork, the end.
@@ -212,13 +231,18 @@ impl Core {
                     }
                 });
             }
-            Some(Kind::Servers(_)) | None => {}
+            Some(Kind::Servers(_)) => self.spawn(&process, |core, process| {
+                let http = Http::new();
+                process.interruptible(http.agent());
+                follow::run(core, process, Box::new(http));
+            }),
+            None => {}
         }
         process
     }
 
     /// The state of this process; a new one after a fork.
-    fn own_process(&self) -> Arc<Process> {
+    pub(crate) fn own_process(&self) -> Arc<Process> {
         let known = self.process.load();
         if known.id == std::process::id() {
             return known.clone();
@@ -268,7 +292,6 @@ impl Core {
                 view,
                 origin: Origin::Memory,
                 place: local.place(revisions.newest()),
-                since: self.now(),
                 cause: "the test changed it".into(),
             },
         );
@@ -280,21 +303,64 @@ impl Core {
             return;
         }
         let (revision, cause) = (held.place.revision, held.cause.clone());
+        let is_followed = held.origin == Origin::Server;
+        let is_fallback = held.origin == Origin::Bundled;
         self.held.store(Some(Arc::new(held)));
         Counts::add(&self.counts.updates);
-        self.confirm();
+        if !is_fallback {
+            self.confirm();
+        }
         let mut progress = process.progress();
-        let is_first = !progress.is_settled;
-        progress.is_settled = true;
-        progress.last_error = None;
+        let is_first = !std::mem::replace(&mut progress.is_settled, true);
+        // What is served for want of something better is no sign that all is well again.
+        let had_error = !is_fallback && progress.last_error.take().is_some();
         process.moved.notify_all();
         drop(progress);
-        let message = if is_first {
-            format!("revision {revision} is served: {cause}")
-        } else {
-            format!("revision {revision} is served in its place: {cause}")
+        // Commits are the daily business of a server; its log has them.
+        if is_first || had_error || !is_followed {
+            self.tell(
+                Level::Info,
+                None,
+                format!("revision {revision} is served: {cause}"),
+            );
+        }
+    }
+
+    /// Notes that a server answers.
+    pub(crate) fn connected(&self) {
+        self.is_connected.store(true, Ordering::Relaxed);
+        self.confirm();
+    }
+
+    /// Notes that no server answers, or none that can be used.
+    pub(crate) fn disconnected(&self, process: &Process, error: Error) {
+        self.is_connected.store(false, Ordering::Relaxed);
+        if matches!(error, Error::Forked { .. }) {
+            Counts::add(&self.counts.forks);
+        }
+        self.failed(process, error);
+        if self.held.load().is_none() {
+            self.fall_back(process);
+        }
+    }
+
+    /// Serves the bundled tree, for there is nothing better.
+    fn fall_back(&self, process: &Process) {
+        let Some(root) = &self.settings.bundled else {
+            return;
         };
-        self.tell(Level::Info, None, message);
+        match TreeFollower::new(root.clone()).load(self) {
+            Ok(Some(held)) => {
+                let bundled = Held {
+                    origin: Origin::Bundled,
+                    cause: "no server answers, and the bundled tree was read".into(),
+                    ..held
+                };
+                self.serve(process, bundled);
+            }
+            Ok(None) => {}
+            Err(error) => self.failed(process, error),
+        }
     }
 
     /// Notes that there is nothing newer than what is served.
@@ -302,19 +368,33 @@ impl Core {
         self.confirmed_at.store(self.now().0, Ordering::Relaxed);
     }
 
-    /// Notes that nothing can be had now, and decides what a first use that waits gets.
+    /// Notes that nothing can be had now; a first use stops waiting if that will not change by itself.
     pub(crate) fn failed(&self, process: &Process, error: Error) {
+        if self.is_closed.load(Ordering::Acquire) {
+            return;
+        }
         Counts::add(&self.counts.failures);
-        let level = if matches!(error, Error::Forked { .. }) || self.held.load().is_none() {
+        let is_final = !error.is_passing();
+        let is_grave = matches!(error, Error::Forked { .. }) || self.held.load().is_none();
+        let level = if is_grave {
             Level::Error
         } else {
             Level::Warning
         };
-        self.tell(level, error.code(), format!("{error}; {}", error.next()));
+        let (code, message) = (error.code(), format!("{error}; {}", error.next()));
         let mut progress = process.progress();
+        // Said once, however often it is tried, unless it is another that needs somebody to act.
+        let is_news = match &progress.last_error {
+            None => true,
+            Some((_, before)) => is_final && *before != error,
+        };
         progress.last_error = Some((self.now(), error));
-        progress.is_settled = true;
+        progress.is_settled |= is_final;
         process.moved.notify_all();
+        drop(progress);
+        if is_news {
+            self.tell(level, code, message);
+        }
     }
 
     fn tell(&self, level: Level, code: Option<Code>, message: String) {
@@ -407,18 +487,18 @@ impl Core {
     }
 
     pub(crate) fn status(self: &Arc<Self>) -> Status {
-        let held = self.held.load_full();
+        let held = self.peek();
         let process = self.own_process();
         let last_error = process.progress().last_error.clone();
-        let age = held.as_ref().map(|_| {
-            let age = self.now().0 - self.confirmed_at.load(Ordering::Relaxed);
+        let confirmed_at = self.confirmed_at.load(Ordering::Relaxed);
+        let age = (held.is_some() && confirmed_at > 0).then(|| {
+            let age = self.now().0 - confirmed_at;
             Duration::from_millis(u64::try_from(age).unwrap_or(0))
         });
         let source = match held.as_ref().map(|it| it.origin) {
             None => Source::None,
             Some(Origin::Server) if self.is_connected.load(Ordering::Relaxed) => Source::Live,
             Some(Origin::Server) => Source::Stale,
-            Some(Origin::Kept) => Source::LastKnownGood,
             Some(Origin::Bundled) => Source::Bundled,
             Some(Origin::Tree) => Source::Tree,
             Some(Origin::Memory) => Source::Memory,
@@ -448,6 +528,9 @@ impl Core {
         if process.id == std::process::id() {
             let mut progress = process.progress();
             progress.is_closed = true;
+            if let Some(agent) = progress.agent.take() {
+                agent.shutdown();
+            }
             process.moved.notify_all();
         }
     }
@@ -514,7 +597,6 @@ impl TreeFollower {
             view,
             origin: Origin::Tree,
             place: local.place(self.revisions.newest()),
-            since: core.now(),
             cause: "the tree was read".into(),
         }))
     }

@@ -155,6 +155,25 @@ impl Error {
         })
     }
 
+    /// Says whether it may go away without anybody doing something here.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::NotReady { .. } | Self::Unreachable { .. } | Self::View { .. } => true,
+            Self::Refused(problem) => problem.retryable,
+            Self::UrlMissing
+            | Self::EnvironmentMissing { .. }
+            | Self::Settings { .. }
+            | Self::Invalid(_)
+            | Self::Closed
+            | Self::EnvironmentNotFound { .. }
+            | Self::Tree { .. }
+            | Self::Forked { .. }
+            | Self::ConfigNotFound { .. }
+            | Self::ConfigType { .. }
+            | Self::Resolve(_) => false,
+        }
+    }
+
     /// The code as text, whichever version of the product it is of.
     pub fn code_text(&self) -> &str {
         match self {

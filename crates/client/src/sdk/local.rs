@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use plane_eval::View;
 use plane_model::{Digest, DocumentKey, EnvironmentName, PrincipalId, Timestamp, Violations};
+use plane_state::delivery::At;
 use plane_state::{
     Action, Bodies, BodyRef, Command, Op, Prepared, Sealed, SealedBody, State, prepare, seal,
 };
-
-use super::held::Place;
 
 /// The log's name: no server has such a log.
 const LOG: &str = "local";
@@ -85,9 +84,9 @@ impl Local {
     }
 
     /// Where the state is, counting from `revision`.
-    pub(crate) fn place(&self, revision: u64) -> Place {
+    pub(crate) fn place(&self, revision: u64) -> At {
         let head = self.state.head();
-        Place {
+        At {
             log: LOG.into(),
             epoch: self.state.epoch(),
             revision,

@@ -9,15 +9,15 @@
 //! INVARIANT: what is served is one immutable value that is swapped as a whole, so that every
 //! evaluation sees exactly one revision.
 
-#![expect(dead_code, reason = "following servers comes next and uses the rest")]
-
 mod answer;
 mod builder;
 mod clock;
 mod core;
 mod error;
 mod event;
+mod follow;
 mod held;
+mod http;
 mod local;
 mod memory;
 mod plane;
@@ -26,6 +26,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod wire;
 
 pub use answer::{Detail, FlagError, Options};
 pub use builder::Builder;

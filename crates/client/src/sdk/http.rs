@@ -1,0 +1,268 @@
+//! Requests for views and streams, over the network or, in tests, by a script.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use plane_api::Problem;
+use plane_model::EnvironmentName;
+use ureq::http::{Method, Request, Response, StatusCode};
+
+use crate::path::path;
+use crate::sse::{EventDecoder, ServerEvent};
+
+/// The largest view that is read, decoded.
+const VIEW_BYTES_MAX: u64 = 1 << 30;
+/// The largest event that is read; servers tell what is larger to fetch the view.
+const EVENT_BYTES_MAX: usize = 1 << 20;
+/// The largest problem that is read.
+const PROBLEM_BYTES_MAX: u64 = 1 << 20;
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long nothing may come: three times as long as a stream is quiet.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+/// How long a view may take as a whole, beside the time that a long poll waits.
+const VIEW_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Whom to ask, and as whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) url: String,
+    pub(crate) token: Option<String>,
+    pub(crate) environment: EnvironmentName,
+}
+
+/// What a server answers who asks for a view.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// It is the one that is held.
+    Unchanged,
+    /// It is another.
+    View {
+        bytes: Vec<u8>,
+        etag: Option<String>,
+    },
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) why: Why,
+    /// How long the server asks to wait.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone)]
+pub(crate) enum Why {
+    /// Nothing could be sent.
+    Unreachable(String),
+    /// The connection was lost, or nothing came for too long.
+    Lost(String),
+    /// The server says no.
+    Refused(Box<Problem>),
+    /// Something answered that is not this API.
+    Foreign(String),
+}
+
+impl From<Why> for Failure {
+    fn from(why: Why) -> Self {
+        Self {
+            why,
+            retry_after: None,
+        }
+    }
+}
+
+/// Sends requests.
+pub(crate) trait Transport: Send {
+    /// Asks for the view; waits up to `wait` for another one than that of `etag`.
+    fn view(&self, target: &Target, etag: Option<&str>, wait: Duration) -> Result<Answer, Failure>;
+
+    /// Opens the stream of what changed after the event `last_id`.
+    fn stream(&self, target: &Target, last_id: &str) -> Result<Box<dyn Events>, Failure>;
+}
+
+/// An open stream.
+pub(crate) trait Events: Send {
+    /// Waits for something to come, and reads the events that end in it.
+    fn read(&mut self) -> Result<Vec<ServerEvent>, Failure>;
+}
+
+/// Sends requests over the network.
+#[derive(Debug)]
+pub(crate) struct Http {
+    agent: ureq::Agent,
+}
+
+impl Http {
+    pub(crate) fn new() -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_per_read(Some(IDLE_TIMEOUT))
+            .user_agent(concat!("control-plane-rust/", env!("CARGO_PKG_VERSION")));
+        Self {
+            agent: config.build().into(),
+        }
+    }
+
+    /// What ends all requests at once.
+    pub(crate) fn agent(&self) -> ureq::Agent {
+        self.agent.clone()
+    }
+
+    fn send(
+        &self,
+        target: &Target,
+        rest: &str,
+        names: &[(&str, &str)],
+        timeout: Option<Duration>,
+    ) -> Result<Response<ureq::Body>, Failure> {
+        let url = target.url.trim_end_matches('/');
+        let below = path(&["environments", target.environment.as_str()]);
+        let mut request = Request::builder()
+            .method(Method::GET)
+            .uri(format!("{url}{below}{rest}"));
+        if let Some(token) = &target.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in names {
+            request = request.header(*name, *value);
+        }
+        let request = request
+            .body(())
+            .map_err(|error| Why::Foreign(error.to_string()))?;
+        let mut config = self
+            .agent
+            .configure_request(request)
+            .timeout_global(timeout);
+        if is_loopback(url) {
+            // What runs on this machine is not reached through a proxy.
+            config = config.proxy(None);
+        }
+        let response = self
+            .agent
+            .run(config.build())
+            .map_err(|error| failed(&error))?;
+        let status = response.status();
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            Ok(response)
+        } else {
+            Err(refused(response))
+        }
+    }
+}
+
+impl Transport for Http {
+    fn view(&self, target: &Target, etag: Option<&str>, wait: Duration) -> Result<Answer, Failure> {
+        let mut names = vec![("accept", "application/json"), ("accept-encoding", "zstd")];
+        names.extend(etag.map(|etag| ("if-none-match", etag)));
+        let rest = if wait.is_zero() {
+            "/view".to_owned()
+        } else {
+            format!("/view?wait={}", wait.as_secs())
+        };
+        let mut response = self.send(target, &rest, &names, Some(VIEW_TIMEOUT + wait))?;
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(Answer::Unchanged);
+        }
+        let etag = header(&response, "etag").map(str::to_owned);
+        let is_zstd = header(&response, "content-encoding") == Some("zstd");
+        let mut bytes = Vec::new();
+        let reader = response.body_mut().as_reader();
+        let read = if is_zstd {
+            let decoder = zstd::stream::read::Decoder::new(reader);
+            decoder.and_then(|decoder| decoder.take(VIEW_BYTES_MAX + 1).read_to_end(&mut bytes))
+        } else {
+            reader.take(VIEW_BYTES_MAX + 1).read_to_end(&mut bytes)
+        };
+        read.map_err(|error| Why::Lost(error.to_string()))?;
+        if bytes.len() as u64 > VIEW_BYTES_MAX {
+            return Err(Why::Foreign("the view is larger than any can be".to_owned()).into());
+        }
+        Ok(Answer::View { bytes, etag })
+    }
+
+    fn stream(&self, target: &Target, last_id: &str) -> Result<Box<dyn Events>, Failure> {
+        let names = [("accept", "text/event-stream"), ("last-event-id", last_id)];
+        let response = self.send(target, "/stream", &names, None)?;
+        let media = header(&response, "content-type").unwrap_or_default();
+        if !media.starts_with("text/event-stream") {
+            let detail = format!("the stream is answered with `{media}`");
+            return Err(Why::Foreign(detail).into());
+        }
+        Ok(Box::new(HttpEvents {
+            reader: response.into_body().into_reader(),
+            decoder: EventDecoder::new(EVENT_BYTES_MAX).after(last_id),
+            buffer: vec![0; 16 * 1024].into_boxed_slice(),
+        }))
+    }
+}
+
+struct HttpEvents {
+    reader: ureq::BodyReader<'static>,
+    decoder: EventDecoder,
+    buffer: Box<[u8]>,
+}
+
+impl Events for HttpEvents {
+    fn read(&mut self) -> Result<Vec<ServerEvent>, Failure> {
+        let read = self.reader.read(&mut self.buffer);
+        let count = read.map_err(|error| Why::Lost(error.to_string()))?;
+        if count == 0 {
+            return Err(Why::Lost("the server ended the stream".to_owned()).into());
+        }
+        let arrived = self.buffer.get(..count).unwrap_or_default();
+        let events = self.decoder.push(arrived);
+        Ok(events.map_err(|error| Why::Foreign(error.to_string()))?)
+    }
+}
+
+fn header<'r>(response: &'r Response<ureq::Body>, name: &str) -> Option<&'r str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+fn refused(mut response: Response<ureq::Body>) -> Failure {
+    let retry_after = header(&response, "retry-after")
+        .and_then(|text| text.trim().parse().ok())
+        .map(Duration::from_secs);
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    let read = response
+        .body_mut()
+        .as_reader()
+        .take(PROBLEM_BYTES_MAX)
+        .read_to_end(&mut body);
+    let why = match read
+        .ok()
+        .and_then(|_| serde_json::from_slice::<Problem>(&body).ok())
+    {
+        Some(problem) => Why::Refused(Box::new(problem)),
+        None => Why::Foreign(format!("it answers with status {status} and no problem")),
+    };
+    Failure { why, retry_after }
+}
+
+fn failed(error: &ureq::Error) -> Failure {
+    let why = match error {
+        ureq::Error::Io(cause) if cause.kind() == std::io::ErrorKind::ConnectionRefused => {
+            Why::Unreachable("nothing listens there".to_owned())
+        }
+        ureq::Error::HostNotFound => Why::Unreachable("the host is not known".to_owned()),
+        ureq::Error::ConnectionFailed => Why::Unreachable("the connection failed".to_owned()),
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+            Why::Unreachable("connecting took too long".to_owned())
+        }
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => Why::Unreachable(error.to_string()),
+        ureq::Error::Io(_) | ureq::Error::Timeout(_) => Why::Lost(error.to_string()),
+        other => Why::Foreign(other.to_string()),
+    };
+    why.into()
+}
+
+fn is_loopback(url: &str) -> bool {
+    let uri = url.parse::<ureq::http::Uri>().ok();
+    uri.and_then(|uri| uri.host().map(crate::transport::is_loopback))
+        .unwrap_or(false)
+}

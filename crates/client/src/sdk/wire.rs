@@ -1,0 +1,224 @@
+//! What servers send, read: the one place that knows the formats of views and events.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use plane_api::{GoawayEvent, VIEW_FORMAT};
+use plane_model::{
+    ArtifactKind, ArtifactVersion, Digest, Document, DocumentKey, EnvironmentName, Kind,
+};
+use plane_state::delivery::{At, Delivered, Holding, Name};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A view that was read, and for whom it was narrowed.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) holding: Holding,
+    /// Where the stream of its changes begins.
+    pub(crate) id: String,
+}
+
+/// What an event of a stream says.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// Documents changed.
+    Change(Holding),
+    /// Nothing changed that is the holder's business.
+    Bookmark(Holding),
+    /// What is held was already further.
+    Known,
+    /// The whole view must be fetched, which is then at this revision at least.
+    Refetch(u64),
+    /// The server ends the stream and asks to wait so many milliseconds.
+    Goaway { retry_ms: u64 },
+    /// Something that this version does not know, and need not.
+    Unknown,
+}
+
+#[derive(Debug, Deserialize)]
+struct Head {
+    format: u32,
+}
+
+#[derive(Debug, Deserialize)]
+struct WireView<'a> {
+    log: String,
+    revision: u64,
+    head: Digest,
+    environment: EnvironmentName,
+    epoch: u64,
+    #[serde(borrow)]
+    documents: Vec<WireDocument<'a>>,
+    #[serde(borrow)]
+    blobs: BTreeMap<Digest, Cow<'a, str>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WireChange<'a> {
+    revision: u64,
+    #[serde(borrow)]
+    documents: Vec<WireDocument<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WireDocument<'a> {
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    scope: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    revision: u64,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Revision {
+    revision: u64,
+}
+
+impl WireDocument<'_> {
+    fn key(&self) -> Option<DocumentKey> {
+        DocumentKey::new(self.kind.parse::<Kind>().ok()?, &self.scope, &self.name).ok()
+    }
+
+    fn delivered(&self) -> Delivered<'_> {
+        Delivered {
+            tenant: self.key().and_then(|key| key.tenant_id()),
+            name: Name {
+                kind: &self.kind,
+                scope: &self.scope,
+                name: &self.name,
+            },
+            revision: self.revision,
+            body: self.body.map(|body| body.get().as_bytes()),
+        }
+    }
+}
+
+/// Reads a whole view of an environment; what is wrong with it, in words, if it cannot be served.
+pub(crate) fn whole(bytes: &[u8], environment: &EnvironmentName) -> Result<Whole, String> {
+    let torn = |error: serde_json::Error| format!("it is not a view: {error}");
+    let Head { format } = serde_json::from_slice(bytes).map_err(torn)?;
+    if format != VIEW_FORMAT {
+        return Err(format!(
+            "it has format {format}, and this client reads format {VIEW_FORMAT}"
+        ));
+    }
+    let view: WireView<'_> = serde_json::from_slice(bytes).map_err(torn)?;
+    if view.environment != *environment {
+        return Err(format!("it is of the environment `{}`", view.environment));
+    }
+    let at = At {
+        log: view.log.as_str().into(),
+        epoch: view.epoch,
+        revision: view.revision,
+        head: view.head,
+    };
+    let id = format!("{}.{}", view.revision, short(&view.head));
+    let blobs = view
+        .blobs
+        .iter()
+        .map(|(digest, text)| (*digest, Arc::from(text.as_bytes())));
+    let delivered = view.documents.iter().map(WireDocument::delivered);
+    let holding = Holding::build(view.environment.clone(), at, delivered, blobs);
+    complete(&holding, &view.documents)?;
+    Ok(Whole { holding, id })
+}
+
+/// Reads an event that follows what is held; what is wrong with it, in words, if it cannot be used.
+pub(crate) fn event(name: &str, data: &str, holding: &Holding) -> Result<Said, String> {
+    let torn = |error: serde_json::Error| format!("the event `{name}` cannot be read: {error}");
+    Ok(match name {
+        "change" => {
+            let change: WireChange<'_> = serde_json::from_str(data).map_err(torn)?;
+            if change.revision <= holding.at().revision {
+                return Ok(Said::Known);
+            }
+            let delivered = change.documents.iter().map(WireDocument::delivered);
+            let next = holding.after(at(holding, change.revision), delivered);
+            if let Some((key, digest)) = next.missing().next() {
+                return Err(format!("{key} names {digest}, whose bytes are not there"));
+            }
+            Said::Change(next)
+        }
+        "bookmark" => {
+            let Revision { revision } = serde_json::from_str(data).map_err(torn)?;
+            if revision <= holding.at().revision {
+                return Ok(Said::Known);
+            }
+            Said::Bookmark(holding.after(at(holding, revision), []))
+        }
+        "refetch" => {
+            let Revision { revision } = serde_json::from_str(data).map_err(torn)?;
+            Said::Refetch(revision)
+        }
+        "goaway" => {
+            let event: GoawayEvent = serde_json::from_str(data).map_err(torn)?;
+            Said::Goaway {
+                retry_ms: event.retry_ms,
+            }
+        }
+        _ => Said::Unknown,
+    })
+}
+
+/// What is held, at a later revision. Events carry a short hash of the record only, in their ids.
+fn at(holding: &Holding, revision: u64) -> At {
+    At {
+        revision,
+        ..holding.at().clone()
+    }
+}
+
+fn short(hash: &Digest) -> String {
+    hash.hex().chars().take(8).collect()
+}
+
+/// Checks that everything a channel can give is there, with the bytes that its digest names.
+fn complete(holding: &Holding, documents: &[WireDocument<'_>]) -> Result<(), String> {
+    if let Some((key, digest)) = holding.missing().next() {
+        return Err(format!(
+            "{key} names {digest}, whose bytes are missing or not the ones that were named"
+        ));
+    }
+    let there: BTreeSet<DocumentKey> = documents
+        .iter()
+        .filter(|document| document.kind == Kind::Agent.as_str())
+        .filter_map(WireDocument::key)
+        .collect();
+    for document in documents
+        .iter()
+        .filter(|it| it.kind == Kind::Channel.as_str())
+    {
+        let Some(body) = document.body else { continue };
+        // One that cannot be read is broken for itself alone.
+        let Ok(Document::Channel(channel)) = Document::decode(Kind::Channel, body.get().as_bytes())
+        else {
+            continue;
+        };
+        let split = channel
+            .split
+            .iter()
+            .flat_map(|split| split.totals().into_keys());
+        let versions = split
+            .map(|version| version.to_string())
+            .chain([channel.default.version.to_string()]);
+        for version in versions {
+            let id = format!("{}@{version}", document.name);
+            let Ok(id) = id.parse::<ArtifactVersion>() else {
+                continue;
+            };
+            if !there.contains(&DocumentKey::artifact(ArtifactKind::Agent, &id)) {
+                return Err(format!(
+                    "the channel of `{}` names version {version}, which is not there",
+                    document.name
+                ));
+            }
+        }
+    }
+    Ok(())
+}
