@@ -52,9 +52,11 @@ impl Progress {
         self.at(self.done + 1);
     }
 
-    /// Says how far it is, since what comes next takes long.
-    pub(crate) fn now(&mut self) {
-        self.tell();
+    /// Says that something is waited for, as long as this lives; only a terminal is told.
+    pub(crate) fn wait(what: &'static str) -> Self {
+        let mut waiting = Self::bar(what, 0);
+        waiting.tell();
+        waiting
     }
 
     /// Says how many are done, if it is time to.
@@ -77,6 +79,7 @@ impl Progress {
 
     fn tell(&mut self) {
         let line = match (self.total, self.is_terminal) {
+            (Some(0), true) => format!("\r{} …", self.what),
             (Some(total), true) => format!("\r{}", bar(self.what, self.done, total)),
             (Some(_), false) => return,
             (None, true) => format!("\r{}: {} so far", self.what, self.done),
@@ -118,7 +121,6 @@ mod tests {
             (0, 1_674, "reading [--------------------] 0/1674"),
             (419, 1_674, "reading [#####---------------] 419/1674"),
             (1_674, 1_674, "reading [####################] 1674/1674"),
-            (0, 0, "reading [--------------------] 0/0"),
         ] {
             assert_eq!(bar("reading", done, total), expected);
         }

@@ -192,6 +192,7 @@ impl Reader {
             return None;
         }
         self.is_function(outer)?;
+        self.refuse_files(&mut Pointer::root(), definition);
         let mut kept = Map::new();
         let mut beside = Vec::new();
         let (base, map) = match outer.get("function") {
@@ -275,6 +276,28 @@ impl Reader {
             next,
         );
         None
+    }
+
+    /// Refuses what a tree would read as the text of a file: the tool could not be exported.
+    fn refuse_files(&mut self, at: &mut Pointer, value: &Value) {
+        let children: Vec<(String, &Value)> = match value {
+            Value::Object(map) => map.iter().map(|(key, it)| (key.clone(), it)).collect(),
+            Value::Array(list) => {
+                let list = list.iter().enumerate();
+                list.map(|(index, it)| (index.to_string(), it)).collect()
+            }
+            _ => return,
+        };
+        for (key, child) in children {
+            at.push_key(&key);
+            if key == "$file" && value.is_object() && child.is_string() {
+                let detail = "`$file` with a text stands for a file in a tree".to_owned();
+                let next = "give the field another name";
+                self.refuse(Code::FieldInvalid, at, detail, next);
+            }
+            self.refuse_files(at, child);
+            at.pop();
+        }
     }
 
     /// Keeps a field that a manifest does not have; one that the format does not have either takes a fix.

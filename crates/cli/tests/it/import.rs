@@ -180,7 +180,7 @@ const MCP: &str = r#"{
         "name": "read_file", "title": "Read a file", "description": "Reads \u001b[31mone\u001b[0m file: größer 😀",
         "inputSchema": {
           "type": "object", "required": ["path"], "additionalProperties": false,
-          "properties": {"path": {"type": "string", "default": "a"}, "a/b~c": {"const": 1.5}}
+          "properties": {"path": {"type": "string", "default": "a"}, "$file": {"type": "string"}, "a/b~c": {"const": 1.5}}
         },
         "outputSchema": {"type": "object", "properties": {"text": {"type": ["string", "null"]}}},
         "annotations": {"title": "Read", "readOnlyHint": true, "openWorldHint": false},

@@ -113,6 +113,10 @@ fn what_no_table_mends_is_refused_with_fixes_too() {
         (json!({"function": 7}), "/function"),
         (json!(null), ""),
         (json!({"name": "a", "parameters": true}), "/parameters"),
+        (
+            json!({"name": "a", "parameters": {"properties": {"$file": {"enum": [{"$file": "a.md"}]}}}}),
+            "/parameters/properties/$file/enum/0/$file",
+        ),
     ] {
         let found = read(Format::OpenAi, &value, true).unwrap_err();
         assert_eq!(found.first().map(|it| it.pointer.as_str()), Some(pointer));

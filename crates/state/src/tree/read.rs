@@ -115,12 +115,14 @@ impl Reader<'_> {
             map,
         };
         let is_schema = matches!(&holds, Holds::One(key) if key.kind() == Kind::Schema);
+        // A tool says what it takes in schemas of its own.
+        let is_tool = matches!(&holds, Holds::Manifest(ArtifactKind::Tool));
         let mut found = Violations::new();
         Includer {
             files: self.contents,
             used: &mut self.used,
             bytes_left: limits::COMMIT_BYTES_MAX,
-            may_be_a_name: is_schema,
+            may_be_a_name: is_schema || is_tool,
         }
         .expand(&mut value, &mut Pointer::root(), &mut found);
         let members = match value {

@@ -316,6 +316,15 @@ fn a_schema_may_describe_a_field_that_is_called_like_a_file() {
         tree.documents[0].body["properties"]["$file"],
         json!({"type": "string"})
     );
+    let text = "name: cat\nversion: 1.0.0\nmetadata:\n  inputs_schema: {properties: {$file: {type: string}}}\n";
+    let tree = read_texts(&[("registries/tools/cat.yaml", text)]);
+    assert_eq!(tree.errors, []);
+    let (tool, body) = (&tree.documents[0].key, &tree.documents[0].body);
+    assert_eq!(
+        body["metadata"]["inputs_schema"]["properties"]["$file"],
+        json!({"type": "string"})
+    );
+    write([(tool, body.clone())], Locks::Keep).unwrap();
 }
 
 /// The files of the example platform, as a caller of the reader lists them.

@@ -265,7 +265,8 @@ fn refuse_reserved(key: &DocumentKey, body: &Value) -> Result<(), WriteError> {
         return Err(reserved("$schema", &Pointer::root().key("$schema")));
     }
     let mut found = None;
-    find_file(body, is_schema, &mut Pointer::root(), &mut found);
+    let may_be_a_name = is_schema || key.kind() == Kind::Tool;
+    find_file(body, may_be_a_name, &mut Pointer::root(), &mut found);
     match found {
         Some(pointer) => Err(reserved(FILE, &pointer)),
         None => Ok(()),

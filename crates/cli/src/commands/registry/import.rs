@@ -354,17 +354,22 @@ impl Import {
         mut is_dry: bool,
         report: &mut Report,
     ) -> Result<()> {
-        let mut progress = Progress::bar("publishing", candidates.len());
         for _ in 0..ATTEMPTS_MAX {
             if candidates.is_empty() {
                 return Ok(());
             }
-            progress.now();
+            let waiting = Progress::wait(if is_dry {
+                "asking what a commit would do"
+            } else {
+                "publishing in one commit"
+            });
             let request = CommitRequest {
                 reason: self.write.to_write().reason,
                 ops: candidates.iter().map(Candidate::op).collect(),
             };
-            let problem = match client.commit(&request, is_dry) {
+            let reply = client.commit(&request, is_dry);
+            drop(waiting);
+            let problem = match reply {
                 Ok(reply) => {
                     if let CommitReply::Committed(committed) = reply {
                         report.revision = Some(committed.receipt.revision);
