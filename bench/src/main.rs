@@ -8,26 +8,35 @@ mod floor;
 mod http;
 mod platform;
 mod resolve;
+mod size;
 mod stats;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use stats::Row;
 
 /// The parts of the benchmark, in the order of the table.
-const PARTS: [&str; 3] = ["commits", "resolve", "http"];
+const PARTS: [&str; 4] = ["commits", "resolve", "http", "size"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let arguments = Arguments::parse(std::env::args().skip(1))?;
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, dir] = given.as_slice()
+        && first == size::CHILD
+    {
+        return size::child(dir.as_ref()).await;
+    }
+    let arguments = Arguments::parse(given.into_iter())?;
     let mut rows: Vec<Row> = Vec::new();
     for part in arguments.parts {
         eprintln!("{part} …");
         rows.extend(match part {
             "commits" => commit::run().await?,
             "resolve" => resolve::run().await?,
-            _ => http::run().await?,
+            "http" => http::run().await?,
+            _ => size::run(arguments.size_dir.as_deref()).await?,
         });
     }
     let table = table(&rows);
@@ -44,19 +53,23 @@ async fn main() -> Result<()> {
 struct Arguments {
     parts: Vec<&'static str>,
     write: Option<String>,
+    /// Where the large installation stays, to be measured again.
+    size_dir: Option<PathBuf>,
 }
 
 impl Arguments {
     fn parse(mut given: impl Iterator<Item = String>) -> Result<Self> {
-        let (mut parts, mut write) = (Vec::new(), None);
+        let (mut parts, mut write, mut size_dir) = (Vec::new(), None, None);
         while let Some(argument) = given.next() {
             if argument == "--write" {
                 write = Some(given.next().context("--write takes the path of a page")?);
+            } else if argument == "--size-dir" {
+                size_dir = Some(given.next().context("--size-dir takes the path of a directory")?.into());
             } else if let Some(part) = PARTS.iter().find(|it| **it == argument) {
                 parts.push(*part);
             } else {
                 anyhow::bail!(
-                    "there is no part `{argument}`\nusage: cargo xtask bench [--write PAGE] [PART…]; parts: {}",
+                    "there is no part `{argument}`\nusage: cargo xtask bench [--write PAGE] [--size-dir DIR] [PART…]; parts: {}",
                     PARTS.join(", ")
                 );
             }
@@ -68,7 +81,7 @@ impl Arguments {
         if parts.is_empty() {
             parts.extend(PARTS);
         }
-        Ok(Self { parts, write })
+        Ok(Self { parts, write, size_dir })
     }
 }
 

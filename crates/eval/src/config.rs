@@ -114,9 +114,9 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    fn map(&self) -> Option<&Map<String, Value>> {
+    fn map(&self) -> Option<Map<String, Value>> {
         match &*self.document {
-            Document::Config(map) => Some(map),
+            Document::Config(values) => Some(values.to_map()),
             _ => None,
         }
     }
@@ -131,12 +131,8 @@ pub(crate) struct ConfigDocument {
     schema: Option<(u64, Arc<Document>)>,
     /// Layers that are not a tenant's, the lightest first.
     layers: Vec<Layer>,
-    tenants: imbl::GenericHashMap<
-        TenantId,
-        Arc<Vec<Layer>>,
-        FastState,
-        imbl::shared_ptr::DefaultSharedPtr,
-    >,
+    tenants:
+        imbl::GenericHashMap<TenantId, Arc<[Layer]>, FastState, imbl::shared_ptr::DefaultSharedPtr>,
     /// Effective values by the selectors' places and revisions; part of the document, so that a change of
     /// the document leaves them behind.
     kept: RwLock<Kept>,
@@ -172,13 +168,13 @@ impl ConfigDocument {
                 let mut own = self
                     .tenants
                     .get(tenant)
-                    .map(|it| Vec::clone(it))
+                    .map(|it| it.to_vec())
                     .unwrap_or_default();
                 put_layer(&mut own, selector, layer);
                 if own.is_empty() {
                     self.tenants.remove(tenant);
                 } else {
-                    self.tenants.insert(tenant.clone(), Arc::new(own));
+                    self.tenants.insert(tenant.clone(), own.into());
                 }
             }
         }
@@ -221,8 +217,8 @@ impl ConfigDocument {
             .ok()
             .and_then(|kept| kept.get(&key).cloned());
         let value = kept.unwrap_or_else(|| {
-            let maps = layers.iter().filter_map(|layer| layer.map());
-            let value = Arc::new(merge(maps, self.schema()));
+            let maps: Vec<_> = layers.iter().filter_map(|layer| layer.map()).collect();
+            let value = Arc::new(merge(&maps, self.schema()));
             if let Ok(mut kept) = self.kept.write() {
                 if kept.len() >= KEPT_MAX {
                     kept.clear();

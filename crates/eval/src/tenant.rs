@@ -5,11 +5,16 @@ use std::sync::Arc;
 use plane_model::documents::{Kill, Pin, Tenant};
 use plane_model::{ArtifactName, Document};
 
-/// What a view knows of a tenant in its environment.
+/// What a view knows of a tenant in its environment; most tenants are known and no more.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TenantFacts {
-    /// The tenant's document and the revision of its last change.
     document: Option<Arc<Document>>,
+    bound: Option<Box<Bound>>,
+}
+
+/// What is bound to one tenant.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bound {
     /// By the flag's place in the view, sorted.
     pub(crate) pins: Vec<(u32, FlagPin)>,
     /// The flags that are killed for this tenant, by their place in the view, sorted.
@@ -72,21 +77,45 @@ impl TenantFacts {
         self.document = document;
     }
 
+    /// Changes what is bound to the tenant.
+    pub(crate) fn bind(&mut self, edit: impl FnOnce(&mut Bound)) {
+        let mut bound = self.bound.take().unwrap_or_default();
+        edit(&mut bound);
+        self.bound = (!bound.is_empty()).then_some(bound);
+    }
+
     pub(crate) fn is_killed(&self, flag: u32) -> bool {
-        let killed = &self.killed_flags;
+        let Some(bound) = &self.bound else {
+            return false;
+        };
+        let killed = &bound.killed_flags;
         killed
             .binary_search_by_key(&flag, |(flag, ())| *flag)
             .is_ok()
     }
 
     pub(crate) fn pin(&self, flag: u32) -> Option<&Pin> {
-        let at = self
-            .pins
-            .binary_search_by_key(&flag, |(flag, _)| *flag)
-            .ok()?;
-        self.pins.get(at).and_then(|(_, pin)| pin.pin())
+        let pins = &self.bound.as_ref()?.pins;
+        let at = pins.binary_search_by_key(&flag, |(flag, _)| *flag).ok()?;
+        pins.get(at).and_then(|(_, pin)| pin.pin())
     }
 
+    pub(crate) fn agent(&self, agent: &ArtifactName) -> Option<&AgentFacts> {
+        self.bound.as_ref()?.agent(agent)
+    }
+
+    /// The tools that are killed for this tenant, sorted.
+    pub(crate) fn killed_tools(&self) -> &[(ArtifactName, Arc<Document>)] {
+        self.bound.as_ref().map_or(&[], |bound| &bound.killed_tools)
+    }
+
+    /// Says whether nothing is known, so that the entry can be dropped.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.document.is_none() && self.bound.is_none()
+    }
+}
+
+impl Bound {
     pub(crate) fn agent(&self, agent: &ArtifactName) -> Option<&AgentFacts> {
         let at = self
             .agents
@@ -95,10 +124,8 @@ impl TenantFacts {
         self.agents.get(at).map(|(_, facts)| facts)
     }
 
-    /// Says whether nothing is known, so that the entry can be dropped.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.document.is_none()
-            && self.pins.is_empty()
+    fn is_empty(&self) -> bool {
+        self.pins.is_empty()
             && self.killed_flags.is_empty()
             && self.agents.is_empty()
             && self.killed_tools.is_empty()
@@ -119,6 +146,8 @@ pub(crate) fn set<K: Ord, V>(list: &mut Vec<(K, V)>, key: K, value: Option<V>) -
             true
         }
         (Err(at), Some(value)) => {
+            // There are many such lists, and nearly all have one entry.
+            list.reserve_exact(1);
             list.insert(at, (key, value));
             false
         }

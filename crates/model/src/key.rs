@@ -106,22 +106,24 @@ impl FromStr for Kind {
 /// `agent:NAME` or `tool:NAME`; pin `environment/tenant / flag:KEY` or `agent:NAME`; config
 /// `selector / document`; channel `environment / agent`; status `- / agent:NAME@VERSION` or
 /// `tool:NAME@VERSION`; agent and tool `- / NAME@VERSION`; all others `- / name`.
+///
+/// Keys are in the order of kind, scope and name. There is one of each document in memory, so a key
+/// is one allocation.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DocumentKey {
     kind: Kind,
-    scope: Arc<str>,
-    name: Arc<str>,
+    /// Scope and name, with a separator that sorts before everything that either can contain.
+    text: Arc<str>,
 }
+
+/// Stands between scope and name.
+const SEPARATOR: char = '\0';
 
 impl DocumentKey {
     /// Checks the scope and the name against the rules of the kind, and writes both canonically.
     pub fn new(kind: Kind, scope: &str, name: &str) -> Result<Self, Violation> {
         let (scope, name) = check(kind, scope, name)?;
-        Ok(Self {
-            kind,
-            scope: scope.into(),
-            name: name.into(),
-        })
+        Ok(Self::of(kind, &scope, &name))
     }
 
     /// The kind.
@@ -131,12 +133,21 @@ impl DocumentKey {
 
     /// The scope; empty where the kind has none.
     pub fn scope(&self) -> &str {
-        &self.scope
+        self.parts().0
     }
 
     /// The name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.parts().1
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        self.text.split_once(SEPARATOR).unwrap_or_default()
+    }
+
+    /// A key as it was stored: the rules of its kind were checked when it was made.
+    pub fn stored(kind: Kind, scope: &str, name: &str) -> Self {
+        Self::of(kind, scope, name)
     }
 
     /// A bound for searching sorted keys: no document need have it, nor could every one.
@@ -145,10 +156,13 @@ impl DocumentKey {
     }
 
     fn of(kind: Kind, scope: &str, name: &str) -> Self {
+        let mut text = String::with_capacity(scope.len() + 1 + name.len());
+        text.push_str(scope);
+        text.push(SEPARATOR);
+        text.push_str(name);
         Self {
             kind,
-            scope: scope.into(),
-            name: name.into(),
+            text: text.into(),
         }
     }
 
@@ -242,7 +256,7 @@ impl DocumentKey {
         let text = match self.kind {
             Kind::Environment => self.name(),
             Kind::Targeting | Kind::Channel | Kind::Kill | Kind::Pin => {
-                self.scope.split('/').next().unwrap_or_default()
+                self.scope().split('/').next().unwrap_or_default()
             }
             Kind::Config => {
                 return Selector::from_str(self.scope())
@@ -259,7 +273,7 @@ impl DocumentKey {
         match self.kind {
             Kind::Tenant => TenantId::new(self.name()).ok(),
             Kind::Kill | Kind::Pin => self
-                .scope
+                .scope()
                 .split_once('/')
                 .and_then(|(_, tenant)| TenantId::new(tenant).ok()),
             Kind::Config => Selector::from_str(self.scope())
@@ -271,23 +285,24 @@ impl DocumentKey {
 
     /// The parts of a `flag:KEY`, `agent:NAME` or `tool:NAME` name.
     pub fn subject(&self) -> Option<(&str, &str)> {
-        self.name.split_once(':')
+        self.name().split_once(':')
     }
 }
 
 impl fmt::Display for DocumentKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.scope.is_empty() {
-            write!(f, "{} `{}`", self.kind, self.name)
+        let (scope, name) = self.parts();
+        if scope.is_empty() {
+            write!(f, "{} `{name}`", self.kind)
         } else {
-            write!(f, "{} `{}` in `{}`", self.kind, self.name, self.scope)
+            write!(f, "{} `{name}` in `{scope}`", self.kind)
         }
     }
 }
 
 impl fmt::Debug for DocumentKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}({:?}, {:?})", self.kind, self.scope, self.name)
+        write!(f, "{}({:?}, {:?})", self.kind, self.scope(), self.name())
     }
 }
 

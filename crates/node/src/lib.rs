@@ -18,7 +18,9 @@ mod history;
 mod load;
 mod node;
 mod observe;
+mod parallel;
 mod past;
+mod sealing;
 mod snapshot;
 mod tasks;
 mod verify;
@@ -32,5 +34,6 @@ pub use node::{
     Committed, Node, Options, RevertOutcome, RevertRequest, Status, TreeOutcome, TreeRequest,
 };
 pub use past::At;
+pub use sealing::Sealing;
 pub use snapshot::Snapshot;
 pub use verify::{Verification, verify};

@@ -1,7 +1,6 @@
 //! How a node starts: the newest good checkpoint, then the tail of the log.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use plane_log::{ChangeLog, ReadError, ReadLimit, StoredEntry};
 use plane_model::{Digest, DocumentKey, Timestamp};
@@ -10,6 +9,7 @@ use plane_state::{BodyRef, Head, Record, State, checkpoint, salted_digest};
 use crate::checkpoints::Pace;
 use crate::convert::{Fetched, body_ref, digest, hash};
 use crate::error::StartError;
+use crate::parallel::side_by_side;
 
 /// How many records are read and folded at a time.
 const PAGE: ReadLimit = ReadLimit {
@@ -61,14 +61,15 @@ async fn from_checkpoint(log: &dyn ChangeLog) -> Result<Option<(State, u64)>, Re
             );
             continue;
         }
-        let blobs = match checkpoint::blobs(&stored.bytes) {
+        let named = checkpoint::open(&stored.bytes).map(|opened| opened.blobs().to_vec());
+        let blobs = match named {
             Ok(blobs) => fetch(log, &BTreeSet::new(), &blobs.into_iter().collect()).await?,
             Err(error) => {
                 tracing::error!(revision = meta.revision, %error, "a checkpoint is passed over");
                 continue;
             }
         };
-        match checkpoint::decode(&stored.bytes, &|digest| blobs.blobs.get(digest).cloned()) {
+        match decode(&stored.bytes, &blobs) {
             Ok(state)
                 if state.log() == log.id().as_str()
                     && at_head.first().is_some_and(|entry| {
@@ -88,6 +89,14 @@ async fn from_checkpoint(log: &dyn ChangeLog) -> Result<Option<(State, u64)>, Re
         }
     }
     Ok(None)
+}
+
+/// Reads a checkpoint, its parts side by side.
+fn decode(bytes: &[u8], fetched: &Fetched) -> Result<State, checkpoint::CheckpointError> {
+    let opened = checkpoint::open(bytes)?;
+    let parts = side_by_side(opened.parts(), |part| opened.read(part));
+    let parts = parts.into_iter().collect::<Result<_, _>>()?;
+    opened.finish(parts, &|digest| fetched.blobs.get(digest).cloned())
 }
 
 /// What folding one record told.
@@ -190,8 +199,12 @@ pub(crate) async fn fetch(
     Ok(fetched)
 }
 
-/// Puts the state of a past revision together from the index of changes.
-pub(crate) async fn state_at(log: &dyn ChangeLog, revision: u64) -> Result<State, ReadError> {
+/// Puts the state of a past revision together from the index of changes; what is the same in `now` is shared.
+pub(crate) async fn state_at(
+    log: &dyn ChangeLog,
+    revision: u64,
+    now: &State,
+) -> Result<State, ReadError> {
     let head = if revision == 0 {
         Head::genesis()
     } else {
@@ -218,10 +231,15 @@ pub(crate) async fn state_at(log: &dyn ChangeLog, revision: u64) -> Result<State
             documents.push((key, row.revision, body_ref(&row.digest)));
         }
     }
-    let bodies: BTreeSet<BodyRef> = documents.iter().map(|(_, _, body)| *body).collect();
+    let others = || {
+        documents
+            .iter()
+            .filter(|(key, revision, _)| now.entry(key).is_none_or(|it| it.revision != *revision))
+    };
+    let bodies: BTreeSet<BodyRef> = others().map(|(_, _, body)| *body).collect();
     let mut fetched = fetch(log, &bodies, &BTreeSet::new()).await?;
     let mut blobs = BTreeSet::new();
-    for (key, _, body) in &documents {
+    for (key, _, body) in others() {
         if let Some(bytes) = plane_state::Bodies::body(&fetched, body)
             && let Ok(document) = plane_model::Document::decode(key.kind(), &bytes)
         {
@@ -230,6 +248,5 @@ pub(crate) async fn state_at(log: &dyn ChangeLog, revision: u64) -> Result<State
     }
     let more: Fetched = fetch(log, &BTreeSet::new(), &blobs).await?;
     fetched.blobs.extend(more.blobs);
-    let log_id: Arc<str> = log.id().as_str().into();
-    Ok(State::assemble(&log_id, head, documents, &fetched))
+    Ok(State::assemble(head, documents, now, &fetched))
 }

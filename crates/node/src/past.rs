@@ -49,7 +49,7 @@ impl Past {
         if let Some(kept) = self.kept(revision) {
             return Ok(kept);
         }
-        let snapshot = Arc::new(Snapshot::of(state_at(log, revision).await?));
+        let snapshot = Arc::new(Snapshot::lazy(state_at(log, revision, now.state()).await?));
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == SNAPSHOTS_KEPT {
             kept.pop_front();

@@ -1,28 +1,42 @@
 //! Everything that a reader needs, at one revision.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use plane_eval::{Change, View};
 use plane_model::{EnvironmentName, Kind};
 use plane_state::State;
 
+use crate::parallel::side_by_side;
+
 /// The state and the view of every environment, all at one revision.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     state: Arc<State>,
-    views: BTreeMap<EnvironmentName, Arc<View>>,
+    views: BTreeMap<EnvironmentName, OnceLock<Arc<View>>>,
 }
 
 impl Snapshot {
     /// Builds the views of a state.
+    ///
+    /// Blocks the thread, in proportion to the number of documents and environments.
     pub(crate) fn of(state: State) -> Self {
         let names = state.environments();
-        let views = names
-            .into_iter()
-            .map(|name| (name.clone(), Arc::new(view(&state, name))));
+        let views = side_by_side(&names, |name| Arc::new(view(&state, name)));
         Self {
-            views: views.collect(),
+            views: names
+                .into_iter()
+                .zip(views.into_iter().map(OnceLock::from))
+                .collect(),
+            state: Arc::new(state),
+        }
+    }
+
+    /// A snapshot whose views are built when somebody asks for them: few ask for those of the past.
+    pub(crate) fn lazy(state: State) -> Self {
+        let names = state.environments().into_iter();
+        Self {
+            views: names.map(|name| (name, OnceLock::new())).collect(),
             state: Arc::new(state),
         }
     }
@@ -35,11 +49,11 @@ impl Snapshot {
             let renewed = changes.iter().any(|change| {
                 change.key.kind() == Kind::Environment && change.key.name() == name.as_str()
             });
-            let next = match self.views.get(&name) {
+            let next = match self.view(&name) {
                 Some(old) if !renewed => old.update(revision, changes, &state),
-                _ => view(&state, name.clone()),
+                _ => view(&state, &name),
             };
-            views.insert(name, Arc::new(next));
+            views.insert(name, OnceLock::from(Arc::new(next)));
         }
         Self {
             state: Arc::new(state),
@@ -54,7 +68,8 @@ impl Snapshot {
 
     /// The view of an environment, if there is such an environment.
     pub fn view(&self, environment: &EnvironmentName) -> Option<&Arc<View>> {
-        self.views.get(environment)
+        let place = self.views.get(environment)?;
+        Some(place.get_or_init(|| Arc::new(view(&self.state, environment))))
     }
 
     /// The revision of state and views.
@@ -63,9 +78,9 @@ impl Snapshot {
     }
 }
 
-fn view(state: &State, environment: EnvironmentName) -> View {
+fn view(state: &State, environment: &EnvironmentName) -> View {
     let documents = state
         .entries()
         .filter_map(|(key, entry)| Some((key, entry.revision, entry.document()?)));
-    View::build(environment, state.head().revision, documents, state)
+    View::build(environment.clone(), state.head().revision, documents, state)
 }

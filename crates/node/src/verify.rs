@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use plane_log::{ChangeLog, DigestRef, DocumentKey as LogKey, ReadError, ReadLimit};
 use plane_model::Digest;
-use plane_state::Record;
 use plane_state::verify::{ChainCheck, Damage, StoredRecord};
+use plane_state::{Entry, Record, State};
 use serde::Serialize;
 
 use crate::convert::digest;
@@ -199,8 +199,8 @@ async fn contradiction(
     log: &dyn ChangeLog,
     stored: &plane_log::Checkpoint,
 ) -> Result<Option<String>, ReadError> {
-    let blobs = match plane_state::checkpoint::blobs(&stored.bytes) {
-        Ok(blobs) => blobs.into_iter().collect(),
+    let blobs = match plane_state::checkpoint::open(&stored.bytes) {
+        Ok(opened) => opened.blobs().iter().copied().collect(),
         Err(error) => return Ok(Some(error.to_string())),
     };
     let blobs = crate::load::fetch(log, &std::collections::BTreeSet::new(), &blobs).await?;
@@ -215,11 +215,16 @@ async fn contradiction(
             "it is not of the revision that it is stored for".to_owned(),
         ));
     }
-    let of_log = crate::load::state_at(log, stored.revision).await?;
+    // Nothing is shared: what the log says is compared with what the checkpoint says.
+    let nothing = State::genesis(log.id().as_str());
+    let of_log = crate::load::state_at(log, stored.revision, &nothing).await?;
     if of_log.head().hash != state.head().hash {
         return Ok(Some("it names another hash than the log".to_owned()));
     }
-    let differs = of_log.entries().zip(state.entries()).find(|(a, b)| a != b);
+    let differs = of_log.entries().zip(state.entries()).find(|(a, b)| {
+        let stored = |entry: &Entry| (entry.revision, entry.body, entry.bytes.clone());
+        a.0 != b.0 || stored(a.1) != stored(b.1)
+    });
     Ok(match differs {
         Some(((key, _), _)) => Some(format!("it contradicts the log at {key}")),
         None if of_log.len() != state.len() => {

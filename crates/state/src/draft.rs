@@ -4,10 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use plane_model::{
-    ArtifactKind, ArtifactName, ArtifactVersion, Digest, Document, DocumentKey, Kind,
+    ArtifactKind, ArtifactName, ArtifactVersion, Digest, Document, DocumentKey, Kind, TenantId,
 };
 
-use crate::state::{State, base_name, folded_name};
+use crate::state::{Entry, State, base_name, folded_name};
+
+/// What the last part of a tenant's config layer begins with; nothing else in a selector contains it.
+const TENANT: &str = "tenant=";
+/// What comes after all layers of tenants with the same prefix.
+const AFTER_TENANTS: &str = "tenant>";
 
 /// What a decision rests on: if none of it changed, the decision still holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -146,6 +151,51 @@ impl<'a> Draft<'a> {
             }
         }
         all
+    }
+
+    /// The config layers that are not a tenant's, and those of some tenants, as the command would leave them.
+    ///
+    /// Takes time in proportion to what it gives, however many tenants have layers of their own.
+    pub(crate) fn layers(
+        &mut self,
+        tenants: &BTreeSet<TenantId>,
+    ) -> BTreeMap<DocumentKey, Arc<Document>> {
+        let kind = Kind::Config;
+        self.reads.kinds.insert(kind, self.base.kind_revision(kind));
+        let mut layers = BTreeMap::new();
+        let mut keep = |key: &DocumentKey, entry: &Entry| {
+            let document = entry.document().cloned();
+            layers.extend(document.map(|document| (key.clone(), document)));
+        };
+        let mut from = String::new();
+        loop {
+            let mut skipped = None;
+            for (key, entry) in self.base.from(kind, &from, "") {
+                if let Some((prefix, _)) = key.scope().split_once(TENANT) {
+                    skipped = Some(prefix);
+                    break;
+                }
+                keep(key, entry);
+            }
+            let Some(prefix) = skipped else { break };
+            for tenant in tenants {
+                let scope = format!("{prefix}{TENANT}{tenant}");
+                for (key, entry) in self.base.in_scope(kind, &scope, "") {
+                    keep(key, entry);
+                }
+            }
+            from = format!("{prefix}{AFTER_TENANTS}");
+        }
+        for (key, document) in &self.changed {
+            if key.kind() != kind || key.tenant_id().is_some_and(|it| !tenants.contains(&it)) {
+                continue;
+            }
+            match document {
+                Some(document) => layers.insert(key.clone(), document.clone()),
+                None => layers.remove(key),
+            };
+        }
+        layers
     }
 
     /// Says whether any document of a kind satisfies `test`, as the command would leave them.

@@ -295,13 +295,13 @@ fn read_put(
     let previous = draft.base().document(key).map(|document| &**document);
     let document = match (document, previous) {
         (Document::Targeting(new), Some(Document::Targeting(old))) => {
-            Document::Targeting(new.settled(Some(old)))
+            Document::Targeting(new.settled(Some(old)).into())
         }
-        (Document::Targeting(new), _) => Document::Targeting(new.settled(None)),
+        (Document::Targeting(new), _) => Document::Targeting(new.settled(None).into()),
         (Document::Channel(new), Some(Document::Channel(old))) => {
-            Document::Channel(new.settled(Some(old)))
+            Document::Channel(new.settled(Some(old)).into())
         }
-        (Document::Channel(new), _) => Document::Channel(new.settled(None)),
+        (Document::Channel(new), _) => Document::Channel(new.settled(None).into()),
         (document, _) => document,
     };
     Ok(Some(Arc::new(document)))
@@ -352,14 +352,13 @@ fn write_ops(
                     .next("split it into several documents"),
             );
         }
-        let digest = Digest::of(&bytes);
-        let same = draft.base().document(key).is_some()
-            && draft
-                .base()
-                .entry(key)
-                .is_some_and(|entry| entry.content_digest == digest);
+        let same = draft
+            .base()
+            .entry(key)
+            .is_some_and(|entry| entry.document().is_some() && *entry.bytes == *bytes);
         // A tree that says what a person wrote before takes the document over, which is a change.
-        let adopted = command.action == Action::Apply && draft.base().managed(key) != Some(digest);
+        let adopted = command.action == Action::Apply
+            && draft.base().managed(key) != Some(Digest::of(&bytes));
         if same && !adopted {
             continue;
         }

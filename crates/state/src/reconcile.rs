@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::command::{Change, Expect, Op};
 use crate::prepare::Rejection;
-use crate::state::State;
+use crate::state::{Entry, State};
 
 /// How far applying a tree may go.
 #[derive(
@@ -93,12 +93,17 @@ pub fn reconcile(
             ),
         }
     }
-    for key in state.managed_keys().filter(|key| !named.contains_key(key)) {
+    let mut unnamed: Vec<_> = state
+        .managed_keys()
+        .filter(|key| !named.contains_key(key))
+        .collect();
+    unnamed.sort_unstable();
+    for key in unnamed {
         let Some(entry) = state.entry(key) else {
             continue;
         };
         let published = matches!(key.kind(), Kind::Agent | Kind::Tool | Kind::Status);
-        let changed = state.managed(key) != Some(entry.content_digest);
+        let changed = state.managed(key) != Some(entry.content_digest());
         if !options.prune || published || (changed && !options.take_over) {
             result.left.push(key.clone());
         } else {
@@ -130,9 +135,19 @@ fn decide(state: &State, key: &DocumentKey, body: &Value, options: Options) -> D
     if matches!(key.kind(), Kind::Agent | Kind::Tool) {
         return Decision::Put;
     }
-    let wanted = settled_digest(state, key, body);
-    let current = state.entry(key).map(|entry| entry.content_digest);
+    let entry = state.entry(key);
     let applied = state.managed(key);
+    let current = entry.map(Entry::content_digest);
+    // What is written as it is stored need not be read.
+    let same = |entry: &Entry| {
+        entry.document().is_some()
+            && canonical::to_canonical(body).is_ok_and(|bytes| *bytes == *entry.bytes)
+    };
+    let wanted = if entry.is_some_and(same) {
+        current
+    } else {
+        settled_digest(state, key, body)
+    };
     if wanted.is_some() && wanted == current {
         return if applied == current {
             Decision::Nothing
@@ -159,14 +174,14 @@ fn settled_digest(state: &State, key: &DocumentKey, body: &Value) -> Option<Dige
     let previous = state.document(key).map(|document| &**document);
     let document = match (document, previous) {
         (Document::Targeting(new), Some(Document::Targeting(old))) => {
-            Document::Targeting(new.settled(Some(old)))
+            Document::Targeting(new.settled(Some(old)).into())
         }
-        (Document::Targeting(new), _) => Document::Targeting(new.settled(None)),
+        (Document::Targeting(new), _) => Document::Targeting(new.settled(None).into()),
         (Document::Channel(new), Some(Document::Channel(old))) => Document::Channel(
-            crate::validate::registry::keep_locks(new.settled(Some(old)), old),
+            crate::validate::registry::keep_locks(new.settled(Some(old)), old).into(),
         ),
         (Document::Pin(new), Some(Document::Pin(old))) => {
-            Document::Pin(crate::validate::registry::keep_lock(new, old))
+            Document::Pin(crate::validate::registry::keep_lock(*new, old).into())
         }
         (document, _) => document,
     };

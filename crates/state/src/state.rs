@@ -66,13 +66,23 @@ pub struct Entry {
     pub body: BodyRef,
     /// The body's bytes, as they are stored; empty if erased.
     pub bytes: Arc<[u8]>,
-    /// The digest of the bytes alone.
-    pub content_digest: Digest,
     /// What the bytes say.
     pub content: Content,
+    /// Whether the last applied tree put just this.
+    pub(crate) managed: bool,
 }
 
 impl Entry {
+    /// The digest of the bytes alone; of nothing if they were erased.
+    ///
+    /// Hashes the bytes: there are many documents, and few are asked for it.
+    pub fn content_digest(&self) -> Digest {
+        match self.content {
+            Content::Erased => Digest::from_bytes([0; 32]),
+            Content::Readable(_) | Content::Unreadable(_) => Digest::of(&self.bytes),
+        }
+    }
+
     /// The document, if it can be read.
     pub fn document(&self) -> Option<&Arc<Document>> {
         match &self.content {
@@ -107,10 +117,11 @@ pub struct Applied {
 pub struct State {
     pub(crate) log: Arc<str>,
     pub(crate) head: Head,
-    pub(crate) entries: OrdMap<DocumentKey, Entry>,
+    pub(crate) entries: OrdMap<DocumentKey, Arc<Entry>>,
     pub(crate) blobs: OrdMap<Digest, Arc<[u8]>>,
-    /// What the last applied tree put: the content's digest, by document.
-    pub(crate) managed: OrdMap<DocumentKey, Digest>,
+    /// What the last applied tree put where somebody has changed or deleted it since: the content's
+    /// digest, by document. Of all others their entry says that it is what the tree put.
+    pub(crate) strayed: OrdMap<DocumentKey, Digest>,
     /// Documents of kinds that this version does not know, carried for those that do.
     pub(crate) unknown: OrdMap<(String, String, String), BodyRef>,
     /// The lower-case names in use, to refuse names that differ only in case.
@@ -132,7 +143,7 @@ impl State {
             head: Head::genesis(),
             entries: OrdMap::new(),
             blobs: OrdMap::new(),
-            managed: OrdMap::new(),
+            strayed: OrdMap::new(),
             unknown: OrdMap::new(),
             folded: OrdMap::new(),
             kind_revisions: vec![0; Kind::ALL.len()],
@@ -145,32 +156,42 @@ impl State {
     /// Puts a state together from the documents that it has, for reading the past without a replay.
     ///
     /// It holds what [`apply`](Self::apply) would have given, but for what trees put and for kinds
-    /// that this version does not know.
+    /// that this version does not know. A document that is the same in `known`, a state of the same log, is
+    /// taken from there; all others from `bodies`.
     pub fn assemble(
-        log: &str,
         head: Head,
         documents: impl IntoIterator<Item = (DocumentKey, u64, BodyRef)>,
+        known: &Self,
         bodies: &dyn Bodies,
     ) -> Self {
-        let mut state = Self::genesis(log);
+        let mut state = Self::genesis(known.log());
         state.head = head;
+        let mut entries = Vec::new();
         for (key, revision, body) in documents {
-            let (entry, anomaly) = read_body(&key, revision, body, bodies);
-            state.anomalies += u64::from(anomaly.is_some());
+            let same = known.entries.get(&key).filter(|it| it.revision == revision);
+            let entry = match same {
+                Some(entry) => Arc::clone(entry),
+                None => Arc::new(read_body(&key, revision, body, bodies).0),
+            };
+            state.anomalies += u64::from(entry.document().is_none());
             for digest in entry
                 .document()
                 .map(|it| named_blobs(it))
                 .unwrap_or_default()
             {
-                if let Some(bytes) = bodies.blob(&digest) {
+                if let Some(bytes) = bodies
+                    .blob(&digest)
+                    .or_else(|| known.blob(&digest).cloned())
+                {
                     state.blobs.insert(digest, bytes);
                 }
             }
             if let Some(last) = state.kind_revisions.get_mut(key.kind() as usize) {
                 *last = revision.max(*last);
             }
-            state.insert(&key, Some(entry));
+            entries.push((key, entry));
         }
+        state.fill(entries);
         state
     }
 
@@ -212,24 +233,37 @@ impl State {
 
     /// A document, readable or not.
     pub fn entry(&self, key: &DocumentKey) -> Option<&Entry> {
-        self.entries.get(key)
+        self.entries.get(key).map(|entry| &**entry)
     }
 
     /// A document that can be read.
     pub fn document(&self, key: &DocumentKey) -> Option<&Arc<Document>> {
-        self.entries.get(key).and_then(Entry::document)
+        self.entry(key).and_then(Entry::document)
     }
 
     /// All documents, in the order of their keys.
     pub fn entries(&self) -> impl Iterator<Item = (&DocumentKey, &Entry)> {
-        self.entries.iter()
+        self.entries.iter().map(|(key, entry)| (key, &**entry))
     }
 
     /// All documents of a kind.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&DocumentKey, &Entry)> {
+        self.from(kind, "", "")
+    }
+
+    /// The documents of a kind from a scope and a name on, whether or not there is such a document.
+    ///
+    /// Finding the first takes time in proportion to the logarithm of the number of documents.
+    pub fn from(
+        &self,
+        kind: Kind,
+        scope: &str,
+        name: &str,
+    ) -> impl Iterator<Item = (&DocumentKey, &Entry)> + use<'_> {
         self.entries
-            .range(DocumentKey::bound(kind, "", "")..)
+            .range(DocumentKey::bound(kind, scope, name)..)
             .take_while(move |(key, _)| key.kind() == kind)
+            .map(|(key, entry)| (key, &**entry))
     }
 
     /// All documents of a kind in a scope, from `name` on.
@@ -239,9 +273,8 @@ impl State {
         scope: &'a str,
         name: &str,
     ) -> impl Iterator<Item = (&'a DocumentKey, &'a Entry)> {
-        self.entries
-            .range(DocumentKey::bound(kind, scope, name)..)
-            .take_while(move |(key, _)| key.kind() == kind && key.scope() == scope)
+        self.from(kind, scope, name)
+            .take_while(move |(key, _)| key.scope() == scope)
     }
 
     /// The published versions of an agent or a tool, with what the registry keeps of them.
@@ -258,7 +291,7 @@ impl State {
         self.entries
             .range(DocumentKey::bound(kind, "", &prefix)..)
             .take_while(move |(key, _)| key.kind() == kind && key.name().starts_with(&prefix))
-            .filter_map(|(key, entry)| Some((key.name().parse().ok()?, entry)))
+            .filter_map(|(key, entry)| Some((key.name().parse().ok()?, &**entry)))
     }
 
     /// The environments, in the order in which they are listed.
@@ -283,12 +316,16 @@ impl State {
 
     /// The digest of what the last applied tree put, if the document came from a tree.
     pub fn managed(&self, key: &DocumentKey) -> Option<Digest> {
-        self.managed.get(key).copied()
+        match self.entry(key) {
+            Some(entry) if entry.managed => Some(entry.content_digest()),
+            _ => self.strayed.get(key).copied(),
+        }
     }
 
-    /// The documents that the last applied tree put.
+    /// The documents that the last applied tree put; those that strayed come last.
     pub fn managed_keys(&self) -> impl Iterator<Item = &DocumentKey> {
-        self.managed.keys()
+        let here = self.entries.iter().filter(|(_, entry)| entry.managed);
+        here.map(|(key, _)| key).chain(self.strayed.keys())
     }
 
     /// The revision of the last change of any document of a kind.
@@ -306,9 +343,10 @@ impl State {
             let _ = writeln!(text, "epoch {}", self.epoch);
         }
         for (key, entry) in &self.entries {
+            let managed = if entry.managed { " managed" } else { "" };
             let _ = writeln!(
                 text,
-                "{} {} {} {} {}",
+                "{} {} {} {} {}{managed}",
                 key.kind(),
                 key.scope(),
                 key.name(),
@@ -316,7 +354,7 @@ impl State {
                 entry.body
             );
         }
-        for (key, digest) in &self.managed {
+        for (key, digest) in &self.strayed {
             let _ = writeln!(
                 text,
                 "{} {} {} {digest}",
@@ -396,9 +434,11 @@ impl State {
                 None => note(format!("{key}: the blob {digest} is missing")),
             }
         }
+        let by_tree = action == crate::Action::Apply.as_str();
         let entry = match (op.op, op.digest) {
             (OpKind::Put, Some(body)) => {
-                let (entry, anomaly) = read_body(&key, revision, body, bodies);
+                let (mut entry, anomaly) = read_body(&key, revision, body, bodies);
+                entry.managed = by_tree;
                 if let Some(detail) = anomaly {
                     note(detail);
                 }
@@ -411,11 +451,11 @@ impl State {
             (OpKind::Delete, _) => None,
         };
         let document = entry.as_ref().and_then(Entry::document).cloned();
-        if action == crate::Action::Apply.as_str() {
-            match &entry {
-                Some(entry) => self.managed.insert(key.clone(), entry.content_digest),
-                None => self.managed.remove(&key),
-            };
+        if by_tree {
+            self.strayed.remove(&key);
+        } else if let Some(before) = self.entry(&key).filter(|it| it.managed) {
+            let put = before.content_digest();
+            self.strayed.insert(key.clone(), put);
         }
         self.insert(&key, entry);
         if let Some(last) = self.kind_revisions.get_mut(key.kind() as usize) {
@@ -439,7 +479,7 @@ impl State {
         }
         let is_there = entry.is_some();
         let was_there = match entry {
-            Some(entry) => self.entries.insert(key.clone(), entry),
+            Some(entry) => self.entries.insert(key.clone(), Arc::new(entry)),
             None => self.entries.remove(key),
         }
         .is_some();
@@ -450,6 +490,20 @@ impl State {
                 _ => *count,
             };
         }
+    }
+
+    /// Takes the documents of a checkpoint over, which come in the order of their keys.
+    pub(crate) fn fill(&mut self, documents: Vec<(DocumentKey, Arc<Entry>)>) {
+        for (key, _) in &documents {
+            if let Some(folded) = folded_name(key) {
+                self.folded
+                    .insert((key.kind(), folded), base_name(key).into());
+            }
+            if let Some(count) = self.kind_counts.get_mut(key.kind() as usize) {
+                *count += 1;
+            }
+        }
+        self.entries = crate::checkpoint::packed(documents);
     }
 
     /// The name in use that differs from the key's only in case.
@@ -491,12 +545,12 @@ pub(crate) fn read_entry(
             revision,
             body,
             bytes: Arc::from([]),
-            content_digest: Digest::from_bytes([0; 32]),
             content: Content::Erased,
+            managed: false,
         };
         return (entry, Some(format!("{key}: the body was erased")));
     };
-    let (content, anomaly) = match Document::decode(key.kind(), &bytes) {
+    let (content, anomaly) = match Document::decode_shared(key.kind(), &bytes) {
         Ok(document) => (Content::Readable(Arc::new(document)), None),
         Err(error) => {
             let detail = format!("{key}: {error}");
@@ -507,9 +561,9 @@ pub(crate) fn read_entry(
         Entry {
             revision,
             body,
-            content_digest: Digest::of(&bytes),
             bytes,
             content,
+            managed: false,
         },
         anomaly,
     )

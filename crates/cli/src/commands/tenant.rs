@@ -206,9 +206,9 @@ impl Set {
         }
         for (name, value) in &self.label {
             if value.is_empty() {
-                body.labels.remove(name);
+                body.labels.set(name, None);
             } else {
-                body.labels.insert(name.clone(), value.clone());
+                body.labels.set(name, Some(value));
             }
         }
         if self.suspend {

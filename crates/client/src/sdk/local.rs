@@ -118,7 +118,7 @@ impl Revisions {
         let known: BTreeMap<_, _> = state
             .entries()
             .map(|(key, entry)| {
-                let digest = entry.content_digest;
+                let digest = entry.content_digest();
                 let revision = match self.known.get(key) {
                     Some((old, revision)) if *old == digest => *revision,
                     _ => next,

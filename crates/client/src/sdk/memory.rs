@@ -320,7 +320,7 @@ fn flag(
     ops: &mut Ops,
 ) {
     let known = match base.document(&DocumentKey::flag(key)).map(|it| &**it) {
-        Some(Document::Flag(flag)) => flag.to_owned(),
+        Some(Document::Flag(flag)) => Flag::clone(flag),
         _ => Flag {
             kind: type_of(value),
             variants: Variants::new(),
@@ -346,7 +346,10 @@ fn flag(
         archived: false,
         ..known
     };
-    ops.put(DocumentKey::flag(key), Document::Flag(flag).to_value());
+    ops.put(
+        DocumentKey::flag(key),
+        Document::Flag(flag.into()).to_value(),
+    );
     for environment in environments {
         let body = json!({ "state": "enabled", "default": variant });
         ops.put(DocumentKey::targeting(environment, key), body);
@@ -369,7 +372,7 @@ fn config(base: &State, name: &ConfigName, paths: &[(Vec<String>, Value)], ops: 
         .of_kind(Kind::Config)
         .filter(|(key, _)| key.name() == name.as_str())
         .filter_map(|(key, entry)| match &**entry.document()? {
-            Document::Config(map) => Some((key.clone(), map.clone())),
+            Document::Config(values) => Some((key.clone(), values.to_map())),
             _ => None,
         })
         .collect();

@@ -210,7 +210,7 @@ struct Killed<'a> {
 
 impl<'a> Killed<'a> {
     fn reason(&self, tool: &ArtifactName) -> Option<&'a str> {
-        let here = self.tenant.map_or(&[][..], |it| &it.killed_tools);
+        let here = self.tenant.map_or(&[][..], TenantFacts::killed_tools);
         [self.view.registry().killed_tools(), here]
             .into_iter()
             .find_map(|killed| {

@@ -13,7 +13,7 @@ use crate::clause::members;
 use crate::flag::{Chunk, Parts, Stored};
 use crate::resolve::{Overrider, RegistryDraft};
 use crate::source::Source;
-use crate::tenant::{self, AgentFacts, FlagPin, TenantFacts};
+use crate::tenant::{self, AgentFacts, Bound, FlagPin, TenantFacts};
 
 /// A view that is being changed.
 pub(super) struct Draft {
@@ -175,8 +175,8 @@ impl Draft {
             Some(Subject::Flag(flag)) => {
                 let place = self.place(&flag);
                 let mut before = false;
-                self.tenant(tenant, |facts| {
-                    let killed = &mut facts.killed_flags;
+                self.bound(tenant, |bound| {
+                    let killed = &mut bound.killed_flags;
                     before = tenant::set(killed, place, document.map(|_| ()));
                 });
                 self.bind(place, before, document.is_some());
@@ -189,8 +189,8 @@ impl Draft {
                 }
                 self.agent_facts(tenant, agent, |facts| facts.kill = document.cloned());
             }
-            Some(Subject::Tool(tool)) => self.tenant(tenant, |facts| {
-                tenant::set(&mut facts.killed_tools, tool, document.cloned());
+            Some(Subject::Tool(tool)) => self.bound(tenant, |bound| {
+                tenant::set(&mut bound.killed_tools, tool, document.cloned());
             }),
             None => {}
         }
@@ -204,8 +204,8 @@ impl Draft {
                     document: Arc::clone(document),
                 });
                 let mut before = false;
-                self.tenant(tenant, |facts| {
-                    before = tenant::set(&mut facts.pins, place, pin);
+                self.bound(tenant, |bound| {
+                    before = tenant::set(&mut bound.pins, place, pin);
                 });
                 self.bind(place, before, document.is_some());
             }
@@ -221,6 +221,10 @@ impl Draft {
         }
     }
 
+    fn bound(&mut self, id: &TenantId, edit: impl FnOnce(&mut Bound)) {
+        self.tenant(id, |facts| facts.bind(edit));
+    }
+
     fn bind(&mut self, place: u32, before: bool, after: bool) {
         if before != after {
             self.view.flags.bind(place, after);
@@ -233,11 +237,11 @@ impl Draft {
         agent: ArtifactName,
         edit: impl FnOnce(&mut AgentFacts),
     ) {
-        self.tenant(tenant, |facts| {
-            let mut of_agent = facts.agent(&agent).cloned().unwrap_or_default();
+        self.bound(tenant, |bound| {
+            let mut of_agent = bound.agent(&agent).cloned().unwrap_or_default();
             edit(&mut of_agent);
             let kept = (of_agent.pin.is_some() || of_agent.kill.is_some()).then_some(of_agent);
-            tenant::set(&mut facts.agents, agent, kept);
+            tenant::set(&mut bound.agents, agent, kept);
         });
     }
 
@@ -261,16 +265,15 @@ impl Draft {
             return;
         }
         let configs = &mut self.view.configs;
-        let mut config = configs.get(&name).map(Arc::clone).unwrap_or_default();
-        let changed = Arc::make_mut(&mut config);
+        let config = configs.entry(name.clone()).or_default();
+        // Copied once for an update, and not at all while a view is built.
+        let changed = Arc::make_mut(config);
         match &selector {
             None => changed.set_schema(stored),
             Some(selector) => changed.set_layer(selector, stored),
         }
-        if config.is_empty() {
+        if changed.is_empty() {
             configs.remove(&name);
-        } else {
-            configs.insert(name, config);
         }
     }
 

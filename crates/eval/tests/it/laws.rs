@@ -311,10 +311,13 @@ fn view_of(targeting: Targeting) -> View {
     let tenant: plane_model::documents::Tenant =
         serde_json::from_value(json!({"plan": "a"})).unwrap();
     let documents = [
-        (DocumentKey::flag(&key), Arc::new(Document::Flag(flag))),
+        (
+            DocumentKey::flag(&key),
+            Arc::new(Document::Flag(Box::new(flag))),
+        ),
         (
             DocumentKey::targeting(&environment, &key),
-            Arc::new(Document::Targeting(targeting)),
+            Arc::new(Document::Targeting(Box::new(targeting))),
         ),
         (
             DocumentKey::tenant(&"a".parse().unwrap()),

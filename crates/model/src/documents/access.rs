@@ -127,7 +127,7 @@ pub struct Token {
 
 impl Token {
     pub(super) fn check(&self, found: &mut Violations) {
-        check_prose("/description", self.description.as_ref(), found);
+        check_prose("/description", self.description.as_deref(), found);
     }
 }
 

@@ -145,8 +145,8 @@ impl Flag {
     }
 
     pub(super) fn check(&self, found: &mut Violations) {
-        check_prose("/description", self.description.as_ref(), found);
-        check_prose("/owner", self.owner.as_ref(), found);
+        check_prose("/description", self.description.as_deref(), found);
+        check_prose("/owner", self.owner.as_deref(), found);
         if self.tags.len() > limits::LABELS_MAX {
             found.push(over_limit("/tags", "tags", limits::LABELS_MAX));
         }
@@ -459,7 +459,7 @@ pub struct Pin {
 
 impl Pin {
     pub(super) fn check(&self, key: &DocumentKey, found: &mut Violations) {
-        check_prose("/reason", self.reason.as_ref(), found);
+        check_prose("/reason", self.reason.as_deref(), found);
         let of_flag = key.subject().is_some_and(|(what, _)| what == "flag");
         let (wanted, has_wanted, has_other) = if of_flag {
             (

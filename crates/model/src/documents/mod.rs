@@ -1,15 +1,19 @@
 //! What each kind of document holds, and the checks that need nothing but the document itself.
 
 mod access;
+mod compact;
 mod flag;
 mod place;
 mod registry;
+
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use access::{Allowed, Role, RoleBinding, Token, TokenKind};
+pub use compact::{ConfigValues, Labels};
 pub use flag::{
     All, Applies, Flag, FlagState, FlagType, Kill, Overrides, Pin, Rule, Target, Targeting,
     Variants,
@@ -19,7 +23,7 @@ pub use registry::{Channel, Published, Release, Signing, Status, StatusState, Tr
 
 use crate::{Code, DocumentKey, Kind, Violation, Violations, limits, parse_strict};
 
-/// The content of a document.
+/// The content of a document. What is large is boxed, so that what there is most of stays small.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Document {
     /// A place where the platform runs.
@@ -29,31 +33,31 @@ pub enum Document {
     /// A set of ids that rules can name.
     Segment(Segment),
     /// A flag.
-    Flag(Flag),
+    Flag(Box<Flag>),
     /// A flag's targeting in one environment.
-    Targeting(Targeting),
+    Targeting(Box<Targeting>),
     /// An emergency stop.
-    Kill(Kill),
+    Kill(Box<Kill>),
     /// What one tenant gets.
-    Pin(Pin),
+    Pin(Box<Pin>),
     /// A JSON Schema, as it was written.
     Schema(Value),
     /// One layer of a config document.
-    Config(Map<String, Value>),
+    Config(ConfigValues),
     /// The keys of a namespace.
-    Trust(Trust),
+    Trust(Box<Trust>),
     /// A published tool.
-    Tool(Published),
+    Tool(Box<Published>),
     /// A published agent.
-    Agent(Published),
+    Agent(Box<Published>),
     /// Whether a published version may be used.
-    Status(Status),
+    Status(Box<Status>),
     /// Which version of an agent an environment gets.
-    Channel(Channel),
+    Channel(Box<Channel>),
     /// A right to use this control plane.
-    Token(Token),
+    Token(Box<Token>),
     /// A role that a principal has.
-    RoleBinding(RoleBinding),
+    RoleBinding(Box<RoleBinding>),
 }
 
 /// Stored bytes that are not a document of their kind.
@@ -81,7 +85,10 @@ impl Document {
             Kind::Kill => Self::Kill(parse_strict(value)?),
             Kind::Pin => Self::Pin(parse_strict(value)?),
             Kind::Schema => Self::Schema(value.clone()),
-            Kind::Config => Self::Config(parse_strict(value)?),
+            Kind::Config => {
+                let values = parse_strict::<Map<String, Value>>(value)?;
+                Self::Config(ConfigValues::from(&values))
+            }
             Kind::Trust => Self::Trust(parse_strict(value)?),
             Kind::Tool => Self::Tool(parse_strict(value)?),
             Kind::Agent => Self::Agent(parse_strict(value)?),
@@ -110,7 +117,10 @@ impl Document {
             Kind::Kill => Self::Kill(decode(kind, bytes)?),
             Kind::Pin => Self::Pin(decode(kind, bytes)?),
             Kind::Schema => Self::Schema(decode(kind, bytes)?),
-            Kind::Config => Self::Config(decode(kind, bytes)?),
+            Kind::Config => {
+                let values = ConfigValues::of_bytes(bytes.into());
+                Self::Config(values.map_err(|error| refused(kind, &error))?)
+            }
             Kind::Trust => Self::Trust(decode(kind, bytes)?),
             Kind::Tool => Self::Tool(decode(kind, bytes)?),
             Kind::Agent => Self::Agent(decode(kind, bytes)?),
@@ -119,6 +129,15 @@ impl Document {
             Kind::Token => Self::Token(decode(kind, bytes)?),
             Kind::RoleBinding => Self::RoleBinding(decode(kind, bytes)?),
         })
+    }
+
+    /// Reads stored bytes as [`decode`](Self::decode) does; what keeps them as they are shares them.
+    pub fn decode_shared(kind: Kind, bytes: &Arc<[u8]>) -> Result<Self, DecodeError> {
+        if kind == Kind::Config {
+            let values = ConfigValues::of_bytes(Arc::clone(bytes));
+            return Ok(Self::Config(values.map_err(|error| refused(kind, &error))?));
+        }
+        Self::decode(kind, bytes)
     }
 
     /// The document as JSON, in the one form of file, API, log and view.
@@ -132,7 +151,7 @@ impl Document {
             Self::Kill(it) => value(it),
             Self::Pin(it) => value(it),
             Self::Schema(it) => it.clone(),
-            Self::Config(it) => Value::Object(it.clone()),
+            Self::Config(it) => Value::Object(it.to_map()),
             Self::Trust(it) => value(it),
             Self::Tool(it) | Self::Agent(it) => value(it),
             Self::Status(it) => value(it),
@@ -151,7 +170,7 @@ impl Document {
             Self::Targeting(it) => it.check(found),
             Self::Kill(it) => it.check(key, found),
             Self::Pin(it) => it.check(key, found),
-            Self::Config(it) => check_depth(it, found),
+            Self::Config(it) => check_depth(&it.to_map(), found),
             Self::Trust(it) => it.check(found),
             Self::Status(it) => it.check(found),
             Self::Channel(it) => it.check(found),
@@ -162,10 +181,14 @@ impl Document {
 }
 
 fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, DecodeError> {
-    serde_json::from_slice(bytes).map_err(|error| DecodeError {
+    serde_json::from_slice(bytes).map_err(|error| refused(kind, &error))
+}
+
+fn refused(kind: Kind, error: &serde_json::Error) -> DecodeError {
+    DecodeError {
         kind,
-        detail: crate::parse::readable(&error),
-    })
+        detail: crate::parse::readable(error),
+    }
 }
 
 /// Writes a document; none of them has a map with keys that are not strings, so none can fail.
@@ -174,7 +197,7 @@ fn value<T: Serialize>(document: &T) -> Value {
 }
 
 /// Refuses prose that is longer than the limit.
-fn check_prose(pointer: &str, text: Option<&String>, found: &mut Violations) {
+fn check_prose(pointer: &str, text: Option<&str>, found: &mut Violations) {
     if let Some(text) = text
         && text.chars().count() > limits::PROSE_CHARS_MAX
     {

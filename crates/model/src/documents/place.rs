@@ -1,10 +1,10 @@
 //! Where and for whom: environments, tenants, segments.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{check_prose, over_limit};
+use super::{Labels, check_prose, over_limit};
 use crate::{Code, Label, Pointer, Violation, Violations, limits};
 
 /// How units are hashed to slots.
@@ -50,7 +50,7 @@ pub struct Environment {
 
 impl Environment {
     pub(super) fn check(&self, found: &mut Violations) {
-        check_prose("/description", self.description.as_ref(), found);
+        check_prose("/description", self.description.as_deref(), found);
         if self.protected {
             found.push(
                 Violation::new(
@@ -97,8 +97,8 @@ pub struct Tenant {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Label>,
     /// What else is known; rules read it as `tenant.labels.NAME`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// Whether it is served.
     #[serde(default)]
     pub status: TenantStatus,
@@ -109,7 +109,7 @@ impl Tenant {
         if self.labels.len() > limits::LABELS_MAX {
             found.push(over_limit("/labels", "labels", limits::LABELS_MAX));
         }
-        for (name, text) in &self.labels {
+        for (name, text) in self.labels.iter() {
             let pointer = Pointer::root().key("labels").key(name);
             if let Err(error) = Label::new(name) {
                 found.push(error.at(pointer.as_str()));
@@ -132,7 +132,7 @@ pub struct Segment {
 
 impl Segment {
     pub(super) fn check(&self, found: &mut Violations) {
-        check_prose("/description", self.description.as_ref(), found);
+        check_prose("/description", self.description.as_deref(), found);
         if self.include.len() > limits::SEGMENT_IDS_MAX {
             found.push(over_limit("/include", "ids", limits::SEGMENT_IDS_MAX));
         }

@@ -78,7 +78,7 @@ pub struct Status {
 
 impl Status {
     pub(super) fn check(&self, found: &mut Violations) {
-        check_prose("/message", self.message.as_ref(), found);
+        check_prose("/message", self.message.as_deref(), found);
         if self.status != StatusState::Active {
             check_reason(
                 "/message",

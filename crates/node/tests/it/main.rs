@@ -456,8 +456,10 @@ async fn a_checkpoint_that_contradicts_the_log_is_named() {
     let sound = plane_node::verify(&*log, &mut |_| {}).await.unwrap();
     assert_eq!(sound.damages, []);
     let mut stored = log.checkpoint(1).await.unwrap().unwrap();
-    let text = String::from_utf8(stored.bytes.to_vec()).unwrap();
-    let forged = text.replace("enterprise", "enterpriSE").into_bytes();
+    let mut forged = stored.bytes.to_vec();
+    let plan = b"enterprise";
+    let at = forged.windows(plan.len()).position(|it| it == plan);
+    forged[at.unwrap()] ^= 0x20;
     stored.digest = plane_log::Hash(*plane_model::Digest::of(&forged).as_bytes());
     stored.bytes = forged.into();
     log.put_checkpoint(stored).await.unwrap();

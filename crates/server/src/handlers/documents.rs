@@ -62,7 +62,7 @@ pub(super) async fn get(call: Call, key: KeyOf) -> Answer {
         scope: key.scope(),
         name: key.name(),
         revision: entry.revision,
-        digest: entry.content_digest,
+        digest: entry.content_digest(),
         body: raw(entry)?,
     };
     let mut response = json(snapshot.revision(), &read)?;
@@ -105,37 +105,34 @@ fn entries<'s>(
     snapshot: &'s Arc<Snapshot>,
     collection: &'s Collection,
     after: Option<&'s After>,
-) -> Box<dyn Iterator<Item = (&'s DocumentKey, &'s Entry)> + Send + 's> {
-    let state = snapshot.state();
-    let admits = move |key: &DocumentKey| {
-        after.is_none_or(|after| after.admits(key.scope(), key.name()))
-            && collection
-                .name
-                .as_ref()
-                .is_none_or(|name| key.name() == name)
+) -> impl Iterator<Item = (&'s DocumentKey, &'s Entry)> + Send + use<'s> {
+    // Whoever turns to the next page finds its place at once, however deep in it is.
+    let first = (collection.scope.as_deref().unwrap_or_default(), "");
+    let (scope, name) = after.map_or(first, |after| first.max((&after.scope, &after.name)));
+    let documents = snapshot.state().from(collection.kind, scope, name);
+    let is_within = move |key: &DocumentKey| match &collection.scope {
+        None => true,
+        Some(scope) => key
+            .scope()
+            .strip_prefix(scope.as_str())
+            .is_some_and(|rest| rest.is_empty() || (collection.is_prefix && rest.starts_with('/'))),
     };
-    match &collection.scope {
-        Some(scope) if !collection.is_prefix => {
-            let from = after.map_or("", |after| after.name.as_str());
-            Box::new(
-                state
-                    .in_scope(collection.kind, scope, from)
-                    .filter(move |(key, _)| admits(key)),
-            )
-        }
-        scope => Box::new(
-            state
-                .of_kind(collection.kind)
-                .filter(move |(key, _)| {
-                    scope.as_ref().is_none_or(|scope| {
-                        key.scope()
-                            .strip_prefix(scope.as_str())
-                            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                    })
-                })
-                .filter(move |(key, _)| admits(key)),
-        ),
-    }
+    documents
+        .skip_while(move |(key, _)| {
+            after.is_some_and(|after| !after.admits(key.scope(), key.name()))
+        })
+        // Everything of a scope and below it begins with the scope's name.
+        .take_while(move |(key, _)| {
+            let scope = collection.scope.as_deref();
+            scope.is_none_or(|scope| key.scope().starts_with(scope))
+        })
+        .filter(move |(key, _)| {
+            is_within(key)
+                && collection
+                    .name
+                    .as_ref()
+                    .is_none_or(|name| key.name() == name)
+        })
 }
 
 /// Creates or replaces one document.
@@ -402,7 +399,7 @@ pub(super) fn reply(key: &DocumentKey, entry: &Entry) -> Result<DocumentReply, F
         scope: key.scope().to_owned(),
         name: key.name().to_owned(),
         revision: entry.revision,
-        digest: entry.content_digest,
+        digest: entry.content_digest(),
         body,
     })
 }

@@ -174,7 +174,7 @@ fn status_of(state: &State, kind: ArtifactKind, id: &ArtifactVersion) -> Status 
         .document(&DocumentKey::status(kind, id))
         .map(|it| &**it)
     {
-        Some(Document::Status(status)) => status.clone(),
+        Some(Document::Status(status)) => Status::clone(status),
         _ => Status::default(),
     }
 }

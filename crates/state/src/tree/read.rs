@@ -378,7 +378,7 @@ fn finish(tree: &mut Tree) {
         .sort_by(|left, right| left.key.cmp(&right.key));
     let mut errors = refuse_repetitions(tree);
     errors.extend(refuse_collisions(tree));
-    let mut flags: BTreeMap<&str, Flag> = BTreeMap::new();
+    let mut flags: BTreeMap<&str, Box<Flag>> = BTreeMap::new();
     for document in &tree.documents {
         let key = &document.key;
         if matches!(key.kind(), Kind::Agent | Kind::Tool) {

@@ -1,6 +1,6 @@
 //! Configuration: layers set only what they may, and every effective document matches its schema.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -27,12 +27,19 @@ struct Layer {
 }
 
 impl Layer {
-    fn values(&self) -> Option<&Map<String, Value>> {
+    fn values(&self) -> Option<Map<String, Value>> {
         match &*self.document {
-            Document::Config(values) => Some(values),
+            Document::Config(values) => Some(values.to_map()),
             _ => None,
         }
     }
+}
+
+/// Whose effective documents a command may change.
+enum Extent {
+    Everybody,
+    /// Theirs, and nobody else's: only their own layers or what chooses their layers is touched.
+    Tenants(BTreeSet<TenantId>),
 }
 
 /// For whom an effective document is made.
@@ -78,28 +85,46 @@ impl Audience {
 }
 
 pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violations) {
-    let mut names: BTreeSet<String> = BTreeSet::new();
+    let mut extents: BTreeMap<String, Extent> = BTreeMap::new();
+    let mut moved: BTreeSet<TenantId> = BTreeSet::new();
     let mut all = false;
     for key in touched.keys() {
         match key.kind() {
-            Kind::Schema | Kind::Config => {
-                names.insert(key.name().to_owned());
+            Kind::Schema => {
+                extents.insert(key.name().to_owned(), Extent::Everybody);
+            }
+            Kind::Config => {
+                let none = || Extent::Tenants(BTreeSet::new());
+                let extent = extents.entry(key.name().to_owned()).or_insert_with(none);
+                match (&mut *extent, key.tenant_id()) {
+                    (Extent::Tenants(tenants), Some(tenant)) => {
+                        tenants.insert(tenant);
+                    }
+                    (extent, _) => *extent = Extent::Everybody,
+                }
             }
             Kind::Environment => all = true,
-            Kind::Tenant => all = all || place_changed(draft, key),
+            Kind::Tenant if place_changed(draft, key) => moved.extend(key.tenant_id()),
             _ => {}
         }
     }
     if all {
-        names.extend(
-            draft
-                .of_kind(Kind::Config)
-                .into_keys()
-                .map(|key| key.name().to_owned()),
-        );
+        let layers = draft.of_kind(Kind::Config).into_keys();
+        extents.extend(layers.map(|key| (key.name().to_owned(), Extent::Everybody)));
+    } else if !moved.is_empty() {
+        let layers = draft.layers(&moved).into_keys();
+        let names: BTreeSet<_> = layers.map(|key| key.name().to_owned()).collect();
+        for name in names {
+            let none = || Extent::Tenants(BTreeSet::new());
+            if let Extent::Tenants(tenants) = extents.entry(name).or_insert_with(none) {
+                tenants.extend(moved.iter().cloned());
+            }
+        }
     }
-    for name in names.iter().filter_map(|name| ConfigName::new(name).ok()) {
-        check_document(draft, touched, &name, all, found);
+    for (name, extent) in extents {
+        if let Ok(name) = ConfigName::new(&name) {
+            check_document(draft, touched, &name, extent, all, found);
+        }
     }
 }
 
@@ -117,6 +142,7 @@ fn check_document(
     draft: &mut Draft<'_>,
     touched: &Touched,
     name: &ConfigName,
+    extent: Extent,
     all: bool,
     found: &mut Violations,
 ) {
@@ -139,8 +165,11 @@ fn check_document(
         let at = Pointer::root();
         check_override_words(&touched.pointer(&schema_key), &at, schema, found);
     }
-    let layers: Vec<Layer> = draft
-        .of_kind(Kind::Config)
+    let layers = match &extent {
+        Extent::Everybody => draft.of_kind(Kind::Config),
+        Extent::Tenants(tenants) => draft.layers(tenants),
+    };
+    let layers: Vec<Layer> = layers
         .into_iter()
         .filter(|(key, _)| key.name() == name.as_str())
         .filter_map(|(key, document)| {
@@ -157,16 +186,11 @@ fn check_document(
         .filter(|layer| every || touched.has(&layer.key))
     {
         if let Some(values) = layer.values() {
-            check_allowed(touched, layer, values, schema_value, found);
+            check_allowed(touched, layer, &values, schema_value, found);
         }
     }
     if let Some(compiled) = compiled {
-        let check = EffectiveCheck {
-            name,
-            layers,
-            compiled,
-            schema: schema_value,
-        };
+        let check = EffectiveCheck::new(name, extent, layers, compiled, schema_value);
         check.run(draft, touched, every, found);
     }
 }
@@ -290,12 +314,43 @@ fn walk_allowed(
 /// Validates the effective documents of one name, each distinct combination of layers once.
 struct EffectiveCheck<'a> {
     name: &'a ConfigName,
+    extent: Extent,
     layers: Vec<Layer>,
+    /// The places in `layers` of those that are not a tenant's.
+    general: Vec<usize>,
+    /// The places in `layers` of each tenant's own.
+    own: BTreeMap<TenantId, Vec<usize>>,
     compiled: CompiledSchema,
     schema: Option<&'a Value>,
 }
 
-impl EffectiveCheck<'_> {
+impl<'a> EffectiveCheck<'a> {
+    fn new(
+        name: &'a ConfigName,
+        extent: Extent,
+        layers: Vec<Layer>,
+        compiled: CompiledSchema,
+        schema: Option<&'a Value>,
+    ) -> Self {
+        let mut general = Vec::new();
+        let mut own: BTreeMap<TenantId, Vec<usize>> = BTreeMap::new();
+        for (index, layer) in layers.iter().enumerate() {
+            match &layer.selector.tenant {
+                None => general.push(index),
+                Some(tenant) => own.entry(tenant.clone()).or_default().push(index),
+            }
+        }
+        Self {
+            name,
+            extent,
+            layers,
+            general,
+            own,
+            compiled,
+            schema,
+        }
+    }
+
     fn run(&self, draft: &mut Draft<'_>, touched: &Touched, every: bool, found: &mut Violations) {
         let mut checked: BTreeSet<Vec<usize>> = BTreeSet::new();
         let mut broken = 0_usize;
@@ -309,6 +364,7 @@ impl EffectiveCheck<'_> {
             // A layer that goes away changes documents that it no longer matches.
             let concerned = every
                 || gone
+                || matches!(self.extent, Extent::Tenants(_))
                 || matching.iter().any(|index| {
                     self.layers
                         .get(*index)
@@ -321,7 +377,7 @@ impl EffectiveCheck<'_> {
                 .iter()
                 .filter_map(|index| self.layers.get(*index)?.values())
                 .collect();
-            let effective = Value::Object(config::merge(layers, self.schema));
+            let effective = Value::Object(config::merge(&layers, self.schema));
             let violations = self.compiled.validate(&effective, Code::ConfigInvalid);
             if violations.is_empty() {
                 continue;
@@ -349,11 +405,12 @@ impl EffectiveCheck<'_> {
 
     /// The indices of the layers that apply, those that win last.
     fn matching(&self, audience: &Audience) -> Vec<usize> {
+        let own = audience.tenant.as_ref().and_then(|it| self.own.get(it));
         let layers = self
-            .layers
+            .general
             .iter()
-            .enumerate()
-            .map(|(index, it)| (&it.selector, index));
+            .chain(own.into_iter().flatten())
+            .filter_map(|index| Some((&self.layers.get(*index)?.selector, *index)));
         config::matching(layers, &audience.scope())
             .into_iter()
             .map(|(_, index)| index)
@@ -361,7 +418,7 @@ impl EffectiveCheck<'_> {
     }
 
     /// The touched layer that a finding is pointed at: the one that wins over the others.
-    fn blame<'a>(&'a self, matching: &[usize], touched: &Touched) -> Option<&'a Layer> {
+    fn blame(&self, matching: &[usize], touched: &Touched) -> Option<&Layer> {
         let layers = matching
             .iter()
             .rev()
@@ -415,19 +472,17 @@ impl EffectiveCheck<'_> {
             .layers
             .iter()
             .any(|it| it.selector.region.is_some() || it.selector.plan.is_some());
-        let own: BTreeSet<&TenantId> = self
-            .layers
-            .iter()
-            .filter_map(|it| it.selector.tenant.as_ref())
-            .collect();
         let mut places: BTreeSet<(Option<Label>, Option<Label>)> = BTreeSet::new();
-        places.insert((None, None));
-        if by_place {
-            for document in draft.of_kind(Kind::Tenant).into_values() {
-                if let Document::Tenant(tenant) = &*document {
+        if matches!(self.extent, Extent::Everybody) {
+            places.insert((None, None));
+        }
+        if by_place && matches!(self.extent, Extent::Everybody) {
+            draft.any(Kind::Tenant, |_, document| {
+                if let Document::Tenant(tenant) = document {
                     places.insert((tenant.region.clone(), tenant.plan.clone()));
                 }
-            }
+                false
+            });
             // A layer for a plan or a region that no tenant has yet is checked all the same.
             for layer in &self.layers {
                 places.insert((layer.selector.region.clone(), layer.selector.plan.clone()));
@@ -437,7 +492,11 @@ impl EffectiveCheck<'_> {
             .into_iter()
             .map(|(region, plan)| (region, plan, None))
             .collect();
-        for id in own {
+        let concerned: Vec<&TenantId> = match &self.extent {
+            Extent::Everybody => self.own.keys().collect(),
+            Extent::Tenants(tenants) => tenants.iter().collect(),
+        };
+        for id in concerned {
             let tenant = draft.get(&DocumentKey::tenant(id));
             let (region, plan) = match tenant.as_deref() {
                 Some(Document::Tenant(tenant)) => (tenant.region.clone(), tenant.plan.clone()),

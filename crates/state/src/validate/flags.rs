@@ -97,12 +97,12 @@ fn check_flag(
         return;
     }
     let subject = format!("flag:{name}");
-    let broken = draft.any(Kind::Pin, |other, pin| match pin {
-        Document::Pin(Pin {
-            variant: Some(variant),
-            ..
-        }) => other.name() == subject && !touched.has(other) && !variants.contains_key(variant),
-        _ => false,
+    let broken = draft.any(Kind::Pin, |other, pin| {
+        let Document::Pin(pin) = pin else {
+            return false;
+        };
+        let lost = |variant| !variants.contains_key(variant);
+        other.name() == subject && !touched.has(other) && pin.variant.as_ref().is_some_and(lost)
     });
     if let Some(pin) = broken {
         found.push(in_use(format!("{pointer}/variants"), key, &pin));
@@ -239,17 +239,17 @@ pub(crate) fn check_ends(
         return;
     }
     for (key, document) in draft.changed() {
-        let Some(Document::Pin(Pin {
-            until: Some(until), ..
-        })) = document.as_deref()
-        else {
+        let Some(Document::Pin(pin)) = document.as_deref() else {
+            continue;
+        };
+        let Some(until) = pin.until else {
             continue;
         };
         let before = match draft.base().document(key).map(|it| &**it) {
             Some(Document::Pin(before)) => before.until,
             _ => None,
         };
-        if *until <= now && before != Some(*until) {
+        if until <= now && before != Some(until) {
             let pointer = format!("{}/until", touched.pointer(key));
             found.push(
                 Violation::new(

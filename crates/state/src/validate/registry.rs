@@ -56,7 +56,7 @@ fn read_lock(draft: &Draft<'_>, digest: &Digest) -> Result<Verified<Lock>, Viola
 
 fn status_of(draft: &mut Draft<'_>, kind: ArtifactKind, version: &ArtifactVersion) -> Status {
     match draft.get(&DocumentKey::status(kind, version)).as_deref() {
-        Some(Document::Status(status)) => status.clone(),
+        Some(Document::Status(status)) => Status::clone(status),
         _ => Status::default(),
     }
 }

@@ -211,8 +211,8 @@ proptest! {
         if world.give(Action::Revert, found.ops).is_ok() {
             for (key, entry) in then.entries().filter(|(key, _)| key.kind() != Kind::Kill) {
                 prop_assert_eq!(
-                    world.state.entry(key).map(|it| it.content_digest),
-                    Some(entry.content_digest)
+                    world.state.entry(key).map(plane_state::Entry::content_digest),
+                    Some(entry.content_digest())
                 );
             }
         }

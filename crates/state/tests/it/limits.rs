@@ -149,7 +149,12 @@ fn crowd(kind: Kind, count: usize) -> World {
         (key, 1, BodyRef::Salted(plane_model::Digest::of(b"erased")))
     });
     let mut world = World::empty();
-    world.state = State::assemble("test", Head::genesis(), documents, &Store::default());
+    world.state = State::assemble(
+        Head::genesis(),
+        documents,
+        &State::genesis("test"),
+        &Store::default(),
+    );
     world
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn fill_locks(draft: &mut Draft<'_>, touched: &Touched, found: &mut V
             (Some(Document::Channel(new)), old) => {
                 let mut new = new.clone();
                 if let Some(Document::Channel(old)) = old {
-                    new = keep_locks(new, old);
+                    *new = keep_locks(*new, old);
                 }
                 let Ok(agent) = ArtifactName::new(key.name()) else {
                     continue;
@@ -42,7 +42,7 @@ pub(crate) fn fill_locks(draft: &mut Draft<'_>, touched: &Touched, found: &mut V
                 let version = version.clone();
                 let mut new = new.clone();
                 if let Some(Document::Pin(old)) = old {
-                    new = keep_lock(new, old);
+                    *new = keep_lock(*new, old);
                 }
                 fill_lock(draft, &agent, &version, &mut new.lock, &pointer, found);
                 Document::Pin(new)

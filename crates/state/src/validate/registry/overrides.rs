@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use plane_model::documents::{Applies, Overrides, Pin};
+use plane_model::documents::{Applies, Overrides};
 use plane_model::{
     ArtifactKind, ArtifactName, ArtifactVersion, Code, Digest, Document, DocumentKey, Kind,
     Violation, Violations,
@@ -126,12 +126,9 @@ fn given(draft: &mut Draft<'_>, key: &DocumentKey, document: &Document) -> Vec<G
                 .map(|(it, lock)| Some((version(key.name(), &it)?, lock)))
                 .collect()
         }
-        Document::Pin(Pin {
-            version: Some(it),
-            lock,
-            ..
-        }) => {
-            vec![version(subject, it).map(|it| (it, *lock))]
+        Document::Pin(pin) => {
+            let versions = pin.version.iter().map(|it| version(subject, it));
+            versions.map(|it| Some((it?, pin.lock))).collect()
         }
         Document::Kill(kill) => {
             let fallback = kill.fallback.as_ref().and_then(|it| version(subject, it));

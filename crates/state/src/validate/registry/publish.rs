@@ -82,7 +82,7 @@ pub(crate) fn publish(
     if let Some(initial) = manifest.initial_status()
         && !draft.has(&status)
     {
-        draft.put(status, Some(Arc::new(Document::Status(initial))));
+        draft.put(status, Some(Arc::new(Document::Status(initial.into()))));
     }
     let published = Published {
         manifest: manifest.digest(),
@@ -96,8 +96,8 @@ pub(crate) fn publish(
         published_by: actor.clone(),
     };
     Ok(Some(Arc::new(match kind {
-        ArtifactKind::Agent => Document::Agent(published),
-        ArtifactKind::Tool => Document::Tool(published),
+        ArtifactKind::Agent => Document::Agent(published.into()),
+        ArtifactKind::Tool => Document::Tool(published.into()),
     })))
 }
 
