@@ -13,6 +13,7 @@ mod access;
 mod commits;
 mod documents;
 mod history;
+mod instances;
 mod openapi;
 pub mod operations;
 mod pages;
@@ -29,6 +30,10 @@ pub use commits::{
 };
 pub use documents::{ConfigSummary, DocumentName, DocumentReply, List};
 pub use history::{CommitRecord, CommitRecordOp, RecordReply};
+pub use instances::{
+    AckProblem, AckReply, AckRequest, AckState, Contract, InstanceCounts, InstanceStatus,
+    RevisionStatusReply, ServiceStatus,
+};
 pub use openapi::{External, openapi};
 pub use operations::{Operation, operations};
 pub use pages::explain;

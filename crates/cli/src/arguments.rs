@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use plane_model::EnvironmentName;
 
 use crate::commands::{
-    completions, config, environment, explain, flag, log, registry, resolve, revert, serve, sign,
-    tenant, token, tree,
+    completions, config, environment, explain, flag, log, registry, resolve, rev, revert, serve,
+    sign, tenant, token, tree,
 };
 
 /// How answers are written.
@@ -121,6 +121,7 @@ Whole trees of files:
 
 History:
   log           List, show, export and verify the commits
+  rev           Show what became of a revision
   revert        Take commits back
 
 Help:
@@ -188,6 +189,8 @@ pub(crate) enum Command {
     Export(tree::Export),
     /// List, show, export and verify the commits
     Log(log::Log),
+    /// Show what became of a revision
+    Rev(rev::Rev),
     /// Take commits back
     Revert(revert::Revert),
     /// Explain an error code

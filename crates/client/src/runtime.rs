@@ -1,7 +1,8 @@
 //! Resolve, evaluate, effective configuration, views.
 
 use plane_api::{
-    EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply, ReadyReply, ViewReply,
+    AckReply, AckRequest, EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply, ReadyReply,
+    RevisionStatusReply, ViewReply,
 };
 use plane_eval::ResolvedBody;
 use plane_model::{ArtifactName, ConfigName, EnvironmentName};
@@ -129,6 +130,33 @@ impl Client {
     /// As every call.
     pub fn view(&self, environment: &EnvironmentName) -> Result<ViewReply, Error> {
         self.get(&path(&["environments", environment.as_str(), "view"]))
+    }
+
+    /// Tells the server which revision an instance of a service holds.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn acknowledge(
+        &self,
+        environment: &EnvironmentName,
+        request: &AckRequest,
+    ) -> Result<AckReply, Error> {
+        let target = path(&["environments", environment.as_str(), "acks"]);
+        self.call(&Method::POST, &target, &Extra::json(request)?)
+    }
+
+    /// Says how far a revision has come, in one environment or in all.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] with status 404 if there is no such revision.
+    pub fn revision_status(
+        &self,
+        revision: u64,
+        environment: Option<&EnvironmentName>,
+    ) -> Result<RevisionStatusReply, Error> {
+        let target = path(&["revisions", &revision.to_string(), "status"]);
+        let query = query(&[("environment", environment.map(EnvironmentName::as_str))]);
+        self.get(&format!("{target}{query}"))
     }
 
     /// Says whether the server serves what its log says.

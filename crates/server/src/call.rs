@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::auth::{Caller, Scopes};
 use crate::failure::Failure;
 use crate::handlers::Handler;
+use crate::instances::Instances;
 use crate::metrics::Metrics;
 use crate::query::Query;
 use crate::stream::Streams;
@@ -35,6 +36,7 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) views: Views,
     pub(crate) streams: Streams,
+    pub(crate) instances: Instances,
     pub(crate) openapi: Bytes,
 }
 

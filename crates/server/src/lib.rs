@@ -15,6 +15,7 @@ mod call;
 mod cursor;
 mod failure;
 mod handlers;
+mod instances;
 mod metrics;
 mod patience;
 mod percent;

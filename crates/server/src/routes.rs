@@ -18,6 +18,7 @@ use crate::auth::Scopes;
 use crate::call::{App, enter, finish, request_id};
 use crate::failure::Failure;
 use crate::handlers::{Handler, handler};
+use crate::instances::Instances;
 use crate::metrics::Metrics;
 use crate::stream::Streams;
 use crate::view::Views;
@@ -28,6 +29,7 @@ pub fn router(node: Node, options: ServerOptions) -> Router {
     let app = Arc::new(App {
         metrics: Metrics::new(&node),
         streams: Streams::new(options.streams_max),
+        instances: Instances::default(),
         node,
         options,
         scopes: Scopes::default(),

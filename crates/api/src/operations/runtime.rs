@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::{AT, Operation, Query, Reply, get, json, post, text};
 use crate::{
-    EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply, HealthReply, ReadyReply,
-    ViewReply,
+    AckReply, AckRequest, EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply,
+    HealthReply, ReadyReply, RevisionStatusReply, ViewReply,
 };
 
 const TENANT: Query = text("tenant", "the tenant that asks");
@@ -125,6 +125,32 @@ pub(super) fn runtime_operations(table: &mut Vec<Operation>) {
         )
         .reply(Reply::Events)
         .codes(&[Code::EnvironmentNotFound, Code::Overloaded]),
+    );
+    table.push(
+        post(
+            "acknowledge",
+            &format!("{environment}/acks"),
+            "delivery",
+            "Takes down which revision an instance of a service holds.",
+        )
+        .request(json::<AckRequest>)
+        .reply(Reply::Json(json::<AckReply>))
+        .codes(&[
+            Code::EnvironmentNotFound,
+            Code::FieldInvalid,
+            Code::LimitExceeded,
+        ]),
+    );
+    table.push(
+        get(
+            "getRevisionStatus",
+            "/v1/revisions/{revision}/status",
+            "delivery",
+            "Says how far a revision has come: who serves it, who rejected it and why, who lags.",
+        )
+        .query(&[text("environment", "only this environment")])
+        .reply(Reply::Json(json::<RevisionStatusReply>))
+        .codes(&[Code::EnvironmentNotFound, Code::RevisionNotFound]),
     );
 }
 

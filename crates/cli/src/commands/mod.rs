@@ -11,6 +11,7 @@ pub(crate) mod log;
 pub(crate) mod openapi;
 pub(crate) mod registry;
 pub(crate) mod resolve;
+pub(crate) mod rev;
 pub(crate) mod revert;
 pub(crate) mod serve;
 pub(crate) mod sign;
@@ -54,6 +55,7 @@ pub(crate) fn run(cli: Cli) -> Result<u8> {
         Command::Apply(command) => command.run(&session),
         Command::Export(command) => command.run(&session),
         Command::Log(command) => command.run(&session),
+        Command::Rev(command) => command.run(&session),
         Command::Revert(command) => command.run(&session),
         Command::Explain(command) => command.run(&session),
         Command::Openapi => openapi::run(),

@@ -5,6 +5,7 @@ mod commits;
 mod config;
 mod delivery;
 mod documents;
+mod instances;
 mod registry;
 mod runtime;
 mod server;
@@ -126,6 +127,8 @@ handlers! {
     "evaluate" => Async(|call| Box::pin(runtime::evaluate(call))),
     "getEffectiveConfig" => Async(|call| Box::pin(config::effective(call))),
     "explainConfig" => Async(|call| Box::pin(config::explain(call))),
+    "acknowledge" => Quick(instances::acknowledge),
+    "getRevisionStatus" => Quick(instances::revision_status),
     "getView" => Waiting(|call| Box::pin(delivery::view(call))),
     "getStream" => Quick(delivery::stream),
     "getOpenApi" => Open(|app| Ok(server::openapi(app))),

@@ -6,6 +6,7 @@ mod delivery;
 mod documents;
 mod harness;
 mod history;
+mod instances;
 mod load;
 mod registry;
 mod runtime;

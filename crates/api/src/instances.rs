@@ -1,0 +1,152 @@
+//! What the instances of services say of the revisions that they hold, and what that adds up to.
+
+use std::collections::BTreeMap;
+
+use plane_model::{ArtifactName, ConfigName, EnvironmentName, FlagKey, Timestamp, documents};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What an instance did about a revision.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum AckState {
+    /// It serves the revision.
+    Applied,
+    /// It does not serve part of the revision, or all of it, and says why; what it had before still serves.
+    Rejected,
+    /// It has crashed with the revision, or parts of it, and serves what it had before until they change.
+    HeldBack,
+}
+
+/// Something of a revision that an instance does not serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AckProblem {
+    /// What it is about, such as `config:ai`, `flag:new_search`, `agent:support` or `view`.
+    pub subject: String,
+    /// Where in it, as a JSON pointer; empty for all of it.
+    #[serde(default)]
+    pub pointer: String,
+    /// Why, in the instance's words.
+    pub detail: String,
+}
+
+/// What a service relies on: a revision that breaks it is rejected there, and a plan says so beforehand.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Contract {
+    /// The JSON Schemas that config documents must fulfil.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configs: BTreeMap<ConfigName, Value>,
+    /// The flags that must exist, with their types.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub flags: BTreeMap<FlagKey, documents::FlagType>,
+    /// The agents that must have a channel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<ArtifactName>,
+}
+
+/// Says what an instance of a service holds. The last one of an instance counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AckRequest {
+    /// The service.
+    pub service: String,
+    /// The service's version.
+    #[serde(default)]
+    pub service_version: String,
+    /// Tells the instance from others of the service.
+    pub instance: String,
+    /// The SDK and its version, such as `rust/0.1.0`.
+    #[serde(default)]
+    pub sdk: String,
+    /// The revision that it serves; 0 for none.
+    pub serves: u64,
+    /// The revision that the rest is about: the newest one it has seen.
+    pub revision: u64,
+    /// What it did about that revision.
+    pub state: AckState,
+    /// What of it it does not serve.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<AckProblem>,
+    /// What it relies on; as it was said last, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<Contract>,
+}
+
+/// What became of an [`AckRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AckReply {
+    /// The server's revision.
+    pub revision: u64,
+    /// After how many seconds the instance should say it again, changed or not.
+    pub again_seconds: u64,
+}
+
+/// How many instances are in which state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceCounts {
+    /// All that were heard of lately.
+    pub total: u64,
+    /// Serve the revision, or a later one.
+    pub applied: u64,
+    /// Have rejected it, or a part of it.
+    pub rejected: u64,
+    /// Hold it back, because they crashed with it.
+    pub held_back: u64,
+    /// Are there and serve an earlier revision.
+    pub lagging: u64,
+    /// Were not heard of for a while, and served an earlier revision then.
+    pub silent: u64,
+}
+
+/// The instances of one version of a service in one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceStatus {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The service.
+    pub service: String,
+    /// Its version; empty if it does not say.
+    pub service_version: String,
+    /// How many are where.
+    pub instances: InstanceCounts,
+}
+
+/// An instance that does not serve a revision as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceStatus {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The service.
+    pub service: String,
+    /// Its version.
+    pub service_version: String,
+    /// The instance.
+    pub instance: String,
+    /// The revision that it serves.
+    pub serves: u64,
+    /// What it did: rejected or held back; absent if it lags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<AckState>,
+    /// Why.
+    pub problems: Vec<AckProblem>,
+    /// When it was last heard of.
+    pub heard_at: Timestamp,
+}
+
+/// How far a revision has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RevisionStatusReply {
+    /// The revision.
+    pub revision: u64,
+    /// All instances together.
+    pub instances: InstanceCounts,
+    /// By environment, service and version.
+    pub services: Vec<ServiceStatus>,
+    /// Those that do not serve it as it is, at most 1,000.
+    pub behind: Vec<InstanceStatus>,
+}
