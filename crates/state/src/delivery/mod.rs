@@ -6,9 +6,11 @@
 mod head;
 mod holding;
 mod merkle;
+mod projection;
 mod roots;
 
 pub use head::{HEAD_PAYLOAD_TYPE, HeadError, HeadStatement};
 pub use holding::{At, Delivered, Holding};
 pub use merkle::MerkleMap;
+pub use projection::{Changed, Followed, Projection, part};
 pub use roots::{Name, Roots};

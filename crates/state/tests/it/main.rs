@@ -2,6 +2,7 @@
 
 mod commits;
 mod configuration;
+mod delivery;
 mod hostile;
 mod laws;
 mod limits;

@@ -1,0 +1,249 @@
+//! What of the state is in the view of an audience, and how that follows changes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use plane_model::documents::Published;
+use plane_model::{
+    ArtifactKind, ArtifactVersion, Digest, Document, DocumentKey, EnvironmentName, Kind, TenantId,
+    Verified,
+};
+use plane_registry::Lock;
+
+use super::roots::{Name, Roots};
+use crate::access::Scope;
+use crate::state::{Content, Entry, State};
+
+/// The documents and blobs of one audience's view, by name, and the digest over the documents.
+///
+/// INVARIANT: the digest is the one over [`documents`](Self::documents). Following changes gives the same documents
+/// as [`of`](Self::of) the state after them, but for versions that nothing leads to any more: those stay until the
+/// projection is made anew. So who composes a view and who follows it share one projection.
+#[derive(Debug, Clone)]
+pub struct Projection {
+    environment: EnvironmentName,
+    reachable: Arc<Reachable>,
+    roots: Roots,
+}
+
+/// A document as it changed.
+#[derive(Debug, Clone)]
+pub struct Changed {
+    /// Which.
+    pub key: DocumentKey,
+    /// The revision of the change.
+    pub revision: u64,
+    /// The stored bytes, in canonical form; none if it is gone.
+    pub bytes: Option<Arc<[u8]>>,
+    /// What they say, as far as they can be read.
+    pub document: Option<Arc<Document>>,
+}
+
+/// What changes mean for an audience.
+#[derive(Debug, Clone)]
+pub enum Followed<'a> {
+    /// These changes are its business; it may be none.
+    Changes(Vec<&'a Changed>),
+    /// Other manifests may be in the view now: it has to be made anew.
+    Anew,
+}
+
+impl Projection {
+    /// Projects a state to what `scope` may see of an environment.
+    pub fn of(state: &State, scope: &Scope, environment: &EnvironmentName) -> Self {
+        let mut projection = Self {
+            environment: environment.clone(),
+            reachable: Arc::new(Reachable::of(state, scope, environment)),
+            roots: Roots::default(),
+        };
+        let mut roots = Roots::default();
+        for (key, entry) in projection.documents(state, scope) {
+            put(&mut roots, key, entry.revision, &entry.bytes);
+        }
+        projection.roots = roots;
+        projection
+    }
+
+    /// The documents of the view, in the order of their keys, out of the state that this is a projection of.
+    pub fn documents<'s>(
+        &'s self,
+        state: &'s State,
+        scope: &'s Scope,
+    ) -> impl Iterator<Item = (&'s DocumentKey, &'s Entry)> {
+        state.entries().filter(|(key, entry)| {
+            self.has(key, scope) && matches!(entry.content, Content::Readable(_))
+        })
+    }
+
+    /// The manifests and locks that the documents can lead to.
+    pub fn blobs(&self) -> impl Iterator<Item = &Digest> {
+        self.reachable.blobs.iter()
+    }
+
+    /// The digest over all documents.
+    pub fn root(&self) -> Digest {
+        self.roots.root()
+    }
+
+    /// Follows the changes of one revision, or of several in their order.
+    pub fn follow<'a>(&mut self, scope: &Scope, changes: &'a [Changed]) -> Followed<'a> {
+        let mine: Vec<_> = changes
+            .iter()
+            .filter(|it| self.has(&it.key, scope))
+            .collect();
+        if mine.iter().any(|it| leads_elsewhere(it)) {
+            return Followed::Anew;
+        }
+        for change in &mine {
+            match (&change.bytes, &change.document) {
+                (Some(bytes), Some(_)) => put(&mut self.roots, &change.key, change.revision, bytes),
+                _ => remove(&mut self.roots, &change.key),
+            }
+        }
+        Followed::Changes(mine)
+    }
+
+    fn has(&self, key: &DocumentKey, scope: &Scope) -> bool {
+        match key.kind() {
+            Kind::Agent | Kind::Tool | Kind::Status => self.reachable.documents.contains(key),
+            // Who may do what is nobody's business but the server's.
+            Kind::Token | Kind::RoleBinding => false,
+            _ => {
+                key.environment_name()
+                    .is_none_or(|it| it == self.environment)
+                    && scope.sees(key)
+            }
+        }
+    }
+}
+
+/// The part of a view that a document is in: a tenant's, or what all share.
+pub fn part(key: &DocumentKey) -> Option<TenantId> {
+    key.tenant_id()
+}
+
+fn name(key: &DocumentKey) -> Name<'_> {
+    Name {
+        kind: key.kind().as_str(),
+        scope: key.scope(),
+        name: key.name(),
+    }
+}
+
+fn put(roots: &mut Roots, key: &DocumentKey, revision: u64, bytes: &[u8]) {
+    roots.put(part(key).as_ref(), name(key), revision, bytes);
+}
+
+fn remove(roots: &mut Roots, key: &DocumentKey) {
+    roots.remove(part(key).as_ref(), name(key));
+}
+
+/// Says whether a change can make manifests reachable that the view does not have.
+///
+/// One that only makes fewer reachable leaves them in the view until it is made anew.
+fn leads_elsewhere(change: &Changed) -> bool {
+    match change.document.as_deref() {
+        Some(Document::Channel(_) | Document::Environment(_)) => true,
+        Some(Document::Pin(pin)) => pin.version.is_some(),
+        Some(Document::Kill(kill)) => kill.fallback.is_some(),
+        _ => false,
+    }
+}
+
+/// What channels, pins and fallbacks of an environment can give.
+#[derive(Debug, Default)]
+struct Reachable {
+    documents: BTreeSet<DocumentKey>,
+    blobs: BTreeSet<Digest>,
+}
+
+impl Reachable {
+    fn of(state: &State, scope: &Scope, environment: &EnvironmentName) -> Self {
+        let mut found = Self::default();
+        let name = environment.as_str();
+        for (key, entry) in state.in_scope(Kind::Channel, name, "") {
+            let Some(Document::Channel(channel)) = entry.document().map(|it| &**it) else {
+                continue;
+            };
+            let default = channel.default.version.to_string();
+            found.agent(state, key.name(), &default, channel.default.lock);
+            for variant in channel
+                .split
+                .iter()
+                .flat_map(|split| split.totals().into_keys())
+            {
+                let lock = channel.locks.get(&variant).copied();
+                found.agent(state, key.name(), variant.as_str(), lock);
+            }
+        }
+        let bound = state
+            .of_kind(Kind::Pin)
+            .chain(state.of_kind(Kind::Kill))
+            .filter(|(key, _)| {
+                key.environment_name().is_some_and(|it| it == *environment) && scope.sees(key)
+            });
+        for (key, entry) in bound {
+            let Some(("agent", agent)) = key.subject() else {
+                continue;
+            };
+            match entry.document().map(|it| &**it) {
+                Some(Document::Pin(pin)) => {
+                    if let Some(version) = &pin.version {
+                        found.agent(state, agent, &version.to_string(), pin.lock);
+                    }
+                }
+                Some(Document::Kill(kill)) => {
+                    if let Some(version) = &kill.fallback {
+                        found.agent(state, agent, &version.to_string(), None);
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn agent(&mut self, state: &State, name: &str, version: &str, lock: Option<Digest>) {
+        let Ok(id) = format!("{name}@{version}").parse::<ArtifactVersion>() else {
+            return;
+        };
+        let Some(published) = self.artifact(state, ArtifactKind::Agent, &id) else {
+            return;
+        };
+        for digest in [lock, published.lock].into_iter().flatten() {
+            if !self.blobs.insert(digest) {
+                continue;
+            }
+            let Some(bytes) = state.blob(&digest) else {
+                continue;
+            };
+            let Ok(lock) = Verified::check(bytes, digest, Lock::read) else {
+                continue;
+            };
+            for tool in &lock.tools {
+                let id = ArtifactVersion {
+                    name: tool.name.clone(),
+                    version: tool.version.clone(),
+                };
+                self.artifact(state, ArtifactKind::Tool, &id);
+            }
+        }
+    }
+
+    fn artifact<'s>(
+        &mut self,
+        state: &'s State,
+        kind: ArtifactKind,
+        id: &ArtifactVersion,
+    ) -> Option<&'s Published> {
+        let key = DocumentKey::artifact(kind, id);
+        let (Document::Agent(published) | Document::Tool(published)) = &**state.document(&key)?
+        else {
+            return None;
+        };
+        self.blobs.insert(published.manifest);
+        self.documents.insert(key);
+        self.documents.insert(DocumentKey::status(kind, id));
+        Some(published)
+    }
+}
