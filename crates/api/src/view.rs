@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plane_model::{Digest, EnvironmentName, Kind};
+use plane_model::{Digest, EnvironmentName, Kind, TenantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,6 +27,8 @@ pub struct ViewReply {
     pub epoch: u64,
     /// For whom it was narrowed: `all` tenants, or one token.
     pub audience: String,
+    /// The digest over all documents: whoever computes another one has not received what was sent.
+    pub root: Digest,
     /// The documents, in the order of their kinds, scopes and names.
     pub documents: Vec<ViewDocument>,
     /// Manifests and locks that the documents refer to, by digest.
@@ -42,6 +44,9 @@ pub struct ViewDocument {
     pub scope: String,
     /// The name.
     pub name: String,
+    /// The tenant in whose part it counts; absent if it is shared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
     /// The revision of its last change.
     pub revision: u64,
     /// What it says; for agents and tools what the registry keeps beside the manifest.

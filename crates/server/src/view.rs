@@ -1,18 +1,14 @@
 //! Views as they go over the wire: composed once per audience and revision, shared by all who ask.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::body::Bytes;
 use plane_api::VIEW_FORMAT;
-use plane_model::documents::Published;
-use plane_model::{
-    ArtifactKind, ArtifactVersion, Digest, Document, DocumentKey, EnvironmentName, Kind, TenantId,
-    TokenId, Verified,
-};
+use plane_model::{Digest, DocumentKey, EnvironmentName, Kind, TenantId, TokenId};
 use plane_node::{Node, Snapshot};
-use plane_registry::Lock;
-use plane_state::{Content, Scope, State};
+use plane_state::Scope;
+use plane_state::delivery::{self, Projection};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -173,6 +169,7 @@ struct Whole<'a> {
     head: Digest,
     log: &'a str,
     revision: u64,
+    root: Digest,
 }
 
 #[derive(Serialize)]
@@ -182,38 +179,32 @@ struct Part<'a> {
     name: &'a str,
     revision: u64,
     scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<TenantId>,
 }
 
 fn compose(snapshot: &Snapshot, scope: &Scope, audience: &Audience) -> Result<Prepared, Failure> {
     let state = snapshot.state();
-    let mut blobs = BTreeMap::new();
-    let reachable = Reachable::of(state, scope, audience.environment());
-    for digest in &reachable.blobs {
-        if let Some(text) = state
-            .blob(digest)
-            .and_then(|bytes| std::str::from_utf8(bytes).ok())
-        {
-            blobs.insert(*digest, text);
-        }
-    }
-    let mut documents = Vec::new();
-    for (key, entry) in state.entries() {
-        let wanted = match key.kind() {
-            Kind::Agent | Kind::Tool | Kind::Status => reachable.documents.contains(key),
-            _ => is_shared(key, audience.environment()) && scope.sees(key),
-        };
-        if !wanted || !matches!(entry.content, Content::Readable(_)) {
-            continue;
-        }
-        let body = serde_json::from_slice(&entry.bytes).map_err(|it| Failure::internal(&it))?;
-        documents.push(Part {
-            body,
-            kind: key.kind(),
-            name: key.name(),
-            revision: entry.revision,
-            scope: key.scope(),
-        });
-    }
+    let projection = Projection::of(state, scope, audience.environment());
+    let text = |digest: &Digest| {
+        let bytes = state.blob(digest)?;
+        Some((*digest, std::str::from_utf8(bytes).ok()?))
+    };
+    let blobs = projection.blobs().filter_map(text).collect();
+    let documents = projection
+        .documents(state, scope)
+        .map(|(key, entry)| {
+            Ok(Part {
+                body: serde_json::from_slice(&entry.bytes).map_err(|it| Failure::internal(&it))?,
+                kind: key.kind(),
+                name: key.name(),
+                revision: entry.revision,
+                scope: key.scope(),
+                tenant: delivery::part(key),
+            })
+        })
+        .collect::<Result<_, Failure>>()?;
+    let root = projection.root();
     let head = state.head();
     let whole = Whole {
         audience: audience.name(),
@@ -225,10 +216,19 @@ fn compose(snapshot: &Snapshot, scope: &Scope, audience: &Audience) -> Result<Pr
         head: head.hash,
         log: state.log(),
         revision: head.revision,
+        root,
     };
+    let name = audience.name();
     let bytes = serde_json::to_vec(&whole).map_err(|error| Failure::internal(&error))?;
     // The digest tells apart what different audiences and environments get at one revision.
-    let digest = Digest::of(&bytes).hex();
+    let environment = audience.environment().as_str();
+    let told = [
+        root.as_bytes(),
+        head.hash.as_bytes(),
+        environment.as_bytes(),
+        name.as_bytes(),
+    ];
+    let digest = Digest::of_parts(&told).hex();
     let short = digest.get(..16).unwrap_or_default();
     let revision = head.revision;
     Ok(Prepared {
@@ -248,103 +248,5 @@ pub(crate) fn is_shared(key: &DocumentKey, environment: &EnvironmentName) -> boo
         // Who may do what is nobody's business but the server's.
         Kind::Token | Kind::RoleBinding => false,
         _ => key.environment_name().is_none_or(|it| it == *environment),
-    }
-}
-
-/// What channels, pins and fallbacks of an environment can give.
-#[derive(Debug, Default)]
-struct Reachable {
-    documents: BTreeSet<DocumentKey>,
-    blobs: BTreeSet<Digest>,
-}
-
-impl Reachable {
-    fn of(state: &State, scope: &Scope, environment: &EnvironmentName) -> Self {
-        let mut found = Self::default();
-        let name = environment.as_str();
-        for (key, entry) in state.in_scope(Kind::Channel, name, "") {
-            let Some(Document::Channel(channel)) = entry.document().map(|it| &**it) else {
-                continue;
-            };
-            let default = channel.default.version.to_string();
-            found.agent(state, key.name(), &default, channel.default.lock);
-            for variant in channel
-                .split
-                .iter()
-                .flat_map(|split| split.totals().into_keys())
-            {
-                let lock = channel.locks.get(&variant).copied();
-                found.agent(state, key.name(), variant.as_str(), lock);
-            }
-        }
-        let bound = state
-            .of_kind(Kind::Pin)
-            .chain(state.of_kind(Kind::Kill))
-            .filter(|(key, _)| {
-                key.environment_name().is_some_and(|it| it == *environment) && scope.sees(key)
-            });
-        for (key, entry) in bound {
-            let Some(("agent", agent)) = key.subject() else {
-                continue;
-            };
-            match entry.document().map(|it| &**it) {
-                Some(Document::Pin(pin)) => {
-                    if let Some(version) = &pin.version {
-                        found.agent(state, agent, &version.to_string(), pin.lock);
-                    }
-                }
-                Some(Document::Kill(kill)) => {
-                    if let Some(version) = &kill.fallback {
-                        found.agent(state, agent, &version.to_string(), None);
-                    }
-                }
-                _ => {}
-            }
-        }
-        found
-    }
-
-    fn agent(&mut self, state: &State, name: &str, version: &str, lock: Option<Digest>) {
-        let Ok(id) = format!("{name}@{version}").parse::<ArtifactVersion>() else {
-            return;
-        };
-        let Some(published) = self.artifact(state, ArtifactKind::Agent, &id) else {
-            return;
-        };
-        for digest in [lock, published.lock].into_iter().flatten() {
-            if !self.blobs.insert(digest) {
-                continue;
-            }
-            let Some(bytes) = state.blob(&digest) else {
-                continue;
-            };
-            let Ok(lock) = Verified::check(bytes, digest, Lock::read) else {
-                continue;
-            };
-            for tool in &lock.tools {
-                let id = ArtifactVersion {
-                    name: tool.name.clone(),
-                    version: tool.version.clone(),
-                };
-                self.artifact(state, ArtifactKind::Tool, &id);
-            }
-        }
-    }
-
-    fn artifact<'s>(
-        &mut self,
-        state: &'s State,
-        kind: ArtifactKind,
-        id: &ArtifactVersion,
-    ) -> Option<&'s Published> {
-        let key = DocumentKey::artifact(kind, id);
-        let (Document::Agent(published) | Document::Tool(published)) = &**state.document(&key)?
-        else {
-            return None;
-        };
-        self.blobs.insert(published.manifest);
-        self.documents.insert(key);
-        self.documents.insert(DocumentKey::status(kind, id));
-        Some(published)
     }
 }

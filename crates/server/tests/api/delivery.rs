@@ -1,4 +1,6 @@
+use plane_model::TenantId;
 use plane_server::ServerOptions;
+use plane_state::delivery::{Name, Roots};
 use serde_json::{Value, json};
 
 use crate::harness::{Events, Server};
@@ -60,6 +62,42 @@ async fn a_view_has_what_evaluating_needs_and_nothing_about_access() {
         3,
         "two manifests and a lock"
     );
+}
+
+#[tokio::test]
+async fn a_view_has_the_root_that_its_holder_computes() {
+    let server = Server::start().await;
+    server.given_an_agent().await;
+    let pin = "/v1/environments/production/tenants/acme/pins/flag:reasoning";
+    server.put(pin, json!({ "variant": "on" })).await.ok();
+    let narrow = server
+        .token_of("viewer", json!({ "tenants": ["acme"] }))
+        .await;
+    let reply = server.bare("GET", VIEW).token(&narrow).send().await;
+    let (all, narrowed) = (held(&server.get(VIEW).await.ok()), held(&reply.ok()));
+    assert_ne!(all, narrowed, "zeta is in one of them");
+}
+
+/// Holds a view as a client does, and checks its root.
+fn held(view: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let documents: Vec<_> = view["documents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            let tenant = it.get("tenant").map(|id| TenantId::new(&text(id)).unwrap());
+            let name = [text(&it["kind"]), text(&it["scope"]), text(&it["name"])];
+            let body = plane_model::canonical::to_canonical(&it["body"]).unwrap();
+            (tenant, name, it["revision"].as_u64().unwrap(), body)
+        })
+        .collect();
+    let mut roots = Roots::default();
+    for (tenant, [kind, scope, name], revision, body) in &documents {
+        roots.put(tenant.as_ref(), Name { kind, scope, name }, *revision, body);
+    }
+    assert_eq!(view["root"], roots.root().to_string());
+    text(&view["root"])
 }
 
 #[tokio::test]

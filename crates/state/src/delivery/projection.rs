@@ -16,9 +16,8 @@ use crate::state::{Content, Entry, State};
 
 /// The documents and blobs of one audience's view, by name, and the digest over the documents.
 ///
-/// INVARIANT: the digest is the one over [`documents`](Self::documents). Following changes gives the same documents
-/// as [`of`](Self::of) the state after them, but for versions that nothing leads to any more: those stay until the
-/// projection is made anew. So who composes a view and who follows it share one projection.
+/// INVARIANT: following changes gives the digest that [`of`](Self::of) gives for the state after them, unless
+/// [`follow`](Self::follow) said that the view has to be made anew.
 #[derive(Debug, Clone)]
 pub struct Projection {
     environment: EnvironmentName,
@@ -91,7 +90,7 @@ impl Projection {
             .iter()
             .filter(|it| self.has(&it.key, scope))
             .collect();
-        if mine.iter().any(|it| leads_elsewhere(it)) {
+        if mine.iter().any(|it| self.reachable.is_changed_by(it)) {
             return Followed::Anew;
         }
         for change in &mine {
@@ -138,26 +137,26 @@ fn remove(roots: &mut Roots, key: &DocumentKey) {
     roots.remove(part(key).as_ref(), name(key));
 }
 
-/// Says whether a change can make manifests reachable that the view does not have.
-///
-/// One that only makes fewer reachable leaves them in the view until it is made anew.
-fn leads_elsewhere(change: &Changed) -> bool {
-    match change.document.as_deref() {
-        Some(Document::Channel(_) | Document::Environment(_)) => true,
-        Some(Document::Pin(pin)) => pin.version.is_some(),
-        Some(Document::Kill(kill)) => kill.fallback.is_some(),
-        _ => false,
-    }
-}
-
 /// What channels, pins and fallbacks of an environment can give.
 #[derive(Debug, Default)]
 struct Reachable {
+    /// The pins and kills that lead to a version.
+    leading: BTreeSet<DocumentKey>,
     documents: BTreeSet<DocumentKey>,
     blobs: BTreeSet<Digest>,
 }
 
 impl Reachable {
+    /// Says whether other manifests can be in the view after a change.
+    fn is_changed_by(&self, change: &Changed) -> bool {
+        let leads = match change.document.as_deref() {
+            Some(Document::Pin(pin)) => pin.version.is_some(),
+            Some(Document::Kill(kill)) => kill.fallback.is_some(),
+            _ => matches!(change.key.kind(), Kind::Channel | Kind::Environment),
+        };
+        leads || self.leading.contains(&change.key)
+    }
+
     fn of(state: &State, scope: &Scope, environment: &EnvironmentName) -> Self {
         let mut found = Self::default();
         let name = environment.as_str();
@@ -189,11 +188,13 @@ impl Reachable {
             match entry.document().map(|it| &**it) {
                 Some(Document::Pin(pin)) => {
                     if let Some(version) = &pin.version {
+                        found.leading.insert(key.clone());
                         found.agent(state, agent, &version.to_string(), pin.lock);
                     }
                 }
                 Some(Document::Kill(kill)) => {
                     if let Some(version) = &kill.fallback {
+                        found.leading.insert(key.clone());
                         found.agent(state, agent, &version.to_string(), None);
                     }
                 }

@@ -218,3 +218,53 @@ fn a_holder_that_missed_a_change_finds_out_at_the_next_head() {
     assert_ne!(holding.root(), projection.root());
     assert_ne!(holding.root(), Digest::from_bytes([0; 32]));
 }
+
+#[test]
+fn a_version_that_nothing_leads_to_any_more_is_not_in_the_view() {
+    let mut world = World::platform();
+    let ops = vec![
+        world.tool("crm", "1.0.0"),
+        world.agent("support", "1.0.0", &["crm"]),
+        world.agent("support", "1.1.0", &["crm"]),
+        put(
+            Kind::Channel,
+            "production",
+            "support",
+            json!({"default": {"version": "1.0.0"}}),
+        ),
+    ];
+    world.write(ops).unwrap();
+    let mut projection = Projection::of(&world.state, &scope(), &production());
+    let mut holding = hold(&projection, &world.state);
+    let scope_of_pin = "production/tenant123";
+    let pin = put(
+        Kind::Pin,
+        scope_of_pin,
+        "agent:support",
+        json!({"version": "1.1.0"}),
+    );
+    world.write(vec![pin]).unwrap();
+    assert!(follow(&world, &mut projection, &mut holding));
+    assert_eq!(
+        projection.blobs().count(),
+        5,
+        "three manifests and two locks"
+    );
+    world
+        .write(vec![delete(Kind::Pin, scope_of_pin, "agent:support")])
+        .unwrap();
+    assert!(follow(&world, &mut projection, &mut holding));
+    assert_eq!(projection.blobs().count(), 3);
+    // What is said of the version that is gone is nobody's business here.
+    let status = put(
+        Kind::Status,
+        "",
+        "agent:support@1.1.0",
+        json!({"status": "deprecated", "message": "old"}),
+    );
+    world.write(vec![status]).unwrap();
+    assert!(!follow(&world, &mut projection, &mut holding));
+    assert_eq!(holding.root(), projection.root());
+    let anew = Projection::of(&world.state, &scope(), &production());
+    assert_eq!(projection.root(), anew.root());
+}
