@@ -242,6 +242,58 @@ async fn lists_come_in_pages_that_miss_and_repeat_nothing() {
 }
 
 #[tokio::test]
+async fn pages_have_what_stays_once_while_documents_come_and_go() {
+    let server = Server::start().await;
+    let create = async |name: &str| {
+        let body = json!({ "type": "boolean" });
+        server.put(&format!("/v1/flags/{name}"), body).await.ok();
+    };
+    let stays: Vec<_> = (10..30).map(|it| format!("flag{it}")).collect();
+    for name in &stays {
+        create(name).await;
+    }
+    let (mut found, mut path) = (Vec::new(), "/v1/flags?limit=3".to_owned());
+    for round in 0.. {
+        let page = server.get(&path).await.ok();
+        let names = page["items"].as_array().unwrap().iter();
+        found.extend(names.map(|it| it["name"].as_str().unwrap().to_owned()));
+        let Some(cursor) = page.get("next_cursor") else {
+            break;
+        };
+        path = format!("/v1/flags?limit=3&cursor={}", cursor.as_str().unwrap());
+        // One before the place that was reached, one after it, and one that is gone before it is reached.
+        for name in [
+            format!("a{round}"),
+            format!("flag{}x", 10 + 2 * round),
+            format!("z{round}"),
+        ] {
+            create(&name).await;
+        }
+        let gone = server.call("DELETE", &format!("/v1/flags/z{round}"));
+        gone.header("if-match", "*").send().await.ok();
+    }
+    let of_those: Vec<_> = found.iter().filter(|it| stays.contains(it)).collect();
+    assert!(of_those.into_iter().eq(&stays), "{found:?}");
+    assert!(found.is_sorted());
+}
+
+#[tokio::test]
+async fn a_cursor_from_elsewhere_does_not_leave_the_list() {
+    let server = Server::start().await;
+    server.given_a_platform().await;
+    let list = "/v1/environments/production/targeting";
+    let all = server.get(list).await.ok();
+    assert_ne!(all["items"], json!([]));
+    for (cursor, expected) in [
+        ("development%7Cz", &all["items"]),
+        ("staging%7Ca", &json!([])),
+    ] {
+        let page = server.get(&format!("{list}?cursor={cursor}")).await.ok();
+        assert_eq!(page["items"], *expected, "{cursor}");
+    }
+}
+
+#[tokio::test]
 async fn documents_of_an_environment_have_paths_below_it() {
     let server = Server::start().await;
     server.given_a_platform().await;

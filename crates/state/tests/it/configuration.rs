@@ -147,3 +147,69 @@ fn a_tenant_that_moves_to_another_plan_gets_a_valid_document_or_stays() {
     let report = world.refused(vec![moved]);
     assert!(report.contains("for tenant tenant123"), "{report}");
 }
+
+/// A model that must not be given so many tokens: what each layer says is right, and together they are wrong.
+fn choosy() -> World {
+    let mut world = World::platform();
+    let layers = ["plan", "tenant"];
+    let clash = json!({
+        "required": ["model", "tokens"],
+        "properties": {"model": {"const": "m2"}, "tokens": {"const": 1000}}
+    });
+    let schema = json!({
+        "type": "object",
+        "properties": {"model": {"x-override": layers}, "tokens": {"x-override": layers}},
+        "not": clash
+    });
+    let put = |scope: &str, body: Value| put(Kind::Config, scope, "ai", body);
+    world
+        .write(vec![
+            crate::world::put(Kind::Schema, "", "ai", schema),
+            put("base", json!({"model": "m1"})),
+            put("production.plan=free", json!({"tokens": 1000})),
+            put("tenant=tenant123", json!({"model": "m2"})),
+            put("production.tenant=tenant999", json!({"model": "m3"})),
+            crate::world::put(Kind::Tenant, "", "tenant999", json!({"plan": "free"})),
+        ])
+        .unwrap();
+    world
+}
+
+#[test]
+fn a_tenants_layer_is_checked_with_the_layers_of_its_plan() {
+    let mut world = choosy();
+    let layer = |tenant: &str| {
+        let scope = format!("production.tenant={tenant}");
+        vec![put(Kind::Config, &scope, "ai", json!({"model": "m2"}))]
+    };
+    world.write(layer("tenant123")).unwrap();
+    let report = world.refused(layer("tenant456"));
+    assert!(report.contains("for tenant tenant456"), "{report}");
+    assert!(!report.contains("tenant123"), "{report}");
+}
+
+#[test]
+fn a_tenant_that_moves_is_checked_with_all_of_its_layers() {
+    let mut world = choosy();
+    let moved = vec![put(Kind::Tenant, "", "tenant123", json!({"plan": "free"}))];
+    let report = world.refused(moved);
+    assert!(report.contains("for tenant tenant123"), "{report}");
+}
+
+#[test]
+fn a_layer_that_goes_away_leaves_its_tenant_with_what_is_right() {
+    let mut world = choosy();
+    let scope = "production.tenant=tenant123";
+    world
+        .write(vec![
+            put(Kind::Config, scope, "ai", json!({"model": "m1"})),
+            put(Kind::Tenant, "", "tenant123", json!({"plan": "free"})),
+        ])
+        .unwrap();
+    let report = world.refused(vec![delete(Kind::Config, scope, "ai")]);
+    assert!(report.contains("for tenant tenant123"), "{report}");
+    let other = "production.tenant=tenant999";
+    world
+        .write(vec![delete(Kind::Config, other, "ai")])
+        .unwrap();
+}

@@ -1,7 +1,9 @@
 //! What holds for every log.
 
-use plane_model::{Digest, Kind};
-use plane_state::{Action, Expect, Record, State, checkpoint, revert, revert::Filter};
+use plane_model::{Digest, DocumentKey, Kind};
+use plane_state::{
+    Action, BodyRef, Expect, Head, Record, State, checkpoint, revert, revert::Filter,
+};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -283,4 +285,55 @@ fn a_decision_holds_only_while_nothing_that_it_read_has_changed() {
         plane_state::admit(&world.state, &prepared),
         plane_state::Admission::Stale
     );
+}
+
+#[test]
+fn a_checkpoint_of_many_parts_is_read_back_in_any_order_of_reading() {
+    let documents = (0..20_000).map(|index| {
+        let key = DocumentKey::new(Kind::Tenant, "", &format!("n{index:05}")).unwrap();
+        (key, index, BodyRef::Salted(Digest::of(b"erased")))
+    });
+    let nothing = State::genesis("test");
+    let state = State::assemble(Head::genesis(), documents, &nothing, &Store::default());
+    let bytes = checkpoint::encode(&state);
+    let opened = checkpoint::open(&bytes).unwrap();
+    assert!(opened.parts().len() > 2);
+    let last_first = opened.parts().iter().rev();
+    let mut parts: Vec<_> = last_first.map(|part| opened.read(part).unwrap()).collect();
+    parts.reverse();
+    let read = opened.finish(parts, &|_| None).unwrap();
+    assert!(read.entries().eq(state.entries()));
+    assert_eq!(read.digest(), state.digest());
+    assert_eq!(read.count(Kind::Tenant), 20_000);
+    assert_eq!(checkpoint::encode(&read), bytes);
+}
+
+#[test]
+fn a_document_that_strayed_from_its_tree_is_known_after_a_checkpoint() {
+    let mut world = World::platform();
+    let segment = |id: &str| vec![put(Kind::Segment, "", "s", json!({"include": [id]}))];
+    world.give(Action::Apply, segment("a")).unwrap();
+    let key = DocumentKey::new(Kind::Segment, "", "s").unwrap();
+    let put_by_tree = world.state.managed(&key);
+    assert_eq!(
+        put_by_tree,
+        world
+            .state
+            .entry(&key)
+            .map(plane_state::Entry::content_digest)
+    );
+    world.write(segment("b")).unwrap();
+    for state in [&world.state, &replay(&world, State::genesis("test"))] {
+        let read = checkpoint::decode(&checkpoint::encode(state), &|digest| {
+            world.store.blobs.get(digest).cloned()
+        });
+        for state in [state, &read.unwrap()] {
+            assert_eq!(state.managed(&key), put_by_tree);
+            assert_eq!(state.managed_keys().collect::<Vec<_>>(), [&key]);
+        }
+    }
+    world.give(Action::Apply, segment("c")).unwrap();
+    assert_ne!(world.state.managed(&key), put_by_tree);
+    world.write(vec![delete(Kind::Segment, "", "s")]).unwrap();
+    assert!(world.state.managed(&key).is_some());
 }
