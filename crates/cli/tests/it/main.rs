@@ -7,6 +7,7 @@ mod example;
 mod http;
 mod import;
 mod platform;
+mod sdk;
 mod serving;
 mod signing;
 mod story;

@@ -23,6 +23,7 @@ use super::local::{Local, Revisions};
 use super::snapshot::Snapshot;
 use super::status::{Counts, Source, Status};
 use super::tree;
+use super::watch::{Update, Watcher};
 
 /// How often, in milliseconds, a reader looks whether it is in a forked process.
 const TEND_EVERY_MS: i64 = 1_000;
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     process: ArcSwap<Process>,
     is_closed: AtomicBool,
     is_connected: AtomicBool,
+    watchers: ArcSwap<Vec<Arc<Watcher>>>,
     /// When it was last known that there is nothing newer.
     confirmed_at: AtomicI64,
 }
@@ -57,6 +59,10 @@ pub(crate) struct Process {
 #[derive(Debug, Default)]
 struct Progress {
     is_started: bool,
+    /// Whether a thread calls back.
+    is_calling: bool,
+    /// How often there was something to look at for those who watch.
+    news: u64,
     /// Whether it is decided what the first use gets: a view, or why not.
     is_settled: bool,
     /// When the first use stops waiting.
@@ -90,6 +96,16 @@ impl Process {
         }
     }
 
+    /// Waits until there is something that was not seen yet; none once the client is closed.
+    fn wait_for_news(&self, seen: u64) -> Option<u64> {
+        let waiting = |progress: &mut Progress| !progress.is_closed && progress.news == seen;
+        let progress = self
+            .moved
+            .wait_while(self.progress(), waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        (!progress.is_closed).then_some(progress.news)
+    }
+
     /// Waits; true if the client was closed meanwhile.
     pub(crate) fn pause(&self, length: Duration) -> bool {
         let progress = self.progress();
@@ -112,6 +128,7 @@ impl Core {
             process: ArcSwap::from_pointee(Process::new()),
             is_closed: AtomicBool::new(false),
             is_connected: AtomicBool::new(false),
+            watchers: ArcSwap::default(),
             confirmed_at: AtomicI64::new(0),
         })
     }
@@ -159,11 +176,17 @@ impl Core {
         }
     }
 
-    /// Waits until something is served.
-    pub(crate) fn wait_ready(self: &Arc<Self>, timeout: Duration) -> Result<Arc<Held>, Error> {
+    /// Refuses what comes after the end.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(Error::Closed);
         }
+        Ok(())
+    }
+
+    /// Waits until something is served.
+    pub(crate) fn wait_ready(self: &Arc<Self>, timeout: Duration) -> Result<Arc<Held>, Error> {
+        self.check_open()?;
         let process = self.start();
         let progress = process.progress();
         let (progress, _) = process
@@ -238,6 +261,8 @@ impl Core {
             }),
             None => {}
         }
+        // In a forked process, for those who watched in the one that it comes from.
+        self.call_back(&process);
         process
     }
 
@@ -252,6 +277,56 @@ impl Core {
         drop(before);
         self.is_connected.store(false, Ordering::Relaxed);
         self.process.load_full()
+    }
+
+    /// Adds one who watches.
+    pub(crate) fn remember(self: &Arc<Self>, watcher: &Arc<Watcher>) {
+        self.watchers.rcu(|known| {
+            let mut known = Vec::clone(known);
+            known.push(watcher.clone());
+            known
+        });
+        let process = self.own_process();
+        // What changed while the list was written is looked at now.
+        process.progress().news += 1;
+        process.moved.notify_all();
+        self.call_back(&process);
+    }
+
+    /// Takes away one who watches.
+    pub(crate) fn forget(&self, watcher: &Arc<Watcher>) {
+        self.watchers.rcu(|known| {
+            let mut known = Vec::clone(known);
+            known.retain(|it| !Arc::ptr_eq(it, watcher));
+            known
+        });
+    }
+
+    /// Starts the thread that calls back, if somebody watches.
+    fn call_back(self: &Arc<Self>, process: &Arc<Process>) {
+        let is_closed = self.is_closed.load(Ordering::Acquire);
+        if is_closed || self.watchers.load().is_empty() {
+            return;
+        }
+        if std::mem::replace(&mut process.progress().is_calling, true) {
+            return;
+        }
+        self.spawn(process, |core, process| {
+            let mut seen = 0;
+            while let Some(news) = process.wait_for_news(seen) {
+                seen = news;
+                let Some(held) = core.peek() else { continue };
+                for watcher in &**core.watchers.load() {
+                    watcher.look(core, &held);
+                }
+            }
+        });
+    }
+
+    /// Notes that a callback panicked.
+    pub(crate) fn callback_panicked(&self, update: &Update) {
+        let message = format!("the callback that watches `{}` panicked", update.subject);
+        self.tell(Level::Error, None, message);
     }
 
     /// Starts a thread that ends with the client.
@@ -311,6 +386,7 @@ impl Core {
             self.confirm();
         }
         let mut progress = process.progress();
+        progress.news += 1;
         let is_first = !std::mem::replace(&mut progress.is_settled, true);
         // What is served for want of something better is no sign that all is well again.
         let had_error = !is_fallback && progress.last_error.take().is_some();
@@ -327,9 +403,13 @@ impl Core {
     }
 
     /// Notes that a server answers.
-    pub(crate) fn connected(&self) {
-        self.is_connected.store(true, Ordering::Relaxed);
+    pub(crate) fn connected(&self, process: &Process) {
         self.confirm();
+        if !self.is_connected.swap(true, Ordering::Relaxed)
+            && process.progress().last_error.take().is_some()
+        {
+            self.tell(Level::Info, None, "a server is followed again".to_owned());
+        }
     }
 
     /// Notes that no server answers, or none that can be used.

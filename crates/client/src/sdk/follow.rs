@@ -200,7 +200,7 @@ impl Follower {
             self.has_heard = true;
             self.attempts = 0;
             self.lesser_count = 0;
-            core.connected();
+            core.connected(process);
             // Before it is handled: a view that is fetched meanwhile has a later one.
             self.last_id.clone_from(&event.id);
             self.handle(core, process, target, &event.name, &event.data)?;
@@ -261,10 +261,10 @@ impl Follower {
             .transport
             .view(target, self.etag.as_deref(), wait)
             .map_err(|failure| of_failure(target, failure))?;
-        self.attempts = 0;
-        core.connected();
         let Answer::View { bytes, etag } = answer else {
+            self.attempts = 0;
             self.needs = None;
+            core.connected(process);
             return Ok(());
         };
         let whole = wire::whole(&bytes, &core.name).map_err(|detail| {
@@ -290,6 +290,8 @@ impl Follower {
         self.last_id = whole.id;
         self.etag = etag;
         self.needs = None;
+        self.attempts = 0;
+        core.connected(process);
         self.hold(core, process, whole.holding, "the view was fetched");
         Ok(())
     }

@@ -26,6 +26,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod watch;
 mod wire;
 
 pub use answer::{Detail, FlagError, Options};
@@ -36,5 +37,6 @@ pub use memory::InMemory;
 pub use plane::{ControlPlane, Environment};
 pub use snapshot::Snapshot;
 pub use status::{Counters, HeldBack, Source, Status};
+pub use watch::{Update, Watch};
 
 pub use plane_eval::{Attribute, Context, ErrorCode, Explanation, Reason, Resolved, Warning};

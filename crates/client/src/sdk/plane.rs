@@ -17,6 +17,7 @@ use super::error::Error;
 use super::memory::InMemory;
 use super::snapshot::Snapshot;
 use super::status::Status;
+use super::watch::{Update, Watch, Watched};
 
 /// A client that holds views and answers from them, in this process.
 ///
@@ -204,6 +205,19 @@ impl ControlPlane {
         self.core()?.snapshot()
     }
 
+    /// As [`Environment::watch`], of the default environment.
+    ///
+    /// # Errors
+    /// [`Error::EnvironmentMissing`] if no environment was set.
+    pub fn watch(
+        &self,
+        path: &str,
+        ctx: &Context,
+        callback: impl Fn(&Update) + Send + Sync + 'static,
+    ) -> Result<Watch, Error> {
+        self.default_environment()?.watch(path, ctx, callback)
+    }
+
     /// How it stands with each environment that was used.
     pub fn status(&self) -> Vec<Status> {
         let known = self.shared.environments.load();
@@ -282,6 +296,49 @@ impl Environment {
     /// Why there is no view.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
         self.core.snapshot()
+    }
+
+    /// Calls back whenever the configuration at `document` or `document.key.key` is another for a context.
+    ///
+    /// A path to an object covers all that is below it. Callbacks come one after the other on a
+    /// thread of their own; one that is slow gets the latest value next, not each in between. One
+    /// that panics is counted, and called again the next time.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the client is closed.
+    pub fn watch(
+        &self,
+        path: &str,
+        ctx: &Context,
+        callback: impl Fn(&Update) + Send + Sync + 'static,
+    ) -> Result<Watch, Error> {
+        let watched = Watched::Config(path.to_owned(), ctx.clone());
+        self.core.watch(watched, callback)
+    }
+
+    /// Calls back, as [`watch`](Self::watch) does, whenever a flag has another value for a context.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the client is closed.
+    pub fn watch_flag(
+        &self,
+        flag: &str,
+        ctx: &Context,
+        callback: impl Fn(&Update) + Send + Sync + 'static,
+    ) -> Result<Watch, Error> {
+        let watched = Watched::Flag(flag.to_owned(), ctx.clone());
+        self.core.watch(watched, callback)
+    }
+
+    /// Calls back, as [`watch`](Self::watch) does, whenever another revision is served.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the client is closed.
+    pub fn watch_revision(
+        &self,
+        callback: impl Fn(&Update) + Send + Sync + 'static,
+    ) -> Result<Watch, Error> {
+        self.core.watch(Watched::Revision, callback)
     }
 
     /// How it stands.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -147,7 +148,7 @@ fn a_tree_with_mistakes_is_one_error_that_names_each() {
 fn a_tree_that_changes_is_read_again_and_a_mistake_keeps_what_was_good() {
     let dir = tempfile::tempdir().unwrap();
     small_tree(dir.path(), "off");
-    let (seen, events) = std::sync::mpsc::channel();
+    let (seen, events) = mpsc::channel();
     let plane = ControlPlane::builder()
         .tree(dir.path())
         .environment("production")
@@ -239,7 +240,7 @@ fn what_is_asked_wrongly_is_answered_with_help() {
         &plane.resolve("no agent", &ctx).unwrap_err(),
         &expect![[r"
             `no agent` is not a valid agent or tool name: `name` or `namespace/name`, each 1 to 128 letters, digits, `_`, `.` or `-`, not starting with `.` or `-` [NAME_INVALID]
-            correct what was given
+            correct the name by that rule
         "]],
     );
     check_error(
@@ -449,4 +450,111 @@ fn an_evaluation_that_waits_for_a_first_view_is_answered_when_it_comes() {
         }
     });
     assert_eq!(*seen.lock().unwrap(), 8);
+}
+
+#[test]
+fn who_watches_is_told_of_each_other_value_with_the_one_before() {
+    let memory = ControlPlane::in_memory();
+    memory.config("database.pool", json!({"size": 1})).unwrap();
+    memory.flag("checkout", false).unwrap();
+    let plane = memory.control_plane();
+    let ctx = Context::new();
+    let (told, updates) = mpsc::channel();
+    let environment = plane.default_environment().unwrap();
+    let tell = {
+        let told = told.clone();
+        move |update: &Update| told.send(update.clone()).unwrap_or_default()
+    };
+    let _size = plane
+        .watch("database.pool.size", &ctx, tell.clone())
+        .unwrap();
+    let _flag = environment
+        .watch_flag("checkout", &ctx, tell.clone())
+        .unwrap();
+    let whole = plane.watch("database", &ctx, tell).unwrap();
+
+    memory.config("database.pool.size", 2).unwrap();
+    let first = updates.recv_timeout(SURE).unwrap();
+    assert_eq!(
+        (first.subject.as_str(), first.old, first.new),
+        ("database.pool.size", Some(json!(1)), Some(json!(2)))
+    );
+    let second = updates.recv_timeout(SURE).unwrap();
+    assert_eq!(
+        (second.subject.as_str(), second.new),
+        ("database", Some(json!({"pool": {"size": 2}})))
+    );
+    assert_eq!(Some(second.revision), plane.status()[0].revision);
+    whole.end();
+
+    memory.flag("checkout", true).unwrap();
+    let third = updates.recv_timeout(SURE).unwrap();
+    assert_eq!(
+        (third.subject.as_str(), third.old, third.new),
+        ("checkout", Some(json!(false)), Some(json!(true)))
+    );
+    memory.config("database.pool.size", 3).unwrap();
+    assert_eq!(updates.recv_timeout(SURE).unwrap().new, Some(json!(3)));
+    // Nothing else was told, and nothing is once the client is closed.
+    plane.close();
+    assert_eq!(
+        plane.watch("database", &ctx, |_| {}).err(),
+        Some(Error::Closed)
+    );
+    drop((told, environment));
+    memory.config("database.pool.size", 4).unwrap();
+    assert!(updates.try_recv().is_err());
+}
+
+#[test]
+fn a_slow_callback_gets_the_latest_value_and_holds_nothing_up() {
+    let memory = ControlPlane::in_memory();
+    memory.config("x.n", 0).unwrap();
+    let plane = memory.control_plane();
+    let ctx = Context::new();
+    let (told, updates) = mpsc::channel();
+    let (go, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let _watch = plane
+        .watch("x.n", &ctx, move |update| {
+            told.send((update.old.clone(), update.new.clone()))
+                .unwrap_or_default();
+            gate.lock().unwrap().recv().unwrap_or_default();
+        })
+        .unwrap();
+    memory.config("x.n", 1).unwrap();
+    assert_eq!(
+        updates.recv_timeout(SURE).unwrap(),
+        (Some(json!(0)), Some(json!(1)))
+    );
+    for n in 2..=50 {
+        memory.config("x.n", n).unwrap();
+        assert_eq!(plane.config("x.n", &ctx).unwrap(), json!(n));
+    }
+    go.send(()).unwrap();
+    assert_eq!(
+        updates.recv_timeout(SURE).unwrap(),
+        (Some(json!(1)), Some(json!(50)))
+    );
+    drop(go);
+}
+
+#[test]
+fn a_callback_that_panics_is_counted_and_called_again_and_others_are_told() {
+    let memory = ControlPlane::in_memory();
+    memory.config("x.n", 0).unwrap();
+    let plane = memory.control_plane();
+    let ctx = Context::new();
+    let (told, updates) = mpsc::channel();
+    plane
+        .watch("x.n", &ctx, |_| panic!("the caller's mistake"))
+        .unwrap()
+        .keep();
+    let tell = move |update: &Update| told.send(update.new.clone()).unwrap_or_default();
+    plane.watch("x.n", &ctx, tell).unwrap().keep();
+    for n in 1..=2 {
+        memory.config("x.n", n).unwrap();
+        assert_eq!(updates.recv_timeout(SURE).unwrap(), Some(json!(n)));
+        assert_eq!(plane.status()[0].counters.callback_panics, n);
+    }
 }

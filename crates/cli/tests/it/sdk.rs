@@ -1,0 +1,199 @@
+//! The SDK against the server, with a relay between that can be cut and turned to another server.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use plane_client::ControlPlane;
+use plane_client::sdk::{Builder, Context, Event, Source, Update};
+use serde_json::{Value, json};
+
+use crate::support::Server;
+
+/// How long a test waits for something that is certain to happen.
+const SURE: Duration = Duration::from_mins(1);
+
+/// A relay with an address that stays, whatever server is behind it.
+struct Relay {
+    url: String,
+    target: Arc<Mutex<SocketAddr>>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Relay {
+    fn to(server: &Server) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let relay = Self {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            target: Arc::new(Mutex::new(address(server))),
+            open: Arc::default(),
+        };
+        let (target, open) = (relay.target.clone(), relay.open.clone());
+        // Ends with the process, as the listener does.
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let target = *target.lock().unwrap();
+                let Ok(server) = TcpStream::connect(target) else {
+                    continue;
+                };
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    open.lock().unwrap().push(from.try_clone().unwrap());
+                    std::thread::spawn(move || carry(&from, &to));
+                }
+            }
+        });
+        relay
+    }
+
+    /// Leads new connections to another server, and cuts those that are open.
+    fn turn(&self, server: &Server) {
+        *self.target.lock().unwrap() = address(server);
+        for stream in self.open.lock().unwrap().drain(..) {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+fn carry(mut from: &TcpStream, mut to: &TcpStream) {
+    drop(io::copy(&mut from, &mut to));
+    drop(to.shutdown(Shutdown::Both));
+}
+
+fn address(server: &Server) -> SocketAddr {
+    server.url.trim_start_matches("http://").parse().unwrap()
+}
+
+fn client(server: &Server, url: &str) -> Builder {
+    ControlPlane::builder()
+        .url(url)
+        .token_file(server.path("data/admin-token"))
+        .environment("production")
+}
+
+/// A client, and what it tells of.
+fn telling(builder: Builder) -> (ControlPlane, Receiver<Event>) {
+    let (told, events) = mpsc::channel();
+    let builder = builder.on_event(move |event| told.send(event.clone()).unwrap_or_default());
+    (builder.build().unwrap(), events)
+}
+
+#[track_caller]
+fn wait_for(events: &Receiver<Event>, code: Option<&str>) -> Event {
+    loop {
+        let event = events.recv_timeout(SURE).unwrap();
+        if event.code.map(plane_model::Code::as_str) == code {
+            return event;
+        }
+    }
+}
+
+fn big() -> Context {
+    Context::new().with_tenant("big")
+}
+
+#[test]
+fn a_service_answers_from_its_server_follows_it_and_outlives_it() {
+    let mut server = Server::with_platform();
+    let relay = Relay::to(&server);
+    let (plane, events) = telling(client(&server, &relay.url));
+    plane.wait_ready(SURE).unwrap();
+    let ctx = big();
+    assert!(plane.is_enabled("reasoning", &ctx, false));
+    assert_eq!(plane.config("ai.temperature", &ctx).unwrap(), json!(0.7));
+    let agent = plane.resolve("support", &ctx).unwrap();
+    assert_eq!(agent.manifest()["metadata"]["temperature"], json!(0.3));
+    assert_eq!(plane.status()[0].source, Source::Live);
+    wait_for(&events, None);
+
+    let (told, updates) = mpsc::channel();
+    let tell = move |update: &Update| told.send(update.new.clone()).unwrap_or_default();
+    let environment = plane.default_environment().unwrap();
+    let _watch = environment.watch_flag("reasoning", &ctx, tell).unwrap();
+    server.ok("flag kill reasoning --environment production --reason test");
+    assert_eq!(updates.recv_timeout(SURE).unwrap(), Some(json!(false)));
+    let revision = plane.snapshot().unwrap().revision();
+
+    server.kill();
+    wait_for(&events, Some("SERVER_UNREACHABLE"));
+    assert_eq!(plane.status()[0].source, Source::Stale);
+    assert!(!plane.is_enabled("reasoning", &ctx, true));
+    assert_eq!(plane.resolve("support", &ctx).unwrap().revision(), revision);
+
+    server.restart_stopped(false);
+    relay.turn(&server);
+    wait_for(&events, None);
+    server.ok("flag revive reasoning --environment production");
+    assert_eq!(updates.recv_timeout(SURE).unwrap(), Some(json!(true)));
+    assert_eq!(plane.status()[0].source, Source::Live);
+}
+
+#[test]
+fn a_server_with_another_past_is_an_alarm_and_not_followed() {
+    let (server, other) = (Server::with_platform(), Server::with_platform());
+    other.ok("flag kill reasoning --environment production --reason test");
+    let relay = Relay::to(&server);
+    let (plane, events) = telling(client(&server, &relay.url));
+    plane.wait_ready(SURE).unwrap();
+    // The token is the other server's, or it would be refused for that.
+    let token = std::fs::read(other.path("data/admin-token")).unwrap();
+    std::fs::write(server.path("data/admin-token"), token).unwrap();
+    relay.turn(&other);
+    wait_for(&events, Some("LOG_FORKED"));
+    assert!(plane.is_enabled("reasoning", &big(), false));
+    let status = &plane.status()[0];
+    assert_eq!(
+        (status.source, status.counters.forks > 0),
+        (Source::Stale, true)
+    );
+}
+
+#[test]
+fn what_a_server_refuses_is_said_at_once_and_with_help() {
+    let server = Server::with_platform();
+    let code = |builder: Builder| {
+        let plane = builder.build().unwrap();
+        let error = plane.wait_ready(SURE).unwrap_err();
+        assert_ne!(error.next(), "", "{error}");
+        error.code_text().to_owned()
+    };
+    let known = client(&server, &server.url);
+    assert_eq!(code(known.clone().token("cp_wrong")), "UNAUTHENTICATED");
+    assert_eq!(
+        code(known.clone().environment("nowhere")),
+        "ENVIRONMENT_NOT_FOUND"
+    );
+    let foreign = server.path("no-such-file");
+    assert_eq!(code(known.token_file(foreign)), "SDK_SETTINGS_INVALID");
+}
+
+#[test]
+fn a_client_that_is_closed_ends_at_once_and_many_share_a_server() {
+    let server = Server::with_platform();
+    let planes: Vec<_> = (0..20)
+        .map(|_| client(&server, &server.url).build().unwrap())
+        .collect();
+    for plane in &planes {
+        plane.wait_ready(SURE).unwrap();
+    }
+    let (told, updates) = mpsc::channel::<Option<Value>>();
+    for plane in &planes {
+        let told = told.clone();
+        let tell = move |update: &Update| told.send(update.new.clone()).unwrap_or_default();
+        let environment = plane.default_environment().unwrap();
+        environment
+            .watch_flag("reasoning", &big(), tell)
+            .unwrap()
+            .keep();
+    }
+    server.ok("flag kill reasoning --environment production --reason test");
+    for _ in &planes {
+        assert_eq!(updates.recv_timeout(SURE).unwrap(), Some(json!(false)));
+    }
+    for plane in planes {
+        plane.close();
+        assert_eq!(plane.status()[0].source, Source::None);
+    }
+}
