@@ -28,8 +28,13 @@ pub async fn run() -> Result<Vec<Row>> {
     let node = example().await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let ours = listener.local_addr()?;
-    let router = plane_server::router(node.clone(), plane_server::ServerOptions::default());
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    // Counted, but never refused.
+    let options = plane_server::ServerOptions {
+        token_rate: Some(plane_server::Rate::per_second(std::num::NonZeroU32::MAX)),
+        ..plane_server::ServerOptions::default()
+    };
+    let router = plane_server::router(node.clone(), options.clone());
+    let server = tokio::spawn(plane_server::serve(listener, router, options));
     let reply = tokio::task::spawn_blocking(move || Client::connect(ours)?.ask()).await??;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let floor = listener.local_addr()?;

@@ -8,7 +8,9 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::operations::{Caller, Operation, Query, Reply, SchemaOf, operations};
-use crate::{BookmarkEvent, ChangeEvent, GoawayEvent, Problem, RefetchEvent, is_sent, status};
+use crate::{
+    BookmarkEvent, ChangeEvent, GoawayEvent, Problem, RefetchEvent, is_retryable, is_sent, status,
+};
 
 /// A type of a reply that this crate does not know: its name in the table, and its schema.
 pub type External = (&'static str, SchemaOf);
@@ -243,14 +245,26 @@ fn success(operation: &Operation, external: &[External], generator: &mut SchemaG
             json_content(schema.map_or_else(|| json!({}), |(_, of)| of(generator).to_value()))
         }
         Reply::Events => {
-            // What the data of one event is, by the event's name.
-            let data = [
-                generator.subschema_for::<ChangeEvent>(),
-                generator.subschema_for::<RefetchEvent>(),
-                generator.subschema_for::<BookmarkEvent>(),
-                generator.subschema_for::<GoawayEvent>(),
+            // One event; the stream is any number of them.
+            let events = [
+                event(
+                    "change",
+                    &generator.subschema_for::<ChangeEvent>().to_value(),
+                ),
+                event(
+                    "refetch",
+                    &generator.subschema_for::<RefetchEvent>().to_value(),
+                ),
+                event(
+                    "bookmark",
+                    &generator.subschema_for::<BookmarkEvent>().to_value(),
+                ),
+                event(
+                    "goaway",
+                    &generator.subschema_for::<GoawayEvent>().to_value(),
+                ),
             ];
-            json!({ "text/event-stream": { "schema": { "anyOf": data } } })
+            json!({ "text/event-stream": { "schema": { "oneOf": events } } })
         }
         Reply::Metrics => {
             json!({ "application/openmetrics-text": { "schema": { "type": "string" } } })
@@ -270,6 +284,23 @@ fn success(operation: &Operation, external: &[External], generator: &mut SchemaG
         });
     }
     response
+}
+
+/// An event of a stream: its name, and JSON as its data.
+fn event(name: &str, data: &Value) -> Value {
+    json!({
+        "type": "object",
+        "required": ["id", "event", "data"],
+        "properties": {
+            "id": { "type": "string" },
+            "event": { "const": name },
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": data,
+            },
+        },
+    })
 }
 
 fn statuses(operation: &Operation) -> Vec<u16> {
@@ -301,7 +332,7 @@ fn problems(schema: &Value) -> Map<String, Value> {
                 problem.instance = Some("urn:request:01J8X4T6Z0AAAAAAAAAAAAAAAA".to_owned());
                 response["content"][Problem::MEDIA_TYPE]["example"] = json!(problem);
             }
-            if status == 503 {
+            if codes.iter().any(|code| is_retryable(*code)) {
                 response["headers"] = json!({
                     "Retry-After": {
                         "description": "how many seconds to wait",

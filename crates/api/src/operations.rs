@@ -133,6 +133,10 @@ const fn text(name: &'static str, summary: &'static str) -> Query {
 pub const COMMON_CODES: &[Code] = &[
     Code::RequestInvalid,
     Code::RequestTooLarge,
+    Code::UriTooLong,
+    Code::HeadersTooLarge,
+    Code::RateLimited,
+    Code::Overloaded,
     Code::RequestTimeout,
     Code::RouteNotFound,
     Code::MethodNotAllowed,

@@ -18,6 +18,9 @@ macro_rules! pages {
 pages! {
     RequestInvalid = "REQUEST_INVALID",
     RequestTooLarge = "REQUEST_TOO_LARGE",
+    UriTooLong = "URI_TOO_LONG",
+    HeadersTooLarge = "HEADERS_TOO_LARGE",
+    RateLimited = "RATE_LIMITED",
     RouteNotFound = "ROUTE_NOT_FOUND",
     MethodNotAllowed = "METHOD_NOT_ALLOWED",
     RequestTimeout = "REQUEST_TIMEOUT",

@@ -200,7 +200,10 @@ pub const fn status(code: Code) -> u16 {
         | Code::KeyExpired
         | Code::KeyRevoked
         | Code::ContextInvalid => 422,
+        Code::UriTooLong => 414,
         Code::PreconditionRequired => 428,
+        Code::RateLimited => 429,
+        Code::HeadersTooLarge => 431,
         Code::Internal | Code::ManifestMissing | Code::DigestMismatch => 500,
         Code::RequestTimeout
         | Code::RevisionNotReached
@@ -231,6 +234,7 @@ pub const fn is_sent(code: Code) -> bool {
 pub const fn is_retryable(code: Code) -> bool {
     match code {
         Code::RequestTimeout
+        | Code::RateLimited
         | Code::RevisionNotReached
         | Code::Overloaded
         | Code::StoreUnavailable
@@ -240,6 +244,8 @@ pub const fn is_retryable(code: Code) -> bool {
         Code::StoreFull | Code::LogDiverged | Code::Internal => false,
         Code::RequestInvalid
         | Code::RequestTooLarge
+        | Code::UriTooLong
+        | Code::HeadersTooLarge
         | Code::RouteNotFound
         | Code::MethodNotAllowed
         | Code::MediaTypeUnsupported
@@ -364,7 +370,8 @@ mod tests {
     #[test]
     fn only_errors_of_the_server_s_moment_are_retryable() {
         for code in Code::ALL {
-            assert!(!is_retryable(*code) || status(*code) == 503, "{code}");
+            let is_of_the_moment = matches!(status(*code), 429 | 503);
+            assert!(!is_retryable(*code) || is_of_the_moment, "{code}");
         }
     }
 

@@ -38,6 +38,12 @@ codes! {
     RequestInvalid = "REQUEST_INVALID",
     /// The request's body or a part of it is larger than its limit.
     RequestTooLarge = "REQUEST_TOO_LARGE",
+    /// The path and query are longer than their limit.
+    UriTooLong = "URI_TOO_LONG",
+    /// The headers are larger than their limit.
+    HeadersTooLarge = "HEADERS_TOO_LARGE",
+    /// The token or the address is used for more requests a second than its limit.
+    RateLimited = "RATE_LIMITED",
     /// The path or the method does not exist in this API.
     RouteNotFound = "ROUTE_NOT_FOUND",
     /// The path exists, but not with this method.
@@ -62,7 +68,7 @@ codes! {
     RevisionNotFound = "REVISION_NOT_FOUND",
     /// The node has not reached the revision that the request asks for.
     RevisionNotReached = "REVISION_NOT_REACHED",
-    /// The writers' queue is full.
+    /// The writers' queue is full, or the node serves as many streams or connections as it can.
     Overloaded = "OVERLOADED",
     /// The store cannot take writes now; reads go on.
     StoreUnavailable = "STORE_UNAVAILABLE",

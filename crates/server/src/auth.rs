@@ -8,8 +8,10 @@ use plane_model::{Code, Digest, Document, DocumentKey, Kind, Timestamp};
 use plane_node::Node;
 use plane_state::access::Denied;
 use plane_state::{Scope, State};
+use tokio::time::Instant;
 
 use crate::failure::Failure;
+use crate::rate::Bucket;
 
 /// How many scopes are kept; tokens that nobody made never get in.
 const SCOPES_KEPT: usize = 10_000;
@@ -18,22 +20,19 @@ const TOKEN_BYTES_MAX: usize = 256;
 /// What every token begins with.
 pub(crate) const TOKEN_PREFIX: &str = "cp_";
 
-/// Scopes that were found, for as long as nothing about access changes.
+/// Scopes that were found, each for as long as nothing about access changes.
 #[derive(Debug, Default)]
-pub(crate) struct Scopes(RwLock<Kept>);
-
-#[derive(Debug, Default)]
-struct Kept {
-    /// The revision of the last change of any token or role binding.
-    revision: u64,
-    scopes: HashMap<Digest, Known>,
-}
+pub(crate) struct Scopes(RwLock<HashMap<Digest, Known>>);
 
 /// What a token allows, and until when.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub(crate) scope: Arc<Scope>,
     pub(crate) expires_at: Option<Timestamp>,
+    /// The revision of the last change of any token or role binding.
+    revision: u64,
+    /// How often it may be used; it outlives changes of access.
+    bucket: Arc<Bucket>,
 }
 
 /// Who calls, and by which token.
@@ -45,17 +44,20 @@ pub(crate) struct Caller {
     pub(crate) expires_at: Option<Timestamp>,
     /// The digest of the token's text.
     pub(crate) hash: Digest,
+    /// How often the token may be used.
+    pub(crate) bucket: Arc<Bucket>,
 }
 
 impl Scopes {
     /// Finds who calls by the headers of a request.
     pub(crate) fn caller(&self, headers: &HeaderMap, node: &Node) -> Result<Caller, Failure> {
         let hash = Digest::of(bearer(headers)?.as_bytes());
-        let Known { scope, expires_at } = self.known(hash, node.snapshot().state(), node.now())?;
+        let known = self.known(hash, node.snapshot().state(), node.now())?;
         Ok(Caller {
-            scope,
-            expires_at,
+            scope: known.scope,
+            expires_at: known.expires_at,
             hash,
+            bucket: known.bucket,
         })
     }
 
@@ -69,9 +71,7 @@ impl Scopes {
         let revision = access_revision(state);
         {
             let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            if kept.revision == revision
-                && let Some(known) = kept.scopes.get(&hash)
-            {
+            if let Some(known) = kept.get(&hash).filter(|it| it.revision == revision) {
                 return match known.expires_at {
                     Some(expiry) if expiry <= now => Err(denied(Denied::Expired(expiry))),
                     _ => Ok(known.clone()),
@@ -79,19 +79,35 @@ impl Scopes {
             }
         }
         let scope = Arc::new(Scope::authorise(state, &hash, now).map_err(denied)?);
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let earlier = kept.get(&hash);
         let known = Known {
             expires_at: expiry(state, &scope),
             scope,
+            revision,
+            bucket: earlier.map_or_else(
+                || Arc::new(Bucket::new(Instant::now())),
+                |it| it.bucket.clone(),
+            ),
         };
-        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if kept.revision < revision || kept.scopes.len() >= SCOPES_KEPT {
-            kept.scopes.clear();
-            kept.revision = revision;
-        }
-        if kept.revision == revision {
-            kept.scopes.insert(hash, known.clone());
+        // A request that began before the last change must not bring back what it allowed.
+        if earlier.is_none_or(|it| it.revision < revision) {
+            make_room(&mut kept);
+            kept.insert(hash, known.clone());
         }
         Ok(known)
+    }
+}
+
+/// Forgets tokens that are not in use, whose buckets are full, or else all.
+fn make_room(kept: &mut HashMap<Digest, Known>) {
+    if kept.len() < SCOPES_KEPT {
+        return;
+    }
+    let now = Instant::now();
+    kept.retain(|_, known| !known.bucket.is_full(now));
+    if kept.len() >= SCOPES_KEPT {
+        kept.clear();
     }
 }
 

@@ -17,12 +17,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::admission::{Connection, check_connection, check_form, check_stranger, check_token};
 use crate::auth::{Caller, Scopes};
 use crate::failure::Failure;
 use crate::handlers::Handler;
 use crate::instances::Instances;
 use crate::metrics::Metrics;
 use crate::query::Query;
+use crate::rate::Addresses;
 use crate::stream::Streams;
 use crate::view::Views;
 use crate::{ServerOptions, body, percent};
@@ -33,6 +35,7 @@ pub(crate) struct App {
     pub(crate) node: Node,
     pub(crate) options: ServerOptions,
     pub(crate) scopes: Scopes,
+    pub(crate) addresses: Addresses,
     pub(crate) metrics: Metrics,
     pub(crate) views: Views,
     pub(crate) streams: Streams,
@@ -67,26 +70,23 @@ pub(crate) async fn enter(
     let begun = Instant::now();
     let request_id = request_id(request.headers());
     let mut principal = String::new();
-    let answer = handle(
-        &app,
-        operation,
-        handler,
-        path,
-        request,
-        &request_id,
-        &mut principal,
-    );
-    let answer = match handler {
-        // These wait on purpose, each with a limit of its own.
-        Handler::Waiting(_) => answer.await,
-        _ => match tokio::time::timeout(app.options.request_timeout, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(
-                Failure::new(Code::RequestTimeout, "the request took too long")
-                    .next("send it again; a write with the same `Idempotency-Key`"),
-            ),
-        },
+    let deadline = begun + app.options.request_timeout;
+    let answer = async {
+        let admitted = admit(
+            &app,
+            operation,
+            path,
+            request,
+            begun,
+            &request_id,
+            &mut principal,
+        );
+        match within(deadline, admitted).await? {
+            Admitted::Caller(call) => handle(*call, handler, deadline).await,
+            Admitted::Anybody => open(&app, handler),
+        }
     };
+    let answer = answer.await;
     let (mut response, code) = match answer {
         Ok(response) => (response, String::new()),
         Err(failure) => {
@@ -116,31 +116,49 @@ pub(crate) async fn enter(
     response
 }
 
-async fn handle(
+/// A request that was let in, by a token or because anybody may ask.
+enum Admitted {
+    Caller(Box<Call>),
+    Anybody,
+}
+
+async fn admit(
     app: &Arc<App>,
     operation: &'static Operation,
-    handler: Handler,
     path: Vec<(String, String)>,
     request: Request,
+    now: Instant,
     request_id: &str,
     principal: &mut String,
-) -> Answer {
+) -> Result<Admitted, Failure> {
     let (parts, body) = request.into_parts();
+    check_form(&parts)?;
+    let connection = parts.extensions.get::<Connection>();
+    check_connection(connection, operation, &app.metrics)?;
+    let check_stranger = || {
+        let App {
+            addresses,
+            options,
+            metrics,
+            ..
+        } = &**app;
+        check_stranger(connection, operation, addresses, options, metrics, now)
+    };
     if operation.caller == Who::Anybody {
+        check_stranger()?;
         Query::parse(operation, parts.uri.query().unwrap_or_default())?;
-        return match handler {
-            Handler::Open(handler) => handler(app),
-            _ => Err(Failure::internal(
-                &"an open operation has a handler that needs a token",
-            )),
-        };
+        return Ok(Admitted::Anybody);
     }
-    let caller = app.scopes.caller(&parts.headers, &app.node)?;
+    let caller = match app.scopes.caller(&parts.headers, &app.node) {
+        Ok(caller) => caller,
+        Err(failure) => return Err(check_stranger().err().unwrap_or(failure)),
+    };
     caller.scope.principal().as_str().clone_into(principal);
+    check_token(&caller, operation, &app.options, &app.metrics, now)?;
     let query = Query::parse(operation, parts.uri.query().unwrap_or_default())?;
     reach_revision(app, &parts.headers).await?;
     let body = body::receive(operation, &parts.headers, body).await?;
-    let call = Call {
+    Ok(Admitted::Caller(Box::new(Call {
         app: app.clone(),
         operation,
         caller,
@@ -149,13 +167,41 @@ async fn handle(
         headers: parts.headers,
         body,
         request_id: request_id.to_owned(),
-    };
+    })))
+}
+
+fn open(app: &App, handler: Handler) -> Answer {
+    match handler {
+        Handler::Open(handler) => handler(app),
+        _ => Err(Failure::internal(
+            &"an open operation has a handler that needs a token",
+        )),
+    }
+}
+
+async fn handle(call: Call, handler: Handler, deadline: Instant) -> Answer {
     match handler {
         Handler::Quick(handler) => handler(&call),
-        Handler::Async(handler) | Handler::Waiting(handler) => handler(call).await,
+        Handler::Async(handler) => within(deadline, handler(call)).await,
+        // These wait on purpose, each with a limit of its own.
+        Handler::Waiting(handler) => handler(call).await,
         Handler::Open(_) => Err(Failure::internal(
             &"an operation with a token has an open handler",
         )),
+    }
+}
+
+/// Waits for work, but not beyond `deadline`.
+async fn within<T>(
+    deadline: Instant,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout_at(deadline, work).await {
+        Ok(done) => done,
+        Err(_) => Err(
+            Failure::new(Code::RequestTimeout, "the request took too long")
+                .next("send it again; a write with the same `Idempotency-Key`"),
+        ),
     }
 }
 

@@ -9,9 +9,11 @@
 //! INVARIANT: a handler sees the state only through a `Call`, which is made only after
 //! the token was found to allow it; what a token may not know of is answered like what is not there.
 
+mod admission;
 mod auth;
 mod body;
 mod call;
+mod connection;
 mod cursor;
 mod failure;
 mod handlers;
@@ -20,6 +22,7 @@ mod metrics;
 mod patience;
 mod percent;
 mod query;
+mod rate;
 mod routes;
 mod serve;
 mod stream;
@@ -29,6 +32,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use rate::Rate;
 pub use routes::router;
 pub use serve::{Shutdown, serve};
 
@@ -43,6 +47,18 @@ pub struct ServerOptions {
     pub bookmark_every: Duration,
     /// How many streams are served at once.
     pub streams_max: usize,
+    /// How many connections are served at once.
+    pub connections_max: usize,
+    /// How often each token may be used; kills do not count.
+    pub token_rate: Option<Rate>,
+    /// How often each address may ask without a valid token; health and readiness do not count.
+    pub stranger_rate: Option<Rate>,
+    /// How long a new connection has until its first request's head is whole.
+    pub head_timeout: Duration,
+    /// How long a connection has from one reply until the next request's head is whole.
+    pub idle_timeout: Duration,
+    /// How long a caller may take nothing of a reply that waits for it.
+    pub write_timeout: Duration,
     /// How long open requests have to end after shutdown begins.
     pub drain_timeout: Duration,
     /// Says when to stop.
@@ -56,6 +72,13 @@ impl Default for ServerOptions {
             revision_timeout: Duration::from_secs(2),
             bookmark_every: Duration::from_secs(15),
             streams_max: 10_000,
+            connections_max: 20_000,
+            token_rate: None,
+            stranger_rate: None,
+            head_timeout: Duration::from_secs(10),
+            // Longer than proxies keep theirs, so that it is they who close.
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
             shutdown: Shutdown::new(),
         }

@@ -123,6 +123,35 @@ struct Route {
     method: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HeldUp {
+    limit: &'static str,
+}
+
+/// The limit that held a request up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Refused {
+    /// Requests a second by one token.
+    Token,
+    /// Requests a second from one address without a valid token.
+    Address,
+    /// Connections.
+    Connections,
+}
+
+impl Refused {
+    const ALL: [Self; 3] = [Self::Token, Self::Address, Self::Connections];
+
+    const fn labels(self) -> HeldUp {
+        let limit = match self {
+            Self::Token => "token_rate",
+            Self::Address => "address_rate",
+            Self::Connections => "connections",
+        };
+        HeldUp { limit }
+    }
+}
+
 type Histograms = Family<Route, Histogram, fn() -> Histogram>;
 
 /// What the server counts.
@@ -147,6 +176,7 @@ pub(crate) struct Metrics {
     versions_seen: Mutex<HashSet<String>>,
     http_requests: Family<Http, Counter>,
     http_duration: Histograms,
+    http_held_up: Family<HeldUp, Counter>,
     revision: Gauge,
     documents: Gauge,
     streams: Gauge,
@@ -193,6 +223,7 @@ impl Metrics {
             versions_seen: Mutex::default(),
             http_requests: Family::default(),
             http_duration: Family::new_with_constructor(|| Histogram::new(HTTP_BUCKETS)),
+            http_held_up: Family::default(),
             revision: Gauge::default(),
             documents: Gauge::default(),
             streams: Gauge::default(),
@@ -292,6 +323,11 @@ impl Metrics {
             self.http_duration.clone(),
         );
         it.register(
+            "http_held_up",
+            "Requests refused because of how many there are, by the limit",
+            self.http_held_up.clone(),
+        );
+        it.register(
             "revision",
             "The revision that is served",
             self.revision.clone(),
@@ -336,6 +372,9 @@ impl Metrics {
         for code in INTEGRITY {
             drop(self.integrity_failures.get_or_create(&cause(code)));
         }
+        for limit in Refused::ALL {
+            drop(self.http_held_up.get_or_create(&limit.labels()));
+        }
         for operation in plane_api::operations() {
             drop(self.http_requests.get_or_create(&Http {
                 route: &operation.path,
@@ -349,6 +388,11 @@ impl Metrics {
     pub(crate) fn refused(&self, rule: &str) {
         let rule = rule.to_owned();
         self.validation_failures.get_or_create(&Rule { rule }).inc();
+    }
+
+    /// Counts a request that a limit held up.
+    pub(crate) fn held_up(&self, limit: Refused) {
+        self.http_held_up.get_or_create(&limit.labels()).inc();
     }
 
     /// Notes how long a commit took from its arrival until readers see it.

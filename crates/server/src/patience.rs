@@ -2,46 +2,12 @@
 
 use std::future::Future as _;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Sleep;
-
-/// Accepts connections that fail when nothing of what is written is taken for a while.
-#[derive(Debug)]
-pub(crate) struct PatientListener {
-    listener: TcpListener,
-    patience: Duration,
-}
-
-impl PatientListener {
-    pub(crate) fn new(listener: TcpListener, patience: Duration) -> Self {
-        Self { listener, patience }
-    }
-}
-
-impl Listener for PatientListener {
-    type Io = Patient<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        // Without this an event could wait for the reader's acknowledgement of the one before.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection gathers small writes");
-        }
-        (Patient::new(stream, self.patience), address)
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
-}
 
 /// A connection that fails when nothing of what is written is taken for a while, so that a reader that
 /// never reads does not hold what was meant for it.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{RawPathParams, Request};
-use axum::http::{HeaderMap, header};
+use axum::http::header;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter};
 use plane_api::operations::Method;
@@ -14,12 +15,14 @@ use plane_api::{Operation, operations};
 use plane_model::Code;
 use plane_node::Node;
 
+use crate::admission::check_form;
 use crate::auth::Scopes;
 use crate::call::{App, enter, finish, request_id};
 use crate::failure::Failure;
 use crate::handlers::{Handler, handler};
 use crate::instances::Instances;
 use crate::metrics::Metrics;
+use crate::rate::Addresses;
 use crate::stream::Streams;
 use crate::view::Views;
 use crate::{ServerOptions, openapi};
@@ -33,6 +36,7 @@ pub fn router(node: Node, options: ServerOptions) -> Router {
         node,
         options,
         scopes: Scopes::default(),
+        addresses: Addresses::new(),
         views: Views::default(),
         openapi: Bytes::from(openapi().to_string()),
     });
@@ -45,7 +49,7 @@ pub fn router(node: Node, options: ServerOptions) -> Router {
         router = router.route(path, methods(&app, &operations));
     }
     router.fallback(move |request: Request| {
-        let response = refuse(&app, request.headers(), not_found());
+        let response = refuse(&app, &request.into_parts().0, not_found());
         async move { response }
     })
 }
@@ -73,7 +77,7 @@ fn methods(app: &Arc<App>, operations: &[&'static Operation]) -> MethodRouter {
             format!("`{}` is not a method of this path", request.method()),
         )
         .next(format!("use one of: {allowed}"));
-        let response = refuse(&app, request.headers(), failure);
+        let response = refuse(&app, &request.into_parts().0, failure);
         async move { ([(header::ALLOW, allowed)], response).into_response() }
     })
 }
@@ -96,7 +100,7 @@ fn endpoint(
                 let detail = "the path is not percent-encoded UTF-8";
                 let failure = Failure::new(Code::RequestInvalid, detail)
                     .next("write every byte of UTF-8 as `%XX`");
-                return refuse(&app, request.headers(), failure);
+                return refuse(&app, &request.into_parts().0, failure);
             };
             let path = path
                 .iter()
@@ -122,8 +126,9 @@ fn not_found() -> Failure {
 }
 
 /// Answers a request that no operation takes.
-fn refuse(app: &App, headers: &HeaderMap, failure: Failure) -> Response {
-    let request_id = request_id(headers);
+fn refuse(app: &App, parts: &Parts, failure: Failure) -> Response {
+    let request_id = request_id(&parts.headers);
+    let failure = check_form(parts).err().unwrap_or(failure);
     let mut response = failure.about(&request_id).into_response();
     finish(app, &mut response, &request_id);
     let status = response.status().as_u16();

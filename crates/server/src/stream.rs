@@ -391,7 +391,9 @@ impl Follower {
     fn authorise(&mut self) -> Result<bool, &'static str> {
         let snapshot = self.app.node.snapshot();
         let environment = self.audience.environment().clone();
-        let Known { scope, expires_at } = self
+        let Known {
+            scope, expires_at, ..
+        } = self
             .app
             .scopes
             .known(self.caller.hash, snapshot.state(), self.app.node.now())

@@ -4,11 +4,12 @@ pub(crate) mod start;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use plane_server::{ServerOptions, Shutdown, router};
+use plane_server::{Rate, ServerOptions, Shutdown, router};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
@@ -39,6 +40,16 @@ pub(crate) struct Serve {
     /// Listen on other than loopback addresses, because a proxy in front speaks TLS
     #[arg(long)]
     plaintext_behind_proxy: bool,
+    /// How many requests a second each token may make, and twice as many at once after a pause; kills
+    /// do not count; 0 sets no limit
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    token_rate: u32,
+    /// How many requests a second without a valid token each address may make; 0 sets no limit
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    stranger_rate: u32,
+    /// How many connections are served at once
+    #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    connections_max: u32,
     /// How to write the log: text, lines for people, or json, one object a line
     #[arg(
         long,
@@ -105,24 +116,26 @@ impl Serve {
 
     async fn serve(&self, node: plane_node::Node, listener: TcpListener) -> Result<()> {
         let shutdown = Shutdown::new();
+        let rate = |requests| NonZeroU32::new(requests).map(Rate::per_second);
         let options = ServerOptions {
+            token_rate: rate(self.token_rate),
+            stranger_rate: rate(self.stranger_rate),
+            connections_max: usize::try_from(self.connections_max).unwrap_or(usize::MAX),
             shutdown: shutdown.clone(),
             ..ServerOptions::default()
         };
-        let drain_timeout = options.drain_timeout;
         let address = listener
             .local_addr()
             .context("the listener has no address")?;
         let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen")?;
         let mut signals = Signals::listen()?;
-        let app = router(node.clone(), options);
+        let app = router(node.clone(), options.clone());
         tracing::info!(%address, data = %self.data.display(), "serving");
         print(&format!("ready http://{address}\n"))?;
 
         let serving = async {
-            let served = plane_server::serve(listener, app, shutdown.clone(), drain_timeout).await;
+            plane_server::serve(listener, app, options).await;
             node.shutdown().await;
-            served
         };
         let stopping = async {
             signals.next().await;
@@ -131,7 +144,7 @@ impl Serve {
             signals.next().await;
         };
         tokio::select! {
-            served = serving => served.context("the server stopped")?,
+            () = serving => {}
             () = stopping => exit_at_once(),
         }
         tracing::info!("stopped");

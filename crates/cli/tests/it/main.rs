@@ -8,6 +8,7 @@ mod http;
 mod import;
 mod platform;
 mod sdk;
+mod secrecy;
 mod serving;
 mod signing;
 mod story;

@@ -283,3 +283,29 @@ async fn a_role_binding_gives_and_takes_rights_at_once() {
         .ok();
     write("/v1/flags/b").await.problem(404, "NOT_FOUND");
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_withdraws_nothing_and_the_log_s_time_goes_on() {
+    let server = Server::start().await;
+    let token = server.token_of("editor", json!({})).await;
+    let expires = plane_model::Timestamp(server.node.now().as_ms() + 60_000).to_string();
+    let short = server
+        .token_of("viewer", json!({ "expires_at": expires }))
+        .await;
+    let at = |server: &Server| server.node.snapshot().state().head().at;
+    let before = at(&server);
+    server.clock.advance(-86_400);
+    for token in [&token, &short] {
+        let call = server.bare("GET", "/v1/whoami").token(token);
+        call.send().await.ok();
+    }
+    // Found anew: the change of access makes the server forget what it knew.
+    server.token_of("viewer", json!({})).await;
+    let call = server.bare("PUT", "/v1/flags/new").token(&token);
+    call.json(&json!({ "type": "boolean" })).send().await.ok();
+    assert_eq!(at(&server), before);
+    server.clock.advance(86_400 + 61);
+    let call = server.bare("GET", "/v1/whoami").token(&short);
+    call.send().await.problem(401, "UNAUTHENTICATED");
+    server.get("/v1/flags/new").await.ok();
+}

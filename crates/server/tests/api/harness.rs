@@ -99,6 +99,11 @@ impl Call<'_> {
         self
     }
 
+    pub(crate) fn bytes(mut self, name: &str, value: &[u8]) -> Self {
+        self.builder = self.builder.header(name, value);
+        self
+    }
+
     pub(crate) fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
     }
