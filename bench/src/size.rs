@@ -8,9 +8,9 @@ mod start;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use plane_model::Kind;
-use plane_node::{Node, TreeRequest};
+use plane_node::Node;
 use plane_state::{Action, reconcile};
 use tokio::net::TcpListener;
 

@@ -267,8 +267,8 @@ impl Maker {
         let key = key(kind, scope, name)?;
         let document = Document::parse(&key, body).map_err(|it| anyhow!("{key}: {it:?}"))?;
         let document = match (document, self.state.document(&key).map(|it| &**it)) {
-            (Document::Targeting(new), Some(Document::Targeting(old))) => Document::Targeting(new.settled(Some(old))),
-            (Document::Targeting(new), _) => Document::Targeting(new.settled(None)),
+            (Document::Targeting(new), Some(Document::Targeting(old))) => Document::Targeting(new.settled(Some(old)).into()),
+            (Document::Targeting(new), _) => Document::Targeting(new.settled(None).into()),
             (document, _) => document,
         };
         let bytes = canonical::to_canonical(&document.to_value()).map_err(|it| anyhow!("{it}"))?;
