@@ -17,11 +17,13 @@
 mod bench;
 mod ci;
 mod conformance;
+mod interop;
 mod openapi;
 mod process;
 mod run;
 mod test;
 mod tidy;
+mod tools;
 mod workspace;
 
 use std::process::ExitCode;
@@ -41,7 +43,9 @@ To see it work
     --release        an optimised build: much slower to build, as fast as it gets to run
 
 While you change it
-  test           every test of the workspace, doc tests included
+  test           every test of the workspace, doc tests included, and then interop
+  interop        programs of others against the API: a linter of its document from npm, and
+                 schemathesis from PyPI against the server; both are installed under target/
   tidy           what the compiler cannot see: edges between crates, purity, licences, duplicate
                  versions, error pages, orphan files
   openapi        writes openapi/control-plane-v1.json from the code
@@ -83,6 +87,7 @@ fn dispatch(command: Option<&str>, rest: &[String]) -> Result<()> {
         }
         Some("run") => run::run(&run::Options::parse(rest)?),
         Some("test") => no_options("test", rest).and_then(|()| test::test().map(drop)),
+        Some("interop") => no_options("interop", rest).and_then(|()| interop::interop()),
         Some("tidy") => no_options("tidy", rest).and_then(|()| tidy::tidy()),
         Some("conformance") => {
             no_options("conformance", rest).and_then(|()| conformance::conformance().map(drop))

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::process::{capture, cargo, root};
 
-const FILE: &str = "openapi/control-plane-v1.json";
+/// Where the document is committed.
+pub(crate) const FILE: &str = "openapi/control-plane-v1.json";
 
 /// Writes the document that the code gives.
 pub(crate) fn write() -> Result<()> {

@@ -87,11 +87,13 @@ fn announce(command: &Command) {
     eprintln!("$ {}", shown(command));
 }
 
-/// `command` as a person would type it: without the directory of the program.
+/// `command` as a person would type it: without the directory of the program, and without tokens.
 fn shown(command: &Command) -> String {
     let mut text = String::new();
     for (name, value) in command.get_envs() {
-        if let Some(value) = value {
+        if name.to_string_lossy().contains("TOKEN") {
+            let _ = write!(text, "{}=… ", name.display());
+        } else if let Some(value) = value {
             let _ = write!(text, "{}={:?} ", name.display(), value.to_string_lossy());
         }
     }
@@ -197,10 +199,11 @@ test result: FAILED. 3 passed; 1 failed; 4 ignored; 0 measured; 5 filtered out; 
         let mut command = Command::new("toolchains/bin/cargo");
         command
             .args(["doc", "--no-deps"])
+            .env("A_TOKEN", "secret")
             .env("RUSTDOCFLAGS", "-D warnings");
         assert_eq!(
             shown(&command),
-            "RUSTDOCFLAGS=\"-D warnings\" cargo doc --no-deps"
+            "A_TOKEN=… RUSTDOCFLAGS=\"-D warnings\" cargo doc --no-deps"
         );
     }
 

@@ -19,7 +19,8 @@ use crate::process::{capture, cargo, root};
 /// The hidden command that reads what the server prints.
 pub(crate) const ANNOUNCE: &str = "announce";
 
-const TREE: &str = "examples/aiaas";
+/// The example platform.
+pub(crate) const TREE: &str = "examples/aiaas";
 const LISTEN_DEFAULT: &str = "127.0.0.1:7400";
 const DATA_DEFAULT: &str = ".data/run";
 /// The file in a data directory that says that the example is loaded. It is written when the server
@@ -161,7 +162,7 @@ fn empty(data: &Path) -> Result<()> {
 }
 
 /// Builds the binary with cargo's own progress, and returns its path.
-fn build(release: bool) -> Result<PathBuf> {
+pub(crate) fn build(release: bool) -> Result<PathBuf> {
     let mut command = cargo(&[
         "build",
         "--package",

@@ -1,18 +1,22 @@
-//! `cargo xtask test`: every test of the workspace, doc tests included.
+//! `cargo xtask test`: every test of the workspace, doc tests included, and the API against programs of
+//! others.
 
 use anyhow::Result;
 
+use crate::interop;
 use crate::process::{TestCount, cargo, run_tests};
 
 /// Runs all tests and ends with one line that sums them up.
 ///
-/// The tests need nothing but what cargo fetches, so there is nothing else to install. The suites
-/// that others wrote are not in here: see `cargo xtask conformance`.
+/// What others' programs need is installed on the way. The suites that others wrote and that are not
+/// in the repository are not in here: see `cargo xtask conformance`.
 pub(crate) fn test() -> Result<TestCount> {
     eprintln!(
         "test: all unit, integration and doc tests; they need nothing but what cargo fetches"
     );
     let count = run_tests(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))?;
+    eprintln!("test: programs of others, from PyPI and npm, against the API");
+    interop::interop()?;
     println!("test: {count}");
     Ok(count)
 }
