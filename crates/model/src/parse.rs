@@ -329,10 +329,10 @@ mod tests {
     fn unknown_fields_are_reported_beside_a_required_field_that_is_wrong() {
         check(
             &json!({"inner": 1, "other": 2}),
-            &expect![[r#"
+            &expect![[r"
                 /inner: invalid type: integer `1`, expected a list [FIELD_INVALID]; write a list
                 /other: unknown field `other` [FIELD_UNKNOWN]; remove it or correct its spelling
-            "#]],
+            "]],
         );
     }
 

@@ -93,13 +93,13 @@ fn a_tool_without_a_fitting_version_is_explained() {
             "crm3@^3",
             "crm4@sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         ]),
-        expect![[r#"
+        expect![[r"
             /metadata/tools/0: agent `support-bot@2.1.0` requires tool `missing`, which is not published [DEPENDENCY_UNSATISFIED]; publish `missing` first or in the same commit, correct the name, or mark it `optional: true`
             /metadata/tools/1: no version of tool `crm` satisfies agent `support-bot@2.1.0`, because it requires ^4; published: 3.0.0-rc.1, 2.3.0 (quarantined), 2.2.0 (revoked), 2.1.0 (yanked), 2.0.0, 1.4.1 (deprecated), 1.3.0 [DEPENDENCY_UNSATISFIED]; require `^2.0.0`, or publish a version that matches ^4
             /metadata/tools/2: no version of tool `crm2` satisfies agent `support-bot@2.1.0`, because it requires =2.1.0; published: 3.0.0-rc.1, 2.3.0 (quarantined), 2.2.0 (revoked), 2.1.0 (yanked), 2.0.0, 1.4.1 (deprecated), 1.3.0 [DEPENDENCY_UNSATISFIED]; 2.1.0 matches but is yanked: publish a newer version that matches, or set its status back to active
             /metadata/tools/3: no version of tool `crm3` satisfies agent `support-bot@2.1.0`, because it requires ^3; published: 3.0.0-rc.1, 2.3.0 (quarantined), 2.2.0 (revoked), 2.1.0 (yanked), 2.0.0, 1.4.1 (deprecated), 1.3.0 [DEPENDENCY_UNSATISFIED]; 3.0.0-rc.1 is a prerelease, which ^3 leaves out: publish its release, or require `^3.0.0-rc.1`
             /metadata/tools/4: no version of tool `crm4` satisfies agent `support-bot@2.1.0`, because it requires sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad; published: 3.0.0-rc.1, 2.3.0 (quarantined), 2.2.0 (revoked), 2.1.0 (yanked), 2.0.0, 1.4.1 (deprecated), 1.3.0 [DEPENDENCY_UNSATISFIED]; require `^2.0.0`, or publish a version that matches sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad
-        "#]],
+        "]],
     );
 }
 

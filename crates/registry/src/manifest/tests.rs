@@ -218,16 +218,16 @@ fn every_mistake_is_reported_at_its_place() {
     check(
         ArtifactKind::Tool,
         &json!([]),
-        &expect![[r#"
+        &expect![[r"
             a manifest is an object, not a list [FIELD_INVALID]; write its fields as an object: `name`, `version`, `metadata`
-        "#]],
+        "]],
     );
     check(
         ArtifactKind::Agent,
         &json!({ "name": "a", "version": "1.0.0" }),
-        &expect![[r#"
+        &expect![[r"
         missing field `metadata` [FIELD_MISSING]; add `metadata`
-    "#]],
+    "]],
     );
 }
 
@@ -238,10 +238,10 @@ fn the_placeholders_of_the_brief_are_refused_with_what_to_write() {
     check(
         ArtifactKind::Agent,
         &value,
-        &expect![[r#"
+        &expect![[r"
         /checksum_sha256: `a1b2c3d4e5f6...` is not a SHA-256 in 64 lowercase hex digits [CHECKSUM_MISMATCH]; write `checksum_sha256: 051bd48e1ad86174be3b594358a949e2d416a77193dd6074203f5de0183032f1`, the SHA-256 of the canonical JSON (RFC 8785) without `checksum_sha256` and `signature`, or leave the field out to have it filled in
         /signature: `abc123def456...` is not a signature: a signature is `ed25519:<key id>:<base64 of 64 bytes>` [SIGNATURE_INVALID]; run `control-plane sign FILE --key KEYFILE --write`, or remove the field where the namespace accepts unsigned manifests
-    "#]],
+    "]],
     );
 }
 
@@ -329,9 +329,9 @@ fn a_missing_date_is_filled_in_but_not_under_a_checksum() {
     check(
         ArtifactKind::Agent,
         &covered,
-        &expect![[r#"
+        &expect![[r"
         missing field `created_at`, which `checksum_sha256` has to cover [FIELD_MISSING]; run `control-plane sign FILE --write`, or remove `checksum_sha256` and let the registry fill in the date
-    "#]],
+    "]],
     );
 }
 

@@ -53,7 +53,7 @@ fn every_mismatch_is_reported_with_its_place() {
             "temperature": 3, "mode": "c", "tags": ["long", "x", "x"], "port": "80",
             "url": "http://a", "x/y": 2, "either": {}, "temprature": 1
         }),
-        expect![[r#"
+        expect![[r"
             missing key `model` [CONFIG_INVALID]; add the key
             /either: matches none of the allowed forms (form 1: must be a string, not an object; form 2: missing key `id`) [CONFIG_INVALID]; change the value, or the schema that governs it
             /mode: must be one of `a`, `b` [CONFIG_INVALID]; change the value, or the schema that governs it
@@ -64,7 +64,7 @@ fn every_mismatch_is_reported_with_its_place() {
             /url: must match the pattern `^https://` [CONFIG_INVALID]; change the value, or the schema that governs it
             /x~1y: must be `1` [CONFIG_INVALID]; change the value, or the schema that governs it
             /temprature: the key `temprature` is not allowed here [CONFIG_INVALID]; remove it or correct its spelling
-        "#]],
+        "]],
     );
 }
 
@@ -102,16 +102,16 @@ fn messages_never_show_the_values_that_they_are_about() {
 fn a_schema_that_breaks_its_meta_schema_is_refused_with_every_place() {
     check_schema(
         json!({ "type": "text", "properties": { "a": { "minimum": "1" } } }),
-        expect![[r#"
+        expect![[r"
             /properties/a/minimum: must be a number, not a string [SCHEMA_INVALID]; write it as JSON Schema says
             /type: matches none of the allowed forms (form 1: must be one of `array`, `boolean`, `integer`, `null`, `number`, `object`, `string`; form 2: must be a list, not a string) [SCHEMA_INVALID]; write it as JSON Schema says
-        "#]],
+        "]],
     );
     check_schema(
         json!(7),
-        expect![[r#"
+        expect![[r"
             must be a boolean or an object, not a number [SCHEMA_INVALID]; write it as JSON Schema says
-        "#]],
+        "]],
     );
     check_schema(
         json!({ "$schema": "http://json-schema.org/draft-04/schema#" }),
@@ -121,9 +121,9 @@ fn a_schema_that_breaks_its_meta_schema_is_refused_with_every_place() {
     );
     check_schema(
         json!({ "$schema": 4 }),
-        expect![[r#"
+        expect![[r"
         /$schema: `$schema` 4 is not a draft that is understood here [SCHEMA_INVALID]; write `https://json-schema.org/draft/2020-12/schema` or `http://json-schema.org/draft-07/schema#`, or leave it out
-    "#]],
+    "]],
     );
 }
 
@@ -139,13 +139,13 @@ fn references_stay_inside_the_document() {
                 "e": { "$ref": "#nowhere" }
             }
         }),
-        expect![[r#"
+        expect![[r"
             /properties/a/$ref: `$ref` to `https://example.com/schema.json` leaves the document; nothing is ever fetched [SCHEMA_INVALID]; copy the definition below `$defs` and refer to it with `#/$defs/…`
             /properties/b/$ref: `$ref` to `other.json#/x` leaves the document; nothing is ever fetched [SCHEMA_INVALID]; copy the definition below `$defs` and refer to it with `#/$defs/…`
             /properties/c/$ref: `$ref` to `#/$defs/none`: the document has no such place [SCHEMA_INVALID]; correct the reference or add the definition
             /properties/d/$id: an embedded `$id` makes a second document; a schema here is one document [SCHEMA_INVALID]; use `$anchor`, or refer to the place with `#/$defs/…`
             /properties/e/$ref: `$ref` to `#nowhere`: the document has no such place [SCHEMA_INVALID]; correct the reference or add the definition
-        "#]],
+        "]],
     );
     // Text that only looks like a reference is not one.
     let compiled = compile(&json!({
@@ -166,18 +166,18 @@ fn references_stay_inside_the_document() {
 fn references_that_never_end_are_refused() {
     check_schema(
         json!({ "$ref": "#" }),
-        expect![[r#"
+        expect![[r"
         the references go round in a circle without going into the value [SCHEMA_INVALID]; let one of the references stand below `properties` or `items`
-    "#]],
+    "]],
     );
     check_schema(
         json!({
             "$ref": "#/$defs/a",
             "$defs": { "a": { "allOf": [{ "$ref": "#/$defs/b" }] }, "b": { "not": { "$ref": "#/$defs/a" } } }
         }),
-        expect![[r#"
+        expect![[r"
             /$defs/a: the references go round in a circle without going into the value [SCHEMA_INVALID]; let one of the references stand below `properties` or `items`
-        "#]],
+        "]],
     );
     let tree = json!({
         "properties": { "left": { "$ref": "#" }, "right": { "$ref": "#" } },
@@ -213,27 +213,27 @@ fn references_that_multiply_are_refused() {
 fn patterns_without_linear_time_are_refused() {
     check_schema(
         json!({ "properties": { "a": { "pattern": "(?=a)b" } } }),
-        expect![[r#"
+        expect![[r"
         /properties/a/pattern: the pattern is not one that is understood here [SCHEMA_INVALID]; use the syntax of RE2 (no look-around, no back-references), and keep repetitions small
-    "#]],
+    "]],
     );
     check_schema(
         json!({ "pattern": "(a)\\1" }),
-        expect![[r#"
+        expect![[r"
         /pattern: the pattern is not one that is understood here [SCHEMA_INVALID]; use the syntax of RE2 (no look-around, no back-references), and keep repetitions small
-    "#]],
+    "]],
     );
     check_schema(
         json!({ "pattern": "a(" }),
-        expect![[r#"
+        expect![[r"
         /pattern: the pattern is not one that is understood here [SCHEMA_INVALID]; use the syntax of RE2 (no look-around, no back-references), and keep repetitions small
-    "#]],
+    "]],
     );
     check_schema(
         json!({ "pattern": "((a{1000}){1000}){1000}" }),
-        expect![[r#"
+        expect![[r"
         /pattern: the pattern is not one that is understood here [SCHEMA_INVALID]; use the syntax of RE2 (no look-around, no back-references), and keep repetitions small
-    "#]],
+    "]],
     );
     let compiled = compile(&json!({ "pattern": "^(a+)+$" })).unwrap();
     assert!(!compiled.is_valid(&json!(format!("{}!", "a".repeat(50_000)))));

@@ -55,9 +55,9 @@ fn every_effective_document_must_match_the_schema() {
         "ai",
         json!({"limits": {"tokens": 9000}}),
     )]);
-    expect![[r#"
+    expect![[r"
         /ops/0/body/limits/tokens: the effective `ai` in production on plan free is invalid at `/limits/tokens`: must be at most 8000 [CONFIG_INVALID]; change the value, or the schema that governs it
-    "#]]
+    "]]
     .assert_eq(&report);
     let report = world.refused(vec![delete(Kind::Config, "base", "ai")]);
     assert!(

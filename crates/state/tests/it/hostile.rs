@@ -48,11 +48,11 @@ fn targeting(body: Value) -> Op {
     put(Kind::Targeting, "production", "f", body)
 }
 
-fn rule(when: Value) -> Op {
+fn rule(when: &Value) -> Op {
     targeting(json!({"state": "enabled", "rules": [{"name": "r", "if": when, "serve": "on"}]}))
 }
 
-fn serving(serve: Value) -> Op {
+fn serving(serve: &Value) -> Op {
     targeting(json!({"state": "enabled", "default": serve}))
 }
 
@@ -80,7 +80,7 @@ fn hostile_flags_are_refused() {
         )
     };
     let mut world = flagged();
-    world.write(vec![rule(deep(16))]).unwrap();
+    world.write(vec![rule(&deep(16))]).unwrap();
     check(
         &mut world,
         vec![
@@ -98,74 +98,74 @@ fn hostile_flags_are_refused() {
             ),
             (
                 "a split that gives nobody anything",
-                vec![serving(json!({"percent": {}}))],
+                vec![serving(&json!({"percent": {}}))],
                 &["/ops/0/body/default/percent SPLIT_INVALID"],
             ),
             (
                 "over 100 %",
-                vec![serving(json!({"percent": {"on": 60, "off": 50}}))],
+                vec![serving(&json!({"percent": {"on": 60, "off": 50}}))],
                 &["/ops/0/body/default/percent SPLIT_INVALID"],
             ),
             (
                 "less than nothing",
-                vec![serving(json!({"percent": {"on": -1}}))],
+                vec![serving(&json!({"percent": {"on": -1}}))],
                 &["/ops/0/body/default SPLIT_INVALID"],
             ),
             (
                 "more than all",
-                vec![serving(json!({"percent": {"on": 1e300}}))],
+                vec![serving(&json!({"percent": {"on": 1e300}}))],
                 &["/ops/0/body/default SPLIT_INVALID"],
             ),
             (
                 "not a number",
-                vec![serving(json!({"percent": {"on": "NaN"}}))],
+                vec![serving(&json!({"percent": {"on": "NaN"}}))],
                 &["/ops/0/body/default/percent/on FIELD_INVALID"],
             ),
             (
                 "finer than a slot",
-                vec![serving(json!({"percent": {"on": 0.000_1}}))],
+                vec![serving(&json!({"percent": {"on": 0.000_1}}))],
                 &["/ops/0/body/default SPLIT_INVALID"],
             ),
             (
                 "ranges that overlap",
                 vec![serving(
-                    json!({"ranges": [{"variant": "on", "start": 0, "end": 9}, {"variant": "off", "start": 8, "end": 10}]}),
+                    &json!({"ranges": [{"variant": "on", "start": 0, "end": 9}, {"variant": "off", "start": 8, "end": 10}]}),
                 )],
                 &["/ops/0/body/default/ranges SPLIT_INVALID"],
             ),
             (
                 "ranges past the last slot",
                 vec![serving(
-                    json!({"ranges": [{"variant": "on", "start": 0, "end": 4_000_000_000_u32}]}),
+                    &json!({"ranges": [{"variant": "on", "start": 0, "end": 4_000_000_000_u32}]}),
                 )],
                 &["/ops/0/body/default/ranges SPLIT_INVALID"],
             ),
             (
                 "a variant that traverses",
-                vec![serving(json!("../on"))],
+                vec![serving(&json!("../on"))],
                 &["/ops/0/body/default FIELD_INVALID"],
             ),
             (
                 "an expression of depth 17",
-                vec![rule(deep(17))],
+                vec![rule(&deep(17))],
                 &["/ops/0/body/rules/0/if LIMIT_EXCEEDED"],
             ),
             (
                 "an operator that runs code",
-                vec![rule(json!({"attribute": "a", "eval": "1"}))],
+                vec![rule(&json!({"attribute": "a", "eval": "1"}))],
                 &["/ops/0/body/rules/0/if EXPRESSION_INVALID"],
             ),
             (
                 "an attribute path without end",
                 vec![rule(
-                    json!({"attribute": "a.b.c.d.e.f.g.h.i", "exists": true}),
+                    &json!({"attribute": "a.b.c.d.e.f.g.h.i", "exists": true}),
                 )],
                 &["/ops/0/body/rules/0/if/attribute FIELD_INVALID"],
             ),
             (
                 "a segment that traverses",
                 vec![rule(
-                    json!({"attribute": "a", "segment": "../../etc/passwd"}),
+                    &json!({"attribute": "a", "segment": "../../etc/passwd"}),
                 )],
                 &["/ops/0/body/rules/0/if NAME_INVALID"],
             ),
@@ -367,17 +367,17 @@ fn hostile_manifests_are_refused() {
     };
     let of_another = other["signature"].as_str().unwrap().to_owned();
     let republished = unsigned(world.tool("crm", "1.0.0"), |it| {
-        it["metadata"]["timeout_ms"] = json!(1)
+        it["metadata"]["timeout_ms"] = json!(1);
     });
     let governed = unsigned(world.tool("crm", "1.0.0"), |it| {
-        it["changelog"] = json!("another")
+        it["changelog"] = json!("another");
     });
     let traversing = unsigned(tool(), |it| it["name"] = json!("../../order"));
     let agent = |tools: &[&str]| world.agent("support", "1.0.0", tools);
     let tools: Vec<String> = (0..513).map(|index| format!("tool{index}")).collect();
     let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
     let many = unsigned(world.agent("support", "1.0.0", &[]), |it| {
-        it["metadata"]["tools"] = json!(tools)
+        it["metadata"]["tools"] = json!(tools);
     });
     let bad_tool = unsigned(tool(), |it| it["metadata"]["timeout_ms"] = json!(-1));
     let cases: Vec<Case> = vec![
@@ -480,7 +480,7 @@ fn hostile_manifests_are_refused() {
                 "",
                 "support@1.0.0",
                 unsigned(agent(&[]), |it| {
-                    it["metadata"]["tools"] = json!(["crm", "crm@^1"])
+                    it["metadata"]["tools"] = json!(["crm", "crm@^1"]);
                 }),
             )],
             &["/ops/0/body/metadata/tools/1 FIELD_INVALID"],
