@@ -197,3 +197,33 @@ fn a_client_that_is_closed_ends_at_once_and_many_share_a_server() {
         assert_eq!(plane.status()[0].source, Source::None);
     }
 }
+
+#[test]
+fn a_service_that_starts_while_its_server_is_down_answers_as_before() {
+    let mut server = Server::with_platform();
+    let state = server.path("state");
+    let settings = client(&server, &server.url).state_dir(&state);
+    let first = settings.clone().build().unwrap();
+    let revision = first.wait_ready(SURE).unwrap();
+    server.ok("flag kill reasoning --environment production --reason test");
+    let environment = first.default_environment().unwrap();
+    let (told, updates) = mpsc::channel();
+    let tell = move |update: &Update| told.send(update.new.clone()).unwrap_or_default();
+    // Registered before or after the kill has arrived: either way a later revision shows.
+    environment.watch_revision(tell).unwrap().keep();
+    if first.snapshot().unwrap().revision() == revision {
+        updates.recv_timeout(SURE).unwrap();
+    }
+    first.close();
+    server.kill();
+
+    let (second, events) = telling(settings);
+    second.wait_ready(SURE).unwrap();
+    assert!(!second.is_enabled("reasoning", &big(), true));
+    let agent = second.resolve("support", &big()).unwrap();
+    assert_eq!(agent.manifest()["metadata"]["temperature"], json!(0.7));
+    wait_for(&events, Some("SERVER_UNREACHABLE"));
+    let status = &second.status()[0];
+    assert_eq!(status.source, Source::LastKnownGood);
+    assert_eq!(status.revision, Some(revision + 1));
+}

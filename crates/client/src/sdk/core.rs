@@ -3,6 +3,8 @@
 //! INVARIANT: readers take no lock. What is served is swapped as a whole, and survives a fork: a
 //! forked process serves what it inherited, and starts threads and connections of its own.
 
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -379,7 +381,8 @@ impl Core {
         }
         let (revision, cause) = (held.place.revision, held.cause.clone());
         let is_followed = held.origin == Origin::Server;
-        let is_fallback = held.origin == Origin::Bundled;
+        let is_kept = held.origin == Origin::Kept;
+        let is_fallback = is_kept || held.origin == Origin::Bundled;
         self.held.store(Some(Arc::new(held)));
         Counts::add(&self.counts.updates);
         if !is_fallback {
@@ -387,7 +390,9 @@ impl Core {
         }
         let mut progress = process.progress();
         progress.news += 1;
-        let is_first = !std::mem::replace(&mut progress.is_settled, true);
+        let is_first = !progress.is_settled;
+        // What was kept is served, but a first use waits whether a server has something newer.
+        progress.is_settled |= !is_kept;
         // What is served for want of something better is no sign that all is well again.
         let had_error = !is_fallback && progress.last_error.take().is_some();
         process.moved.notify_all();
@@ -448,6 +453,20 @@ impl Core {
         self.confirmed_at.store(self.now().0, Ordering::Relaxed);
     }
 
+    /// Notes that what is served was confirmed at a time before this process.
+    pub(crate) fn confirmed_at(&self, ms: i64) {
+        self.confirmed_at.store(ms, Ordering::Relaxed);
+    }
+
+    /// Notes that what is served cannot be kept for the next start.
+    pub(crate) fn not_kept(&self, dir: &Path, error: &io::Error) {
+        let message = format!(
+            "what is served is not kept in `{}`: {error}; a start without a server will not have it",
+            dir.display()
+        );
+        self.tell(Level::Warning, None, message);
+    }
+
     /// Notes that nothing can be had now; a first use stops waiting if that will not change by itself.
     pub(crate) fn failed(&self, process: &Process, error: Error) {
         if self.is_closed.load(Ordering::Acquire) {
@@ -469,7 +488,7 @@ impl Core {
             Some((_, before)) => is_final && *before != error,
         };
         progress.last_error = Some((self.now(), error));
-        progress.is_settled |= is_final;
+        progress.is_settled |= is_final || self.held.load().is_some();
         process.moved.notify_all();
         drop(progress);
         if is_news {
@@ -579,6 +598,7 @@ impl Core {
             None => Source::None,
             Some(Origin::Server) if self.is_connected.load(Ordering::Relaxed) => Source::Live,
             Some(Origin::Server) => Source::Stale,
+            Some(Origin::Kept) => Source::LastKnownGood,
             Some(Origin::Bundled) => Source::Bundled,
             Some(Origin::Tree) => Source::Tree,
             Some(Origin::Memory) => Source::Memory,

@@ -8,11 +8,14 @@ use std::time::Duration;
 use plane_model::Code;
 use plane_state::delivery::{At, Holding};
 
+use crate::sse::ServerEvent;
+
 use super::builder::Kind;
 use super::core::{Core, Process};
 use super::error::Error;
 use super::held::{Held, Origin};
 use super::http::{Answer, Events, Failure, Target, Transport, Why};
+use super::keep::{Keeper, Stored};
 use super::status::Counts;
 use super::wire::{self, Said};
 
@@ -92,6 +95,7 @@ pub(crate) struct Follower {
     stream: Option<Box<dyn Events>>,
     /// Whether anything came from the open stream.
     has_heard: bool,
+    keeper: Option<Keeper>,
 }
 
 impl Follower {
@@ -115,6 +119,70 @@ impl Follower {
             needs: Some(0),
             stream: None,
             has_heard: false,
+            keeper: None,
+        }
+    }
+
+    /// Goes on from what an earlier process held, and keeps what is served from now on.
+    pub(crate) fn restore(&mut self, core: &Core, process: &Process) {
+        let Some(dir) = &core.settings.state_dir else {
+            return;
+        };
+        // Without its token it cannot tell what it may know; the first step says what is wrong.
+        let Ok(token) = core.settings.token.read() else {
+            return;
+        };
+        let mut keeper = match Keeper::new(dir, &core.name, token.as_deref()) {
+            Ok(keeper) => keeper,
+            Err(error) => return core.not_kept(dir, &error),
+        };
+        match keeper.read() {
+            Ok(Some(stored)) => self.take(core, process, &keeper, &stored),
+            Ok(None) => {}
+            Err(error) => core.not_kept(dir, &error),
+        }
+        self.keeper = Some(keeper);
+    }
+
+    fn take(&mut self, core: &Core, process: &Process, keeper: &Keeper, stored: &Stored) {
+        let mut whole = match wire::whole(&stored.base, &core.name) {
+            Ok(whole) => whole,
+            Err(detail) => {
+                Counts::add(&core.counts.rejected);
+                let origin = keeper.path().display().to_string();
+                return core.failed(process, Error::View { origin, detail });
+            }
+        };
+        for event in &stored.events {
+            match wire::event(&event.name, &event.data, &whole.holding) {
+                Ok(Said::Change(next)) => whole.holding = next,
+                Ok(_) => {}
+                Err(_) => break,
+            }
+            whole.id.clone_from(&event.id);
+        }
+        self.last_id = whole.id;
+        self.needs = None;
+        self.hold(
+            core,
+            process,
+            whole.holding,
+            Origin::Kept,
+            "an earlier process held it",
+        );
+        if let Some(ms) = keeper.written_ms() {
+            core.confirmed_at(ms);
+        }
+    }
+
+    /// Keeps something for the next start; a failure is said, and costs nothing else.
+    fn keep(&mut self, core: &Core, keep: impl FnOnce(&mut Keeper) -> std::io::Result<()>) {
+        let Some(keeper) = &mut self.keeper else {
+            return;
+        };
+        if let Err(error) = keep(keeper) {
+            core.not_kept(&keeper.path(), &error);
+            self.keeper = None;
         }
     }
 
@@ -203,9 +271,28 @@ impl Follower {
             core.connected(process);
             // Before it is handled: a view that is fetched meanwhile has a later one.
             self.last_id.clone_from(&event.id);
-            self.handle(core, process, target, &event.name, &event.data)?;
+            self.handle(core, process, target, &event)?;
+        }
+        if let Some(holding) = self.confirmed(core) {
+            self.hold(
+                core,
+                process,
+                holding,
+                Origin::Server,
+                "a server confirmed it",
+            );
+        }
+        let chance = core.settings.clock.random();
+        if self.needs.is_none() && self.keeper.as_mut().is_some_and(|it| it.wants_view(chance)) {
+            self.needs = Some(0);
         }
         Ok(Next::Now)
+    }
+
+    /// What was kept from earlier, once a server has gone on from it.
+    fn confirmed(&self, core: &Core) -> Option<Holding> {
+        let is_kept = core.peek()?.origin == Origin::Kept;
+        self.holding.clone().filter(|_| is_kept && self.has_heard)
     }
 
     fn handle(
@@ -213,13 +300,12 @@ impl Follower {
         core: &Core,
         process: &Process,
         target: &Target,
-        name: &str,
-        data: &str,
+        event: &ServerEvent,
     ) -> Result<(), Trouble> {
         let Some(holding) = &self.holding else {
             return Ok(());
         };
-        let said = wire::event(name, data, holding).map_err(|detail| {
+        let said = wire::event(&event.name, &event.data, holding).map_err(|detail| {
             Counts::add(&core.counts.rejected);
             // What is missing comes with the whole.
             self.needs = Some(0);
@@ -232,9 +318,12 @@ impl Follower {
             Said::Change(next) => {
                 // It names the view that was fetched, which is no longer the one that is held.
                 self.etag = None;
-                self.hold(core, process, next, "a commit changed it");
+                self.hold(core, process, next, Origin::Server, "a commit changed it");
+                self.keep(core, |keeper| keeper.append(event));
             }
-            Said::Bookmark(next) => self.hold(core, process, next, "nothing changed"),
+            Said::Bookmark(next) => {
+                self.hold(core, process, next, Origin::Server, "nothing changed");
+            }
             Said::Refetch(revision) => {
                 self.needs = Some(revision);
                 self.fetch(core, process, target, Duration::ZERO)?;
@@ -292,14 +381,28 @@ impl Follower {
         self.needs = None;
         self.attempts = 0;
         core.connected(process);
-        self.hold(core, process, whole.holding, "the view was fetched");
+        self.hold(
+            core,
+            process,
+            whole.holding,
+            Origin::Server,
+            "the view was fetched",
+        );
+        self.keep(core, |keeper| keeper.replace(&bytes));
         Ok(())
     }
 
-    fn hold(&mut self, core: &Core, process: &Process, holding: Holding, cause: &str) {
+    fn hold(
+        &mut self,
+        core: &Core,
+        process: &Process,
+        holding: Holding,
+        origin: Origin,
+        cause: &str,
+    ) {
         let held = Held {
             view: holding.view().clone(),
-            origin: Origin::Server,
+            origin,
             place: holding.at().clone(),
             cause: cause.into(),
         };
@@ -317,6 +420,13 @@ impl Follower {
         self.lesser_count += 1;
         self.lesser_until = Some(core.settings.clock.elapsed() + time);
         self.cut_off = 0;
+        if core
+            .peek()
+            .is_some_and(|held| held.origin != Origin::Server)
+        {
+            // A long poll would wait for news before it says that what is held is current.
+            self.needs = Some(0);
+        }
     }
 
     fn recover(&mut self, core: &Core, process: &Process, trouble: Trouble) -> Next {
@@ -442,6 +552,7 @@ fn share(core: &Core, most: Duration) -> Duration {
 /// Follows until the client is closed.
 pub(crate) fn run(core: &Core, process: &Process, transport: Box<dyn Transport>) {
     let mut follower = Follower::new(transport, core);
+    follower.restore(core, process);
     loop {
         let is_closed = match follower.step(core, process) {
             Next::Now => process.pause(Duration::ZERO),

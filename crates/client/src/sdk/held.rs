@@ -10,6 +10,8 @@ use plane_state::delivery::At;
 pub(crate) enum Origin {
     /// A server, over the network.
     Server,
+    /// The state directory: what a server said to an earlier process.
+    Kept,
     /// The tree that was bundled with the service.
     Bundled,
     /// The tree that stands in for a server.

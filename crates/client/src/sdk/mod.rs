@@ -18,6 +18,7 @@ mod event;
 mod follow;
 mod held;
 mod http;
+mod keep;
 mod local;
 mod memory;
 mod plane;

@@ -649,3 +649,115 @@ fn where_no_server_answers_at_first_the_bundled_tree_does() {
     assert_eq!(follower.step(&core, &process), Next::Now);
     assert_eq!(core.status().source, Source::Live);
 }
+
+/// A follower that begins as one of a process that was just started.
+fn starting(dir: &std::path::Path) -> Test {
+    let mut test = Test::new();
+    let settings = Builder::clone(&test.core.settings).state_dir(dir);
+    test.core = Core::new(test.core.name.clone(), Arc::new(settings));
+    test.process = test.core.own_process();
+    test.follower = Follower::new(Box::new(test.script.clone()), &test.core);
+    test.follower.restore(&test.core, &test.process);
+    test
+}
+
+#[test]
+fn a_start_without_a_server_serves_what_was_held_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = starting(dir.path());
+    first.view(&view(5, "off"));
+    first.stream(vec![Ok(vec![
+        change(6, "off"),
+        simple("bookmark", 8),
+        change(9, "on"),
+    ])]);
+    first.steps(2);
+    drop(first);
+    for _ in 0..2 {
+        let mut test = starting(dir.path());
+        assert_eq!((test.is_on(), test.revision()), (Some(true), 9));
+        assert_eq!(test.status().source, Source::LastKnownGood);
+        assert!(test.status().age.is_some());
+        test.no_stream(Why::Unreachable("nothing listens there".to_owned()).into());
+        assert!(matches!(test.step(), Next::After(_)));
+        assert_eq!(
+            (test.is_on(), test.error().as_str()),
+            (Some(true), "SERVER_UNREACHABLE")
+        );
+    }
+}
+
+#[test]
+fn a_start_with_a_server_goes_on_from_what_was_held_last_without_fetching_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = starting(dir.path());
+    first
+        .view(&view(5, "off"))
+        .stream(vec![Ok(vec![change(6, "on")])]);
+    first.steps(2);
+    drop(first);
+    let mut test = starting(dir.path());
+    test.stream(vec![
+        Ok(vec![simple("bookmark", 6)]),
+        Ok(vec![change(7, "off")]),
+    ]);
+    test.steps(2);
+    assert_eq!(
+        (test.is_on(), test.status().source),
+        (Some(true), Source::Live)
+    );
+    test.steps(1);
+    assert_eq!((test.is_on(), test.revision()), (Some(false), 7));
+    assert_eq!(test.asked(), [format!("http://one stream {}", id(6))]);
+}
+
+#[test]
+fn what_was_kept_is_never_gone_back_from_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = starting(dir.path());
+    first.view(&view(5, "on")).stream(vec![]);
+    first.steps(1);
+    drop(first);
+    for (bad, code) in [
+        (view(4, "off"), "VIEW_INVALID"),
+        (with(view(6, "off"), "log", "another"), "LOG_FORKED"),
+    ] {
+        let mut test = starting(dir.path());
+        test.stream(vec![Ok(vec![simple("refetch", 1)])]).view(&bad);
+        test.steps(1);
+        assert!(matches!(test.step(), Next::After(_)));
+        assert_eq!((test.is_on(), test.error().as_str()), (Some(true), code));
+        assert_eq!(test.status().source, Source::LastKnownGood);
+    }
+}
+
+#[test]
+fn a_kept_file_that_is_damaged_is_reported_and_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = starting(dir.path());
+    first.view(&with(view(5, "on"), "environment", "staging"));
+    let mut keeper = first.follower.keeper.take().unwrap();
+    keeper.replace(b"{}").unwrap();
+    drop((keeper, first));
+    let mut test = starting(dir.path());
+    assert_eq!(
+        (test.is_on(), test.error().as_str()),
+        (None, "VIEW_INVALID")
+    );
+    test.view(&view(5, "on")).stream(vec![]);
+    test.steps(1);
+    drop(test);
+    assert_eq!(starting(dir.path()).is_on(), Some(true));
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_costs_the_keeping_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let mut test = starting(&file);
+    assert_eq!(test.events.lock().unwrap().len(), 1);
+    test.view(&view(5, "on")).stream(vec![]);
+    test.steps(1);
+    assert_eq!(test.is_on(), Some(true));
+}

@@ -1,0 +1,381 @@
+//! The last known good: what was served last, kept in the state directory for the next start.
+//!
+//! A file holds a view as it was received, and after it the events that were applied to it, each in
+//! a frame with its length and its digest. A view is written beside and put in place whole; of a
+//! tail that was torn, what is whole counts. Of the processes that share a directory one writes, by
+//! a lock; the others read.
+//!
+//! INVARIANT: what is read back was served before.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use plane_model::{Digest, EnvironmentName};
+use serde::{Deserialize, Serialize};
+
+use crate::sse::ServerEvent;
+
+/// The start of every such file: what it is, and its format.
+const MAGIC: &[u8] = b"control-plane view 1\n";
+/// The kind, the length and the digest of a frame.
+const HEAD_BYTES: usize = 1 + 4 + 32;
+/// A tail up to this length is never worth a view of its own.
+const TAIL_BYTES_MIN: u64 = 256 * 1024;
+
+/// A view.
+const BASE: u8 = b'B';
+/// An event that was applied.
+const EVENT: u8 = b'E';
+
+/// What was kept.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    /// The view, as it was received.
+    pub(crate) base: Vec<u8>,
+    /// What was applied to it.
+    pub(crate) events: Vec<ServerEvent>,
+    /// How many bytes of the file are whole.
+    whole_bytes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredEvent {
+    name: String,
+    data: String,
+    id: String,
+}
+
+/// Keeps what is served of one environment.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    dir: PathBuf,
+    /// Held by the process that writes.
+    lock: Option<File>,
+    /// Where events are appended; none before this process has written a view or read one as its writer.
+    file: Option<File>,
+    base_bytes: u64,
+    tail_bytes: u64,
+}
+
+impl Keeper {
+    /// Keeps below a state directory: an environment as a token sees it has a place of its own.
+    pub(crate) fn new(
+        state_dir: &Path,
+        environment: &EnvironmentName,
+        token: Option<&str>,
+    ) -> io::Result<Self> {
+        let audience = Digest::of(token.unwrap_or_default().as_bytes()).hex();
+        let audience = audience.get(..16).unwrap_or_default();
+        let dir = state_dir.join(format!("{environment}-{audience}"));
+        private_dir(&dir)?;
+        let mut keeper = Self {
+            dir,
+            lock: None,
+            file: None,
+            base_bytes: 0,
+            tail_bytes: 0,
+        };
+        keeper.try_lock()?;
+        Ok(keeper)
+    }
+
+    /// The file that holds the view.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.join("view")
+    }
+
+    /// When what is kept was last written.
+    pub(crate) fn written_ms(&self) -> Option<i64> {
+        let modified = fs::metadata(self.path()).ok()?.modified().ok()?;
+        let since = modified
+            .duration_since(std::time::SystemTime::UNIX_EPOCH)
+            .ok()?;
+        i64::try_from(since.as_millis()).ok()
+    }
+
+    /// Reads what was kept; none if there is nothing that is whole.
+    pub(crate) fn read(&mut self) -> io::Result<Option<Stored>> {
+        let bytes = match fs::read(self.path()) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(stored) = decode(&bytes) else {
+            return Ok(None);
+        };
+        if self.lock.is_some() {
+            let file = OpenOptions::new().append(true).open(self.path())?;
+            // A frame after one that was torn would never be read.
+            file.set_len(stored.whole_bytes)?;
+            self.base_bytes = stored.base.len() as u64;
+            self.tail_bytes = stored.whole_bytes.saturating_sub(self.base_bytes);
+            self.file = Some(file);
+        }
+        Ok(Some(stored))
+    }
+
+    /// Keeps a view in place of all before.
+    ///
+    /// Durable when it returns; a crash leaves the one before or this one.
+    pub(crate) fn replace(&mut self, view: &[u8]) -> io::Result<()> {
+        if !self.try_lock()? {
+            return Ok(());
+        }
+        let beside = self.dir.join("view.new");
+        let mut file = private_file(&beside)?;
+        file.write_all(MAGIC)?;
+        write_frame(&mut file, BASE, view)?;
+        file.sync_all()?;
+        fs::rename(&beside, self.path())?;
+        File::open(&self.dir)?.sync_all()?;
+        self.file = Some(file);
+        self.base_bytes = view.len() as u64;
+        self.tail_bytes = 0;
+        Ok(())
+    }
+
+    /// Keeps an event that was applied. Not durable against a loss of power, which costs the event only.
+    pub(crate) fn append(&mut self, event: &ServerEvent) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        let payload = serde_json::to_vec(&StoredEvent {
+            name: event.name.clone(),
+            data: event.data.clone(),
+            id: event.id.clone(),
+        })?;
+        write_frame(file, EVENT, &payload)?;
+        self.tail_bytes += payload.len() as u64;
+        Ok(())
+    }
+
+    /// Says whether a view in place of all that is kept is wanted: the tail has outgrown the view, or
+    /// the process that wrote before has ended.
+    ///
+    /// `chance` differs from process to process, so that not all of them ask for it at once.
+    pub(crate) fn wants_view(&mut self, chance: u64) -> bool {
+        if self.file.is_none() {
+            return self.try_lock().unwrap_or(false);
+        }
+        let bound = self.base_bytes.max(TAIL_BYTES_MIN);
+        self.tail_bytes > bound + chance % bound
+    }
+
+    fn try_lock(&mut self) -> io::Result<bool> {
+        if self.lock.is_none() {
+            let file = private_file(&self.dir.join("lock"))?;
+            match file.try_lock() {
+                Ok(()) => self.lock = Some(file),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Ok(self.lock.is_some())
+    }
+}
+
+fn write_frame(file: &mut File, kind: u8, payload: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
+    let mut frame = Vec::with_capacity(HEAD_BYTES + payload.len());
+    frame.push(kind);
+    frame.extend_from_slice(&length.to_le_bytes());
+    frame.extend_from_slice(digest(kind, payload).as_bytes());
+    frame.extend_from_slice(payload);
+    // One write, so that a process that dies leaves a whole frame or a torn one at the end.
+    file.write_all(&frame)
+}
+
+fn digest(kind: u8, payload: &[u8]) -> Digest {
+    Digest::of_parts(&[&[kind], payload])
+}
+
+/// Reads frames up to the first one that is not whole; none if there is no whole view.
+fn decode(bytes: &[u8]) -> Option<Stored> {
+    let mut rest = bytes.strip_prefix(MAGIC)?;
+    let mut stored: Option<Stored> = None;
+    while let Some((kind, payload, after)) = frame(rest) {
+        match (kind, &mut stored) {
+            (BASE, None) => {
+                stored = Some(Stored {
+                    base: payload.to_vec(),
+                    ..Stored::default()
+                });
+            }
+            (EVENT, Some(stored)) => {
+                let StoredEvent { name, data, id } = serde_json::from_slice(payload).ok()?;
+                stored.events.push(ServerEvent { name, data, id });
+            }
+            _ => break,
+        }
+        rest = after;
+        if let Some(stored) = &mut stored {
+            stored.whole_bytes = (bytes.len() - rest.len()) as u64;
+        }
+    }
+    stored
+}
+
+/// The first frame, if it is whole: its kind, its payload, and what follows.
+fn frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (head, rest) = bytes.split_at_checked(HEAD_BYTES)?;
+    let (kind, head) = head.split_first()?;
+    let (length, hash) = head.split_at_checked(4)?;
+    let length = u32::from_le_bytes(length.try_into().ok()?);
+    let (payload, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    (digest(*kind, payload).as_bytes() == hash).then_some((*kind, payload, rest))
+}
+
+/// Makes a directory that only its owner enters.
+fn private_dir(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
+/// Opens a file that only its owner reads.
+fn private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keeper(dir: &Path) -> Keeper {
+        Keeper::new(dir, &EnvironmentName::new("production").unwrap(), Some("t")).unwrap()
+    }
+
+    fn event(id: &str) -> ServerEvent {
+        ServerEvent {
+            name: "change".to_owned(),
+            data: format!("data of {id}\nin two lines"),
+            id: id.to_owned(),
+        }
+    }
+
+    fn read(dir: &Path) -> Option<(Vec<u8>, Vec<ServerEvent>)> {
+        let stored = keeper(dir).read().unwrap()?;
+        Some((stored.base, stored.events))
+    }
+
+    #[test]
+    fn what_was_kept_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path()), None);
+        let mut one = keeper(dir.path());
+        one.replace(b"view").unwrap();
+        one.append(&event("1")).unwrap();
+        drop(one);
+        let expected = (b"view".to_vec(), vec![event("1")]);
+        assert_eq!(read(dir.path()), Some(expected));
+        let mut two = keeper(dir.path());
+        two.read().unwrap();
+        two.append(&event("2")).unwrap();
+        drop(two);
+        let expected = (b"view".to_vec(), vec![event("1"), event("2")]);
+        assert_eq!(read(dir.path()), Some(expected));
+        keeper(dir.path()).replace(b"another").unwrap();
+        assert_eq!(read(dir.path()), Some((b"another".to_vec(), Vec::new())));
+    }
+
+    #[test]
+    fn of_a_file_that_was_cut_anywhere_what_is_whole_counts_and_is_gone_on_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut whole = keeper(dir.path());
+        whole.replace(b"view").unwrap();
+        whole.append(&event("1")).unwrap();
+        whole.append(&event("2")).unwrap();
+        let path = whole.path();
+        drop(whole);
+        let bytes = fs::read(&path).unwrap();
+        let base = MAGIC.len() + HEAD_BYTES + 4;
+        for length in 0..bytes.len() {
+            fs::write(&path, &bytes[..length]).unwrap();
+            let mut keeper = keeper(dir.path());
+            let Some(stored) = keeper.read().unwrap() else {
+                assert!(length < base, "{length}");
+                continue;
+            };
+            assert!(length >= base && stored.events.len() < 2, "{length}");
+            let mut expected = stored.events;
+            keeper.append(&event("3")).unwrap();
+            expected.push(event("3"));
+            drop(keeper);
+            assert_eq!(
+                read(dir.path()),
+                Some((b"view".to_vec(), expected)),
+                "{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_byte_that_was_altered_ends_what_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut whole = keeper(dir.path());
+        whole.replace(b"view").unwrap();
+        whole.append(&event("1")).unwrap();
+        let path = whole.path();
+        drop(whole);
+        let bytes = fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut altered = bytes.clone();
+            altered[at] ^= 1;
+            fs::write(&path, &altered).unwrap();
+            match read(dir.path()) {
+                None => {}
+                Some((base, events)) => {
+                    assert_eq!((base.as_slice(), events), (&b"view"[..], vec![]), "{at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_of_several_processes_writes_and_another_takes_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = keeper(dir.path());
+        let mut two = keeper(dir.path());
+        one.replace(b"of one").unwrap();
+        two.replace(b"of two").unwrap();
+        assert!(!two.wants_view(0));
+        assert_eq!(two.read().unwrap().unwrap().base, b"of one");
+        drop(one);
+        assert!(two.wants_view(0));
+        two.replace(b"of two").unwrap();
+        drop(two);
+        assert_eq!(read(dir.path()).unwrap().0, b"of two");
+    }
+
+    #[test]
+    fn a_tail_that_outgrows_the_view_asks_for_another_view() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        keeper.replace(b"view").unwrap();
+        let mut large = event("1");
+        large.data = "x".repeat(usize::try_from(TAIL_BYTES_MIN).unwrap());
+        keeper.append(&large).unwrap();
+        assert!(keeper.wants_view(0));
+        assert!(!keeper.wants_view(TAIL_BYTES_MIN - 1));
+        keeper.replace(b"view").unwrap();
+        assert!(!keeper.wants_view(0));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_reads_what_is_kept() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        keeper.replace(b"view").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&keeper.path()), mode(&keeper.dir)), (0o600, 0o700));
+    }
+}
