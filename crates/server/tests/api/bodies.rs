@@ -46,6 +46,49 @@ async fn text_that_readers_disagree_about_is_refused() {
 }
 
 #[tokio::test]
+async fn a_list_never_stands_for_an_object_in_a_request() {
+    let server = Server::start().await;
+    server.given_a_platform().await;
+    for (method, path, body, pointer) in [
+        (
+            "POST",
+            "/v1/commits",
+            json!({"ops": [["put", "flag", "", "x", {"type": "boolean"}]]}),
+            "/ops/0",
+        ),
+        ("POST", "/v1/commits", json!([null, []]), ""),
+        ("POST", "/v1/reverts", json!([1, 1]), ""),
+        (
+            "POST",
+            "/v1/environments/production/evaluate",
+            json!({"context": ["x"]}),
+            "/context",
+        ),
+        (
+            "POST",
+            "/v1/environments/production/evaluate",
+            json!({"context": {"attributes": []}}),
+            "/context/attributes",
+        ),
+        (
+            "POST",
+            "/v1/environments/production/evaluate",
+            json!({"context": {"user": ["u"]}}),
+            "/context/user",
+        ),
+    ] {
+        let reply = server.call(method, path).json(&body).send().await;
+        let problem = reply.json();
+        assert_eq!(problem["status"], 422, "{body}: {problem}");
+        assert_eq!(
+            problem["errors"][0]["pointer"], pointer,
+            "{body}: {problem}"
+        );
+        assert!(problem["errors"][0]["next"].is_string(), "{problem}");
+    }
+}
+
+#[tokio::test]
 async fn only_json_that_says_so_is_read() {
     let server = Server::start().await;
     let put = || server.call("PUT", "/v1/flags/x");

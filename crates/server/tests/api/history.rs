@@ -186,3 +186,18 @@ async fn a_tree_is_applied_pruned_and_exported() {
         .await
         .problem(422, "DOCUMENT_REPEATED");
 }
+
+#[tokio::test]
+async fn a_revert_says_why() {
+    let server = Server::start().await;
+    server.given_a_platform().await;
+    let from = server.revision();
+    for reason in ["", "  "] {
+        let problem = server
+            .post("/v1/reverts", json!({"from": from, "reason": reason}))
+            .await
+            .problem(422, "FIELD_INVALID");
+        assert_eq!(problem["errors"][0]["pointer"], "/reason", "{problem}");
+    }
+    assert_eq!(server.revision(), from);
+}

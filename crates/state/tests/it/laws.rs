@@ -1,5 +1,7 @@
 //! What holds for every log.
 
+use std::sync::Arc;
+
 use plane_model::{Digest, DocumentKey, Kind};
 use plane_state::{
     Action, BodyRef, Expect, Head, Record, State, checkpoint, revert, revert::Filter,
@@ -239,6 +241,38 @@ fn an_erased_body_breaks_only_its_own_document() {
             .count(),
         1
     );
+}
+
+/// Bytes that are there and are not the ones that were named.
+struct Damaged;
+
+impl plane_state::Bodies for Damaged {
+    fn body(&self, _: &plane_state::BodyRef) -> Option<Arc<[u8]>> {
+        None
+    }
+
+    fn is_damaged(&self, _: &plane_state::BodyRef) -> bool {
+        true
+    }
+
+    fn blob(&self, _: &Digest) -> Option<Arc<[u8]>> {
+        None
+    }
+}
+
+#[test]
+fn a_damaged_body_is_not_taken_for_an_erased_one() {
+    let world = World::platform();
+    let record = &world.records[0];
+    let (state, applied) = State::genesis("test").apply(1, record.hash, &record.bytes, &Damaged);
+    assert!(!state.is_empty());
+    assert_eq!(applied.anomalies.len(), state.len());
+    for (key, entry) in state.entries() {
+        let plane_state::Content::Unreadable(detail) = &entry.content else {
+            panic!("{key}: {:?}", entry.content)
+        };
+        assert!(detail.contains("is damaged"), "{detail}");
+    }
 }
 
 #[test]
