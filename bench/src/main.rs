@@ -3,13 +3,16 @@
 //! Each figure and its floor are measured in turns, so that what else the machine does hits both.
 //! `cargo xtask bench` runs it from the repository's root; `--write FILE` also writes the table.
 
+mod child;
 mod commit;
 mod floor;
 mod http;
+mod killlane;
 mod platform;
 mod resolve;
 mod size;
 mod stats;
+mod streams;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -18,7 +21,7 @@ use anyhow::{Context, Result};
 use stats::Row;
 
 /// The parts of the benchmark, in the order of the table.
-const PARTS: [&str; 4] = ["commits", "resolve", "http", "size"];
+const PARTS: [&str; 6] = ["commits", "resolve", "http", "streams", "killlane", "size"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -28,6 +31,11 @@ async fn main() -> Result<()> {
     {
         return size::child(dir.as_ref()).await;
     }
+    if let [first, mode, flags] = given.as_slice()
+        && first == child::ARGUMENT
+    {
+        return child::run(mode, flags.parse()?).await;
+    }
     let arguments = Arguments::parse(given.into_iter())?;
     let mut rows: Vec<Row> = Vec::new();
     for part in arguments.parts {
@@ -36,6 +44,8 @@ async fn main() -> Result<()> {
             "commits" => commit::run().await?,
             "resolve" => resolve::run().await?,
             "http" => http::run().await?,
+            "streams" => streams::run().await?,
+            "killlane" => killlane::run().await?,
             _ => size::run(arguments.size_dir.as_deref()).await?,
         });
     }

@@ -48,10 +48,13 @@ pub fn router(node: Node, options: ServerOptions) -> Router {
     for (path, operations) in by_path {
         router = router.route(path, methods(&app, &operations));
     }
-    router.fallback(move |request: Request| {
-        let response = refuse(&app, &request.into_parts().0, not_found());
-        async move { response }
-    })
+    router
+        .fallback(move |request: Request| {
+            let response = refuse(&app, &request.into_parts().0, not_found());
+            async move { response }
+        })
+        // Makes the handlers into routes now, and not at every request.
+        .with_state(())
 }
 
 fn methods(app: &Arc<App>, operations: &[&'static Operation]) -> MethodRouter {
