@@ -121,7 +121,7 @@ impl Place {
             ),
             Self::TenantStatus => text(tenant().map(|it| it.status.as_str())),
             Self::TenantLabels => object(tenant().is_some_and(|it| !it.labels.is_empty())),
-            Self::TenantLabel(name) => text(tenant().and_then(|it| it.labels.get(&**name))),
+            Self::TenantLabel(name) => text(tenant().and_then(|it| it.labels.get(name))),
             Self::User => object(facts.ctx.has_user()),
             Self::UserId => text(facts.ctx.user()),
             Self::Agent => text(facts.ctx.agent()),

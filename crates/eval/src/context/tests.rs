@@ -70,14 +70,14 @@ fn every_mistake_in_a_context_is_reported_at_its_place() {
             "agent": 1, "attributes": {"tenant": "t", "a.b": 1, "a": {"b": 2}}, "country": "de",
             "tenant": {"id": "a b", "plan": "free"}
         }),
-        &expect![[r#"
+        &expect![[r"
             /agent: expected a string [CONTEXT_INVALID]; put the value in quotes
             /attributes/a.b: two attributes are called `a.b` [CONTEXT_INVALID]; a dot in a name means the same as an object: write only one of the two
             /attributes/tenant: no attribute can be called `tenant` [CONTEXT_INVALID]; put it beside `attributes`, not into it
             /country: unknown field `country` [CONTEXT_INVALID]; put attributes of your own under `attributes`
             /tenant/plan: unknown field `plan` [CONTEXT_INVALID]; plan, region, status and labels come from the tenant's document; send only `id`
             /tenant/id: `a b` is not a valid tenant id: 1 to 128 letters, digits or any of `_.:@=+-`, starting with a letter, digit or `_` [CONTEXT_INVALID]; send the tenant's id
-        "#]],
+        "]],
     );
 }
 
