@@ -170,7 +170,16 @@ pub fn read(format: Format, definition: &Value, with_fixes: bool) -> Result<Impo
             ..imported
         }),
         _ => {
-            reader.found.truncate(limits::VIOLATIONS_MAX);
+            let more = reader
+                .found
+                .len()
+                .saturating_sub(limits::VIOLATIONS_MAX - 1);
+            if more > 1 {
+                reader.found.truncate(limits::VIOLATIONS_MAX - 1);
+                let detail = format!("{more} more mistakes of this definition are not shown");
+                let next = "correct those that are shown first";
+                reader.refuse(Code::LimitExceeded, &Pointer::root(), detail, next);
+            }
             Err(reader.found)
         }
     }

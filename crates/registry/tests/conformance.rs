@@ -336,7 +336,7 @@ fn tool_definitions_from_the_wild_are_refused_or_fixed_one_by_one() {
     let (mut places, mut outputs) = (0, 0);
     let mut names = BTreeMap::<String, usize>::new();
     for source in sources {
-        let definition = source.value.unwrap();
+        let definition = source.value().unwrap();
         let refused = read(Format::OpenAi, &definition, false).unwrap_err();
         for violation in &refused {
             assert!(violation.pointer.starts_with("/"), "{violation:?}");

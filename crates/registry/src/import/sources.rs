@@ -14,6 +14,10 @@ pub const FILE_BYTES_MAX: usize = limits::COMMIT_BYTES_MAX;
 /// The most definitions of a file, for the same reason.
 pub const DEFINITIONS_MAX: usize = limits::COMMIT_OPS_MAX;
 
+/// What to do about a file that is something else.
+const SHAPES: &str =
+    "write one JSON object a line, a list of them, or an object with a list `tools`";
+
 /// The definitions of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sources<'t> {
@@ -30,12 +34,27 @@ pub struct Source<'t> {
     pub line: usize,
     /// Where it stands in the file; empty if the file or the line is nothing else.
     pub pointer: Pointer,
-    /// The definition, or why it cannot be read.
-    pub value: Result<Value, Violation>,
     text: &'t [u8],
 }
 
 impl Source<'_> {
+    /// Reads the definition, which takes many times the memory of its text: not all need be read at once.
+    ///
+    /// # Errors
+    /// It is no JSON, or larger than a manifest may be.
+    pub fn value(&self) -> Result<Value, Violation> {
+        let (size, max) = (self.text.len(), limits::MANIFEST_BYTES_MAX);
+        if size > max {
+            let detail = format!("the definition has {size} bytes; at most {max} are allowed");
+            return Err(Violation::new(Code::TextTooLarge, "", detail).next("shorten it"));
+        }
+        json::parse(self.text, text_limits()).map_err(|error| {
+            let pointer = error.pointer.clone().unwrap_or_default();
+            let detail = format!("column {}: {}", error.column, error.detail);
+            Violation::new(Code::TextInvalid, pointer, detail).next(error.next())
+        })
+    }
+
     /// Returns what tells the lines that the parts of the definition stand on.
     pub fn lines(&self) -> Lines {
         let has_many = self.text.contains(&b'\n');
@@ -84,7 +103,7 @@ pub fn sources(bytes: &[u8]) -> Result<Sources<'_>, Violation> {
         depth_max: limits::TEXT_DEPTH_MAX,
     };
     let found = match json::parse(bytes, whole) {
-        Ok(value) => document(bytes, value)?,
+        Ok(value) => document(bytes, &value)?,
         Err(_) if is_lines(bytes) => Sources {
             definitions: lines(bytes),
             remarks: Vec::new(),
@@ -96,16 +115,16 @@ pub fn sources(bytes: &[u8]) -> Result<Sources<'_>, Violation> {
         Err(error) => {
             let pointer = error.pointer.clone().unwrap_or_default();
             let violation = Violation::new(Code::TextInvalid, pointer, error.to_string());
-            return Err(violation.next(error.next()));
+            let is_json = bytes.trim_ascii_start().starts_with(b"[")
+                || bytes.trim_ascii_start().starts_with(b"{");
+            return Err(violation.next(if is_json { error.next() } else { SHAPES }));
         }
     };
     match found.definitions.len() {
         0 => {
             let violation =
                 Violation::new(Code::TextInvalid, "", "the file holds no tool definition");
-            Err(violation.next(
-                "write one JSON object a line, a list of them, or an object with a list `tools`",
-            ))
+            Err(violation.next(SHAPES))
         }
         many if many > DEFINITIONS_MAX => Err(too_large(&format!("{DEFINITIONS_MAX} definitions"))),
         _ => Ok(found),
@@ -137,29 +156,37 @@ fn lines(bytes: &[u8]) -> Vec<Source<'_>> {
         .map(|(text, line)| Source {
             line,
             pointer: Pointer::root(),
-            value: json::parse(text, text_limits()).map_err(|error| {
-                let pointer = error.pointer.clone().unwrap_or_default();
-                let detail = format!("column {}: {}", error.column, error.detail);
-                Violation::new(Code::TextInvalid, pointer, detail).next(error.next())
-            }),
             text,
         })
         .collect()
 }
 
-fn document(bytes: &[u8], value: Value) -> Result<Sources<'_>, Violation> {
+fn document<'t>(bytes: &'t [u8], value: &Value) -> Result<Sources<'t>, Violation> {
     let mut remarks = Vec::new();
-    let (path, list): (&[&str], _) = match value {
-        Value::Array(list) => (&[], list),
-        Value::Object(mut map) => {
-            let Some((path, list)) = listed(&mut map) else {
-                return Ok(only(bytes, map));
+    let (path, number): (&[&str], _) = match value {
+        Value::Array(list) => (&[], list.len()),
+        Value::Object(map) => {
+            let Some((path, list)) = listed(map) else {
+                return Ok(only(bytes));
             };
-            remark(&map, path, &mut remarks);
-            (path, list)
+            remark(map, path, &mut remarks);
+            (path, list.len())
         }
-        _ => (&[], Vec::new()),
+        _ => (&[], 0),
     };
+    let definitions = match number {
+        0 => Vec::new(),
+        1..=DEFINITIONS_MAX => items(bytes, path)?,
+        _ => return Err(too_large(&format!("{DEFINITIONS_MAX} definitions"))),
+    };
+    Ok(Sources {
+        definitions,
+        remarks,
+    })
+}
+
+/// Cuts the list at `path` of a document into its items.
+fn items<'t>(bytes: &'t [u8], path: &[&str]) -> Result<Vec<Source<'t>>, Violation> {
     let unreadable = |error: serde_json::Error| {
         Violation::new(Code::TextInvalid, "", error.to_string()).next("correct the JSON")
     };
@@ -171,73 +198,50 @@ fn document(bytes: &[u8], value: Value) -> Result<Sources<'_>, Violation> {
         raw = members.get(*key).map_or(raw, |it| it.get().as_bytes());
         at.push_key(key);
     }
-    let raws: Vec<&RawValue> = if list.is_empty() {
-        Vec::new()
-    } else {
-        serde_json::from_slice(raw).map_err(unreadable)?
-    };
+    let raws: Vec<&RawValue> = serde_json::from_slice(raw).map_err(unreadable)?;
     let mut line = Cursor {
         bytes,
         at: 0,
         line: 1,
     };
-    let definitions = list.into_iter().zip(raws).enumerate();
-    let definitions = definitions.map(|(index, (value, raw))| {
+    let items = raws.into_iter().enumerate().map(|(index, raw)| {
         let text = raw.get().as_bytes();
-        source(line.of(text), at.index(index), text, || value)
+        Source {
+            line: line.of(text),
+            pointer: at.index(index),
+            text,
+        }
     });
-    Ok(Sources {
-        definitions: definitions.collect(),
-        remarks,
-    })
+    Ok(items.collect())
 }
 
 /// A file that is one definition.
-fn only(bytes: &[u8], definition: Map<String, Value>) -> Sources<'_> {
+fn only(bytes: &[u8]) -> Sources<'_> {
     let begins = bytes.iter().position(|byte| !byte.is_ascii_whitespace());
     let (before, text) = bytes.split_at(begins.unwrap_or_default());
-    let value = || Value::Object(definition);
     Sources {
-        definitions: vec![source(newlines(before) + 1, Pointer::root(), text, value)],
+        definitions: vec![Source {
+            line: newlines(before) + 1,
+            pointer: Pointer::root(),
+            text,
+        }],
         remarks: Vec::new(),
     }
 }
 
-fn source(line: usize, pointer: Pointer, text: &[u8], value: impl FnOnce() -> Value) -> Source<'_> {
-    let max = limits::MANIFEST_BYTES_MAX;
-    let value = if text.len() > max {
-        let detail = format!(
-            "the definition has {} bytes; at most {max} are allowed",
-            text.len()
-        );
-        Err(Violation::new(Code::TextTooLarge, "", detail).next("shorten it"))
-    } else {
-        Ok(value())
-    };
-    Source {
-        line,
-        pointer,
-        value,
-        text,
+/// Finds the list of definitions in an object that has one, and says where it is.
+fn listed(map: &Map<String, Value>) -> Option<(&'static [&'static str], &[Value])> {
+    fn list<'v>(map: &'v Map<String, Value>, key: &str) -> Option<&'v Vec<Value>> {
+        map.get(key)?.as_array()
     }
-}
-
-/// Takes the list of definitions out of an object that has one, and says where it was.
-fn listed(map: &mut Map<String, Value>) -> Option<(&'static [&'static str], Vec<Value>)> {
-    fn take(map: &mut Map<String, Value>, key: &str) -> Option<Vec<Value>> {
-        match map.get_mut(key)? {
-            Value::Array(list) => Some(std::mem::take(list)),
-            _ => None,
-        }
+    if let Some(tools) = list(map, "tools") {
+        return Some((&["tools"], tools));
     }
-    if let Some(list) = take(map, "tools") {
-        return Some((&["tools"], list));
+    if let Some(functions) = list(map, "functions") {
+        return Some((&["functions"], functions));
     }
-    if let Some(list) = take(map, "functions") {
-        return Some((&["functions"], list));
-    }
-    let result = map.get_mut("result")?.as_object_mut()?;
-    Some((&["result", "tools"], take(result, "tools")?))
+    let result = map.get("result")?.as_object()?;
+    Some((&["result", "tools"], list(result, "tools")?))
 }
 
 /// Says what else the object holds that the list of definitions was in.
@@ -250,15 +254,18 @@ fn remark(map: &Map<String, Value>, path: &[&str], remarks: &mut Vec<String>) {
             "the list goes on where its `nextCursor` points: import the other pages of it too";
         remarks.push(text.to_owned());
     }
-    let known = ["tools", "functions", "nextCursor", "jsonrpc", "id"];
-    let others = map.keys().chain(inner.into_iter().flat_map(|it| it.keys()));
-    let others: Vec<String> = others
-        .filter(|key| !known.contains(&key.as_str()) && (inner.is_none() || *key != "result"))
+    let list = path.last().copied().unwrap_or_default();
+    let known = ["nextCursor", "jsonrpc", "id"];
+    let outer = map.keys().filter(|key| path.first() != Some(&key.as_str()));
+    let inner = inner.into_iter().flat_map(Map::keys);
+    let others: Vec<String> = outer
+        .chain(inner.filter(|key| *key != list))
+        .filter(|key| !known.contains(&key.as_str()))
         .take(20)
         .map(|key| format!("`{}`", clipped(key)))
         .collect();
     if !others.is_empty() {
-        let (others, list) = (others.join(", "), path.last().copied().unwrap_or_default());
+        let others = others.join(", ");
         remarks.push(format!(
             "beside `{list}` the file holds {others}, which was not imported"
         ));

@@ -282,11 +282,28 @@ fn a_place_in_a_manifest_leads_back_to_the_definition() {
     }
 }
 
+#[test]
+fn the_mistakes_of_a_definition_are_bounded_and_the_rest_is_counted() {
+    let found = |number: usize| {
+        let types = json!(vec![json!({"type": "x"}); number]);
+        let definition = json!({"name": "a", "parameters": {"allOf": types}});
+        read(Format::OpenAi, &definition, true).unwrap_err()
+    };
+    assert_eq!(found(limits::VIOLATIONS_MAX).len(), limits::VIOLATIONS_MAX);
+    let many = found(limits::VIOLATIONS_MAX + 1);
+    assert_eq!(many.len(), limits::VIOLATIONS_MAX);
+    let last = many.last().map(|it| it.detail.as_str());
+    assert_eq!(
+        last,
+        Some("2 more mistakes of this definition are not shown")
+    );
+}
+
 /// Where the definitions of a file begin, where they stand in it, and whether they can be read.
 fn cut(text: &[u8]) -> Vec<(usize, String, bool)> {
     let found = sources(text).unwrap().definitions.into_iter();
     found
-        .map(|it| (it.line, it.pointer.to_string(), it.value.is_ok()))
+        .map(|it| (it.line, it.pointer.to_string(), it.value().is_ok()))
         .collect()
 }
 
@@ -354,6 +371,10 @@ fn what_a_file_holds_beside_its_definitions_is_told() {
         "the list goes on where its `nextCursor` points: import the other pages of it too"
     );
     assert_eq!(
+        remarks(r#"{"functions": [], "tools": [{}], "jsonrpc": "2.0"}"#),
+        "beside `tools` the file holds `functions`, which was not imported"
+    );
+    assert_eq!(
         remarks(r#"{"tools": [{}], "model": "m", "tool_choice": "auto"}"#),
         "beside `tools` the file holds `model`, `tool_choice`, which was not imported"
     );
@@ -382,7 +403,7 @@ fn a_file_is_bounded_in_bytes_in_definitions_and_in_the_bytes_of_each() {
     );
     for text in [long.clone(), format!("[{long}]"), format!("{long}\n{{}}\n")] {
         let found = sources(text.as_bytes()).unwrap().definitions;
-        assert!(found[0].value.is_err());
+        assert!(found[0].value().is_err());
     }
     let deep = format!("{{\"name\": {}", "[".repeat(10_000));
     assert_eq!(cut(deep.as_bytes()), [(1, String::new(), false)]);

@@ -212,8 +212,8 @@ impl Import {
         let mut fitting = Vec::new();
         let mut progress = Progress::bar("reading", found.definitions.len());
         report.remarks = found.remarks;
-        for mut source in found.definitions {
-            let value = std::mem::replace(&mut source.value, Ok(Value::Null));
+        for source in found.definitions {
+            let value = source.value();
             let place = Place {
                 name: name_of(value.as_ref().ok()),
                 source,
