@@ -4,7 +4,7 @@
 //! forked process serves what it inherited, and starts threads and connections of its own.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use super::held::{Held, Origin};
 use super::http::Http;
 use super::local::{Local, Revisions};
 use super::snapshot::Snapshot;
-use super::status::{Counts, Source, Status};
+use super::status::{Counts, HeldBack, Source, Status};
 use super::tree;
 use super::watch::{Update, Watcher};
 
@@ -45,6 +45,7 @@ pub(crate) struct Core {
     is_closed: AtomicBool,
     is_connected: AtomicBool,
     watchers: ArcSwap<Vec<Arc<Watcher>>>,
+    held_back: ArcSwap<Vec<HeldBack>>,
     /// When it was last known that there is nothing newer.
     confirmed_at: AtomicI64,
 }
@@ -72,6 +73,8 @@ struct Progress {
     last_error: Option<(Timestamp, Error)>,
     /// What ends requests that wait.
     agent: Option<ureq::Agent>,
+    /// What says, if it outlives the process, that it died.
+    marker: Option<PathBuf>,
     is_closed: bool,
 }
 
@@ -95,6 +98,26 @@ impl Process {
             agent.shutdown();
         } else {
             progress.agent = Some(agent);
+        }
+    }
+
+    /// Notes the marker that a clean end removes.
+    pub(crate) fn marked(&self, path: PathBuf) {
+        let mut progress = self.progress();
+        progress.marker = Some(path);
+        let is_closed = progress.is_closed;
+        drop(progress);
+        if is_closed {
+            self.unmark();
+        }
+    }
+
+    /// Removes the marker: what it names is good, or the process ends cleanly.
+    pub(crate) fn unmark(&self) {
+        if let Some(path) = self.progress().marker.take()
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            tracing::warn!(path = %path.display(), %error, "a marker is not removed");
         }
     }
 
@@ -131,6 +154,7 @@ impl Core {
             is_closed: AtomicBool::new(false),
             is_connected: AtomicBool::new(false),
             watchers: ArcSwap::default(),
+            held_back: ArcSwap::default(),
             confirmed_at: AtomicI64::new(0),
         })
     }
@@ -453,6 +477,20 @@ impl Core {
         self.confirmed_at.store(self.now().0, Ordering::Relaxed);
     }
 
+    /// Notes what is held back now, and says what is new of it.
+    pub(crate) fn held_back(&self, held_back: Vec<HeldBack>) {
+        let held_back = Arc::new(held_back);
+        let before = self.held_back.swap(held_back.clone());
+        for document in held_back.iter().filter(|it| !before.contains(it)) {
+            let message = format!(
+                "the newest {} is held back and the one before is served: {} processes died after \
+                 they had applied it; change it, or find out why they died",
+                document.document, document.unclean_starts
+            );
+            self.tell(Level::Error, None, message);
+        }
+    }
+
     /// Notes that what is served was confirmed at a time before this process.
     pub(crate) fn confirmed_at(&self, ms: i64) {
         self.confirmed_at.store(ms, Ordering::Relaxed);
@@ -612,7 +650,7 @@ impl Core {
             epoch: place.map(|it| it.epoch),
             age,
             last_error,
-            held_back: Vec::new(),
+            held_back: Vec::clone(&self.held_back.load()),
             counters: self.counts.read(),
         }
     }
@@ -632,6 +670,8 @@ impl Core {
                 agent.shutdown();
             }
             process.moved.notify_all();
+            drop(progress);
+            process.unmark();
         }
     }
 }

@@ -10,6 +10,7 @@ use plane_state::delivery::{At, Holding};
 
 use crate::sse::ServerEvent;
 
+use super::breaker::Breaker;
 use super::builder::Kind;
 use super::core::{Core, Process};
 use super::error::Error;
@@ -17,7 +18,7 @@ use super::held::{Held, Origin};
 use super::http::{Answer, Events, Failure, Target, Transport, Why};
 use super::keep::{Keeper, Stored};
 use super::status::Counts;
-use super::wire::{self, Said};
+use super::wire::{self, Gate, Said};
 
 /// The first and the longest upper bound of a pause before trying again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
@@ -29,6 +30,8 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(15);
 const POLL_WAIT: Duration = Duration::from_secs(50);
 /// How many long polls in a row may be cut off before it is asked without waiting.
 const CUT_OFF_MAX: u32 = 3;
+/// How often what is served is copied as good, at most.
+const SETTLE_EVERY: Duration = Duration::from_mins(1);
 /// The first and the longest time before streams are tried again where they did not work.
 const LESSER: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(10));
 
@@ -96,6 +99,9 @@ pub(crate) struct Follower {
     /// Whether anything came from the open stream.
     has_heard: bool,
     keeper: Option<Keeper>,
+    breaker: Option<Breaker>,
+    /// When what is kept is next looked at for being good.
+    settles_at: Duration,
 }
 
 impl Follower {
@@ -120,6 +126,8 @@ impl Follower {
             stream: None,
             has_heard: false,
             keeper: None,
+            breaker: None,
+            settles_at: Duration::ZERO,
         }
     }
 
@@ -136,6 +144,11 @@ impl Follower {
             Ok(keeper) => keeper,
             Err(error) => return core.not_kept(dir, &error),
         };
+        let good = || keeper.read_good().as_ref().and_then(wire::good);
+        match Breaker::open(keeper.dir(), core.settings.clock.random(), good) {
+            Ok(breaker) => self.breaker = Some(breaker),
+            Err(error) => core.not_kept(keeper.dir(), &error),
+        }
         match keeper.read() {
             Ok(Some(stored)) => self.take(core, process, &keeper, &stored),
             Ok(None) => {}
@@ -145,7 +158,8 @@ impl Follower {
     }
 
     fn take(&mut self, core: &Core, process: &Process, keeper: &Keeper, stored: &Stored) {
-        let mut whole = match wire::whole(&stored.base, &core.name) {
+        let mut gate = gate(core, process, &mut self.breaker);
+        let mut whole = match wire::whole(&stored.base, &core.name, &mut gate) {
             Ok(whole) => whole,
             Err(detail) => {
                 Counts::add(&core.counts.rejected);
@@ -154,7 +168,7 @@ impl Follower {
             }
         };
         for event in &stored.events {
-            match wire::event(&event.name, &event.data, &whole.holding) {
+            match wire::event(&event.name, &event.data, &whole.holding, &mut gate) {
                 Ok(Said::Change(next)) => whole.holding = next,
                 Ok(_) => {}
                 Err(_) => break,
@@ -188,6 +202,7 @@ impl Follower {
 
     /// Exchanges something with a server, and says when to go on.
     pub(crate) fn step(&mut self, core: &Core, process: &Process) -> Next {
+        self.settle(core, process);
         match self.advance(core, process) {
             Ok(next) => next,
             Err(trouble) => self.recover(core, process, trouble),
@@ -305,7 +320,8 @@ impl Follower {
         let Some(holding) = &self.holding else {
             return Ok(());
         };
-        let said = wire::event(&event.name, &event.data, holding).map_err(|detail| {
+        let mut gate = gate(core, process, &mut self.breaker);
+        let said = wire::event(&event.name, &event.data, holding, &mut gate).map_err(|detail| {
             Counts::add(&core.counts.rejected);
             // What is missing comes with the whole.
             self.needs = Some(0);
@@ -356,7 +372,8 @@ impl Follower {
             core.connected(process);
             return Ok(());
         };
-        let whole = wire::whole(&bytes, &core.name).map_err(|detail| {
+        let mut gate = gate(core, process, &mut self.breaker);
+        let whole = wire::whole(&bytes, &core.name, &mut gate).map_err(|detail| {
             Counts::add(&core.counts.rejected);
             Error::View {
                 origin: target.url.clone(),
@@ -408,6 +425,37 @@ impl Follower {
         };
         self.holding = Some(holding);
         core.serve(process, held);
+        if let Some(breaker) = &self.breaker {
+            core.held_back(breaker.held_back());
+        }
+    }
+
+    /// Takes what has been served for a minute as good: what the breaker goes back to.
+    fn settle(&mut self, core: &Core, process: &Process) {
+        let now = core.settings.clock.elapsed();
+        let Some(breaker) = self.breaker.as_mut().filter(|_| self.settles_at <= now) else {
+            return;
+        };
+        let is_good = match breaker.settle(process, now) {
+            Ok(is_good) => is_good && breaker.held_back().is_empty(),
+            Err(error) => {
+                tracing::warn!(%error, "the breaker cannot take down what is good");
+                false
+            }
+        };
+        let Some(keeper) = self.keeper.as_mut().filter(|_| is_good) else {
+            return;
+        };
+        self.settles_at = now + SETTLE_EVERY;
+        match keeper.keep_good() {
+            Ok(_) if breaker.has_good() => {}
+            Ok(_) => {
+                if let Some(good) = keeper.read_good().as_ref().and_then(wire::good) {
+                    breaker.learn(&good);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "what is good is not kept"),
+        }
     }
 
     /// Comes by news in a lesser way for a while.
@@ -463,6 +511,14 @@ impl Follower {
         }
         core.disconnected(process, *error);
         Next::After(pause)
+    }
+}
+
+fn gate<'g>(core: &Core, process: &'g Process, breaker: &'g mut Option<Breaker>) -> Gate<'g> {
+    Gate {
+        breaker: breaker.as_mut(),
+        process,
+        now: core.settings.clock.elapsed(),
     }
 }
 

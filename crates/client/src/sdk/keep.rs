@@ -56,6 +56,8 @@ pub(crate) struct Keeper {
     file: Option<File>,
     base_bytes: u64,
     tail_bytes: u64,
+    /// Whether something was written since it was last found good.
+    is_news: bool,
 }
 
 impl Keeper {
@@ -75,6 +77,7 @@ impl Keeper {
             file: None,
             base_bytes: 0,
             tail_bytes: 0,
+            is_news: true,
         };
         keeper.try_lock()?;
         Ok(keeper)
@@ -132,7 +135,31 @@ impl Keeper {
         self.file = Some(file);
         self.base_bytes = view.len() as u64;
         self.tail_bytes = 0;
+        self.is_news = true;
         Ok(())
+    }
+
+    /// Keeps a copy of what is kept now: it was served while all was well. False if there is nothing
+    /// new in it, or another process writes.
+    pub(crate) fn keep_good(&mut self) -> io::Result<bool> {
+        if self.file.is_none() || !std::mem::take(&mut self.is_news) {
+            return Ok(false);
+        }
+        let beside = self.dir.join("view.good.new");
+        fs::copy(self.path(), &beside)?;
+        File::open(&beside)?.sync_all()?;
+        fs::rename(&beside, self.dir.join("view.good"))?;
+        Ok(true)
+    }
+
+    /// Reads what was served while all was well.
+    pub(crate) fn read_good(&self) -> Option<Stored> {
+        decode(&fs::read(self.dir.join("view.good")).ok()?)
+    }
+
+    /// The directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Keeps an event that was applied. Not durable against a loss of power, which costs the event only.
@@ -147,6 +174,7 @@ impl Keeper {
         })?;
         write_frame(file, EVENT, &payload)?;
         self.tail_bytes += payload.len() as u64;
+        self.is_news = true;
         Ok(())
     }
 
@@ -227,7 +255,7 @@ fn frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 /// Makes a directory that only its owner enters.
-fn private_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -236,7 +264,7 @@ fn private_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Opens a file that only its owner reads.
-fn private_file(path: &Path) -> io::Result<File> {
+pub(crate) fn private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]

@@ -10,6 +10,7 @@
 //! evaluation sees exactly one revision.
 
 mod answer;
+mod breaker;
 mod builder;
 mod clock;
 mod core;

@@ -3,14 +3,19 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use plane_api::{GoawayEvent, VIEW_FORMAT};
 use plane_model::{
     ArtifactKind, ArtifactVersion, Digest, Document, DocumentKey, EnvironmentName, Kind,
 };
-use plane_state::delivery::{At, Delivered, Holding, Name};
+use plane_state::delivery::{At, Delivered, Holding, Name, StandIn, StandIns};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use super::breaker::{Before, Breaker, Good, Verdict};
+use super::core::Process;
+use super::keep::Stored;
 
 /// A view that was read, and for whom it was narrowed.
 #[derive(Debug)]
@@ -99,8 +104,92 @@ impl WireDocument<'_> {
     }
 }
 
+/// Asks the breaker about what arrives, before it is compiled.
+#[derive(Debug)]
+pub(crate) struct Gate<'g> {
+    pub(crate) breaker: Option<&'g mut Breaker>,
+    pub(crate) process: &'g Process,
+    pub(crate) now: Duration,
+}
+
+impl Gate<'_> {
+    fn admit(&mut self, documents: &[WireDocument<'_>]) -> StandIns {
+        let mut stand_ins = StandIns::default();
+        let Some(breaker) = &mut self.breaker else {
+            return stand_ins;
+        };
+        for document in documents {
+            let Some(key) = document.key() else { continue };
+            let body = document.body.map(|body| body.get().as_bytes());
+            if let Verdict::HoldBack(before) = breaker.admit(&key, body) {
+                let before = before.map(|it| StandIn {
+                    revision: it.revision,
+                    body: Some(it.body),
+                });
+                stand_ins.instead.insert(key, before.unwrap_or_default());
+            }
+        }
+        if let Err(error) = breaker.mark(self.process, self.now) {
+            // Without a marker a crash is not counted; not to apply would be worse.
+            tracing::warn!(%error, "what is applied cannot be marked");
+        }
+        if !stand_ins.instead.is_empty() {
+            let named =
+                |key: &DocumentKey| matches!(key.kind(), Kind::Agent | Kind::Tool | Kind::Status);
+            let good = breaker
+                .good()
+                .documents
+                .iter()
+                .filter(|(key, _)| named(key));
+            let beside = good.map(|(key, it)| (key.clone(), it.revision, it.body.clone()));
+            stand_ins.beside = beside.collect();
+        }
+        stand_ins
+    }
+
+    fn blobs(&self, stand_ins: &StandIns) -> Vec<(Digest, Arc<[u8]>)> {
+        match &self.breaker {
+            Some(breaker) if !stand_ins.instead.is_empty() => breaker.good().blobs.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Reads the documents of what was kept, without compiling them.
+pub(crate) fn good(stored: &Stored) -> Option<Good> {
+    let view: WireView<'_> = serde_json::from_slice(&stored.base).ok()?;
+    let mut good = Good::default();
+    let mut take = |documents: &[WireDocument<'_>]| {
+        for document in documents {
+            let Some(key) = document.key() else { continue };
+            match document.body {
+                Some(body) => {
+                    let body = Arc::from(body.get().as_bytes());
+                    let revision = document.revision;
+                    good.documents.insert(key, Before { revision, body })
+                }
+                None => good.documents.remove(&key),
+            };
+        }
+    };
+    take(&view.documents);
+    for event in stored.events.iter().filter(|event| event.name == "change") {
+        let change: WireChange<'_> = serde_json::from_str(&event.data).ok()?;
+        take(&change.documents);
+    }
+    let blobs = view.blobs.iter();
+    good.blobs = blobs
+        .map(|(digest, text)| (*digest, Arc::from(text.as_bytes())))
+        .collect();
+    Some(good)
+}
+
 /// Reads a whole view of an environment; what is wrong with it, in words, if it cannot be served.
-pub(crate) fn whole(bytes: &[u8], environment: &EnvironmentName) -> Result<Whole, String> {
+pub(crate) fn whole(
+    bytes: &[u8],
+    environment: &EnvironmentName,
+    gate: &mut Gate<'_>,
+) -> Result<Whole, String> {
     let torn = |error: serde_json::Error| format!("it is not a view: {error}");
     let Head { format } = serde_json::from_slice(bytes).map_err(torn)?;
     if format != VIEW_FORMAT {
@@ -119,18 +208,25 @@ pub(crate) fn whole(bytes: &[u8], environment: &EnvironmentName) -> Result<Whole
         head: view.head,
     };
     let id = format!("{}.{}", view.revision, short(&view.head));
+    let stand_ins = gate.admit(&view.documents);
     let blobs = view
         .blobs
         .iter()
         .map(|(digest, text)| (*digest, Arc::from(text.as_bytes())));
     let delivered = view.documents.iter().map(WireDocument::delivered);
-    let holding = Holding::build(view.environment.clone(), at, delivered, blobs);
-    complete(&holding, &view.documents)?;
+    let blobs = blobs.chain(gate.blobs(&stand_ins));
+    let holding = Holding::build_with(view.environment.clone(), at, delivered, blobs, &stand_ins);
+    complete(&holding, &view.documents, &stand_ins)?;
     Ok(Whole { holding, id })
 }
 
 /// Reads an event that follows what is held; what is wrong with it, in words, if it cannot be used.
-pub(crate) fn event(name: &str, data: &str, holding: &Holding) -> Result<Said, String> {
+pub(crate) fn event(
+    name: &str,
+    data: &str,
+    holding: &Holding,
+    gate: &mut Gate<'_>,
+) -> Result<Said, String> {
     let torn = |error: serde_json::Error| format!("the event `{name}` cannot be read: {error}");
     Ok(match name {
         "change" => {
@@ -139,7 +235,8 @@ pub(crate) fn event(name: &str, data: &str, holding: &Holding) -> Result<Said, S
                 return Ok(Said::Known);
             }
             let delivered = change.documents.iter().map(WireDocument::delivered);
-            let next = holding.after(at(holding, change.revision), delivered);
+            let stand_ins = gate.admit(&change.documents);
+            let next = holding.after_with(at(holding, change.revision), delivered, &stand_ins);
             if let Some((key, digest)) = next.missing().next() {
                 return Err(format!("{key} names {digest}, whose bytes are not there"));
             }
@@ -179,7 +276,11 @@ fn short(hash: &Digest) -> String {
 }
 
 /// Checks that everything a channel can give is there, with the bytes that its digest names.
-fn complete(holding: &Holding, documents: &[WireDocument<'_>]) -> Result<(), String> {
+fn complete(
+    holding: &Holding,
+    documents: &[WireDocument<'_>],
+    stand_ins: &StandIns,
+) -> Result<(), String> {
     if let Some((key, digest)) = holding.missing().next() {
         return Err(format!(
             "{key} names {digest}, whose bytes are missing or not the ones that were named"
@@ -194,7 +295,11 @@ fn complete(holding: &Holding, documents: &[WireDocument<'_>]) -> Result<(), Str
         .iter()
         .filter(|it| it.kind == Kind::Channel.as_str())
     {
+        let is_replaced = |key: DocumentKey| stand_ins.instead.contains_key(&key);
         let Some(body) = document.body else { continue };
+        if document.key().is_some_and(is_replaced) {
+            continue;
+        }
         // One that cannot be read is broken for itself alone.
         let Ok(Document::Channel(channel)) = Document::decode(Kind::Channel, body.get().as_bytes())
         else {

@@ -39,6 +39,26 @@ pub struct At {
     pub head: Digest,
 }
 
+/// What a document was before.
+#[derive(Debug, Clone, Default)]
+pub struct StandIn {
+    /// The revision of that.
+    pub revision: u64,
+    /// Its canonical JSON; none if it was not there.
+    pub body: Option<Arc<[u8]>>,
+}
+
+/// What the view takes in place of what was delivered, and beside it: what a holder holds back.
+///
+/// The digest over all documents is of what was delivered, whatever stands in for it.
+#[derive(Debug, Clone, Default)]
+pub struct StandIns {
+    /// What stands in for documents that were delivered.
+    pub instead: BTreeMap<DocumentKey, StandIn>,
+    /// Documents that stand-ins name, unless they were delivered.
+    pub beside: Vec<(DocumentKey, u64, Arc<[u8]>)>,
+}
+
 /// A view with all that following it needs: an immutable value.
 ///
 /// Cloning shares everything; [`after`](Self::after) costs in proportion to the change.
@@ -90,6 +110,17 @@ impl Holding {
         documents: impl IntoIterator<Item = Delivered<'a>>,
         blobs: impl IntoIterator<Item = (Digest, Arc<[u8]>)>,
     ) -> Self {
+        Self::build_with(environment, at, documents, blobs, &StandIns::default())
+    }
+
+    /// As [`build`](Self::build), but for what `stand_ins` says.
+    pub fn build_with<'a>(
+        environment: EnvironmentName,
+        at: At,
+        documents: impl IntoIterator<Item = Delivered<'a>>,
+        blobs: impl IntoIterator<Item = (Digest, Arc<[u8]>)>,
+        stand_ins: &StandIns,
+    ) -> Self {
         let blobs = blobs
             .into_iter()
             .filter(|(digest, bytes)| Digest::of(bytes) == *digest);
@@ -105,16 +136,30 @@ impl Holding {
             missing: OrdSet::new(),
             unreadable: OrdMap::new(),
         };
-        empty.after(at, documents)
+        empty.after_with(at, documents, stand_ins)
     }
 
     /// Holds what is there after some documents changed.
     #[must_use]
     pub fn after<'a>(&self, at: At, documents: impl IntoIterator<Item = Delivered<'a>>) -> Self {
+        self.after_with(at, documents, &StandIns::default())
+    }
+
+    /// As [`after`](Self::after), but for what `stand_ins` says.
+    #[must_use]
+    pub fn after_with<'a>(
+        &self,
+        at: At,
+        documents: impl IntoIterator<Item = Delivered<'a>>,
+        stand_ins: &StandIns,
+    ) -> Self {
         let mut next = self.clone();
         let mut changes = BTreeMap::new();
+        for (key, revision, body) in &stand_ins.beside {
+            next.take(key.clone(), *revision, Some(body), &mut changes);
+        }
         for delivered in documents {
-            next.place(&delivered, &mut changes);
+            next.place(&delivered, stand_ins, &mut changes);
         }
         let changes: Vec<_> = changes.into_values().collect();
         next.view = self.view.update(at.revision, &changes, &next.sources);
@@ -122,8 +167,13 @@ impl Holding {
         next
     }
 
-    /// Puts one document in its place; a change for the view stands in for an earlier one of the same document.
-    fn place(&mut self, delivered: &Delivered<'_>, changes: &mut BTreeMap<DocumentKey, Change>) {
+    /// Puts one document in its place.
+    fn place(
+        &mut self,
+        delivered: &Delivered<'_>,
+        stand_ins: &StandIns,
+        changes: &mut BTreeMap<DocumentKey, Change>,
+    ) {
         let Delivered {
             tenant,
             name,
@@ -140,6 +190,21 @@ impl Holding {
         let Ok(key) = DocumentKey::new(kind, name.scope, name.name) else {
             return;
         };
+        match stand_ins.instead.get(&key) {
+            Some(before) => self.take(key, before.revision, before.body.as_deref(), changes),
+            None => self.take(key, *revision, *body, changes),
+        }
+    }
+
+    /// Gives the view one document; a change stands in for an earlier one of the same document.
+    fn take(
+        &mut self,
+        key: DocumentKey,
+        revision: u64,
+        body: Option<&[u8]>,
+        changes: &mut BTreeMap<DocumentKey, Change>,
+    ) {
+        let kind = key.kind();
         self.unreadable.remove(&key);
         let first = (key.clone(), Digest::from_bytes([0; 32]));
         let named: Vec<_> = (self.missing.range(first..))
@@ -173,7 +238,7 @@ impl Holding {
         }
         let change = Change {
             key: key.clone(),
-            revision: *revision,
+            revision,
             document,
         };
         changes.insert(key, change);
@@ -274,6 +339,35 @@ mod tests {
         );
         assert_eq!(gone.root(), empty.root());
         assert_eq!(gone.at().revision, 3);
+    }
+
+    #[test]
+    fn a_stand_in_is_in_the_view_and_what_was_delivered_in_the_root() {
+        let off = r#"{"default":"off","state":"enabled"}"#;
+        let key = DocumentKey::new(Kind::Targeting, "production", "f").unwrap();
+        let delivered = || {
+            [
+                delivered("flag", "", "f", Some(FLAG)),
+                delivered("targeting", "production", "f", Some(ON)),
+            ]
+        };
+        let with = |instead: StandIn| {
+            let stand_ins = StandIns {
+                instead: BTreeMap::from([(key.clone(), instead)]),
+                beside: Vec::new(),
+            };
+            Holding::build_with(production(), at(2), delivered(), [], &stand_ins)
+        };
+        let plain = Holding::build(production(), at(2), delivered(), []);
+        let other = with(StandIn {
+            revision: 1,
+            body: Some(off.as_bytes().into()),
+        });
+        assert_eq!((is_on(&plain), is_on(&other)), (Some(true), Some(false)));
+        assert_eq!(is_on(&with(StandIn::default())), Some(false));
+        assert_eq!(plain.root(), other.root());
+        let again = other.after(at(3), delivered());
+        assert_eq!(is_on(&again), Some(true));
     }
 
     #[test]

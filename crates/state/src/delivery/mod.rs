@@ -10,7 +10,7 @@ mod projection;
 mod roots;
 
 pub use head::{HEAD_PAYLOAD_TYPE, HeadError, HeadStatement};
-pub use holding::{At, Delivered, Holding};
+pub use holding::{At, Delivered, Holding, StandIn, StandIns};
 pub use merkle::MerkleMap;
 pub use projection::{Changed, Followed, Projection, part};
 pub use roots::{Name, Roots};
