@@ -1,11 +1,11 @@
-//! Where the SDK reads time and draws chance: the one place, so that tests bring their own.
+//! Where the SDK reads time, draws chance and learns of forks: the one place, so that tests bring their own.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant, SystemTime};
 
 use plane_model::Timestamp;
 
-/// Tells the time and draws chance.
+/// Tells the time, draws chance, and says which process this is.
 pub(crate) trait Clock: Send + Sync + Debug {
     /// The time by the calendar; it can jump.
     fn now(&self) -> Timestamp;
@@ -15,6 +15,9 @@ pub(crate) trait Clock: Send + Sync + Debug {
 
     /// A number that nobody can guess.
     fn random(&self) -> u64;
+
+    /// The id of this process: another one after a fork.
+    fn process_id(&self) -> u32;
 }
 
 /// The machine's clock.
@@ -54,5 +57,9 @@ impl Clock for SystemClock {
     fn random(&self) -> u64 {
         // The random part of a ULID: 80 bits from the system.
         u64::try_from(ulid::Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or_default()
+    }
+
+    fn process_id(&self) -> u32 {
+        std::process::id()
     }
 }

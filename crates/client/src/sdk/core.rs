@@ -59,8 +59,9 @@ pub(crate) struct Process {
     moved: Condvar,
 }
 
+/// How far a process is.
 #[derive(Debug, Default)]
-struct Progress {
+pub(crate) struct Progress {
     is_started: bool,
     /// Whether a thread calls back.
     is_calling: bool,
@@ -79,9 +80,9 @@ struct Progress {
 }
 
 impl Process {
-    fn new() -> Self {
+    fn new(id: u32) -> Self {
         Self {
-            id: std::process::id(),
+            id,
             progress: Mutex::default(),
             moved: Condvar::new(),
         }
@@ -89,6 +90,12 @@ impl Process {
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds its lock, as a thread may do at the moment of a fork.
+    #[cfg(test)]
+    pub(crate) fn hold_lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress()
     }
 
     /// Lets closing end the requests of this agent.
@@ -144,13 +151,14 @@ impl Process {
 
 impl Core {
     pub(crate) fn new(name: EnvironmentName, settings: Arc<Builder>) -> Arc<Self> {
+        let id = settings.clock.process_id();
         Arc::new(Self {
             name,
             settings,
             counts: Counts::default(),
             held: ArcSwapOption::empty(),
             tend_at: AtomicI64::new(i64::MIN),
-            process: ArcSwap::from_pointee(Process::new()),
+            process: ArcSwap::from_pointee(Process::new(id)),
             is_closed: AtomicBool::new(false),
             is_connected: AtomicBool::new(false),
             watchers: ArcSwap::default(),
@@ -295,10 +303,11 @@ impl Core {
     /// The state of this process; a new one after a fork.
     pub(crate) fn own_process(&self) -> Arc<Process> {
         let known = self.process.load();
-        if known.id == std::process::id() {
+        let id = self.settings.clock.process_id();
+        if known.id == id {
             return known.clone();
         }
-        let fresh = Arc::new(Process::new());
+        let fresh = Arc::new(Process::new(id));
         let before = self.process.compare_and_swap(&*known, fresh);
         drop(before);
         self.is_connected.store(false, Ordering::Relaxed);
@@ -663,7 +672,7 @@ impl Core {
         self.tend_at.store(i64::MAX, Ordering::Relaxed);
         self.held.store(None);
         let process = self.process.load();
-        if process.id == std::process::id() {
+        if process.id == self.settings.clock.process_id() {
             let mut progress = process.progress();
             progress.is_closed = true;
             if let Some(agent) = progress.agent.take() {

@@ -381,8 +381,9 @@ impl Follower {
             }
         })?;
         let at = whole.holding.at();
-        if let Some(held) = &self.holding {
-            check_succession(held.at(), &self.last_id, at, &whole.id, target)
+        let held = self.holding.as_ref().map(|held| held.at().clone());
+        if let Some(held) = held.or_else(|| inherited(core)) {
+            check_succession(&held, &self.last_id, at, &whole.id, target)
                 .inspect_err(|_| Counts::add(&core.counts.rejected))?;
         }
         if let Some(least) = self.needs.filter(|least| at.revision < *least) {
@@ -417,6 +418,15 @@ impl Follower {
         origin: Origin,
         cause: &str,
     ) {
+        let is_behind = inherited(core).is_some_and(|served| {
+            let (next, served) = (holding.at(), &served);
+            next.log == served.log && (next.epoch, next.revision) < (served.epoch, served.revision)
+        });
+        if is_behind {
+            // A forked process catches up with what it inherited.
+            self.holding = Some(holding);
+            return;
+        }
         let held = Held {
             view: holding.view().clone(),
             origin,
@@ -520,6 +530,12 @@ fn gate<'g>(core: &Core, process: &'g Process, breaker: &'g mut Option<Breaker>)
         process,
         now: core.settings.clock.elapsed(),
     }
+}
+
+/// Where what is served is, if it came from a server: a forked process has it from its parent.
+fn inherited(core: &Core) -> Option<At> {
+    let held = core.peek()?;
+    matches!(held.origin, Origin::Server | Origin::Kept).then(|| held.place.clone())
 }
 
 /// Refuses to go back: to an older revision or epoch, or to another past.

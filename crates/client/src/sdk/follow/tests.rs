@@ -1,7 +1,7 @@
 //! A server that follows a script.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use plane_api::Problem;
@@ -22,6 +22,7 @@ struct TestClock {
     ms: AtomicI64,
     /// What is drawn next.
     chance: AtomicU64,
+    forks: AtomicU32,
 }
 
 impl Clock for TestClock {
@@ -35,6 +36,10 @@ impl Clock for TestClock {
 
     fn random(&self) -> u64 {
         self.chance.load(Ordering::SeqCst)
+    }
+
+    fn process_id(&self) -> u32 {
+        self.forks.load(Ordering::SeqCst)
     }
 }
 
@@ -955,4 +960,41 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
         }
     };
     entries.flat_map(below).collect()
+}
+
+#[test]
+fn a_forked_process_serves_what_it_inherited_and_touches_no_lock_of_its_parent() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut test = starting(dir.path());
+    test.view(&view(5, "off"))
+        .stream(vec![Ok(vec![change(7, "on")])]);
+    test.steps(1);
+    // What is kept is older than what the child will inherit.
+    test.follower.keeper = None;
+    test.steps(1);
+    let parent = test.process.clone();
+    // As a fork finds it whose parent was just writing: nobody will ever open this lock again.
+    let _held = parent.hold_lock();
+    test.clock.forks.store(1, Ordering::SeqCst);
+    assert_eq!(
+        (test.is_on(), test.status().source),
+        (Some(true), Source::Stale)
+    );
+    let child = test.core.own_process();
+    assert!(!Arc::ptr_eq(&parent, &child));
+    assert!(Arc::ptr_eq(&child, &test.core.own_process()));
+
+    let script = Scripted::default();
+    let mut follower = Follower::new(Box::new(script.clone()), &test.core);
+    follower.restore(&test.core, &child);
+    assert_eq!((test.is_on(), test.revision()), (Some(true), 7));
+    let reads = [change(6, "off"), change(7, "on"), change(8, "off")].map(|it| Ok(vec![it]));
+    script.0.lock().unwrap().streams.push_back(Ok(reads.into()));
+    for (revision, is_on) in [(7, true), (7, true), (7, true), (8, false)] {
+        assert_eq!(follower.step(&test.core, &child), Next::Now);
+        assert_eq!((test.is_on(), test.revision()), (Some(is_on), revision));
+    }
+    assert_eq!(test.status().source, Source::Live);
+    test.core.close();
+    assert_eq!(test.core.snapshot().unwrap_err(), Error::Closed);
 }
