@@ -38,7 +38,7 @@ const BATCH: usize = 2_500;
 pub struct Server {
     pub address: SocketAddr,
     child: Child,
-    _stdin: ChildStdin,
+    stdin: Option<ChildStdin>,
 }
 
 impl Server {
@@ -54,7 +54,7 @@ impl Server {
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let address = line.trim().parse().with_context(|| format!("the server said `{line}`"))?;
-        Ok(Self { address, child, _stdin: stdin })
+        Ok(Self { address, child, stdin: Some(stdin) })
     }
 
     /// The memory that the server holds, in KiB.
@@ -68,8 +68,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nothing that the server has is to be kept.
-        drop(self.child.kill());
+        // It ends with its input, and takes its directory with it.
+        drop(self.stdin.take());
         drop(self.child.wait());
     }
 }
