@@ -98,16 +98,7 @@ impl Arguments {
 fn table(rows: &[Row]) -> String {
     let mut text = String::from("| what | ours | floor, same run | ratio | budget | met |\n|---|---|---|---|---|---|\n");
     for row in rows {
-        let met = match row.met {
-            Some(true) => "yes",
-            Some(false) => "**no**",
-            None => "",
-        };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {met} |",
-            row.what, row.ours, row.floor, row.ratio, row.budget
-        );
+        let _ = writeln!(text, "{}", row.line());
     }
     text
 }

@@ -34,12 +34,19 @@ pub async fn run(dir: Option<&Path>) -> Result<Vec<Row>> {
             eprintln!("made {} in {}", dir.display(), human(begin.elapsed()));
         }
     }
-    let mut rows = start::rows(&full).await?;
+    let mut rows = Vec::new();
+    let mut keep = |part: Vec<Row>| {
+        for row in &part {
+            eprintln!("{}", row.line());
+        }
+        rows.extend(part);
+    };
+    keep(start::rows(&full).await?);
     let small = changes::measure(&tenth).await?;
     let large = changes::measure(&full).await?;
-    rows.extend(changes::rows(&small, &large));
-    rows.extend(serving(&full).await?);
-    rows.extend(trees(&full).await?);
+    keep(changes::rows(&small, &large));
+    keep(serving(&full).await?);
+    keep(trees(&full).await?);
     Ok(rows)
 }
 
@@ -63,11 +70,15 @@ async fn serving(dir: &Path) -> Result<Vec<Row>> {
     let node = node(open(dir)?).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let router = plane_server::router(node.clone(), plane_server::ServerOptions::default());
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let options = plane_server::ServerOptions::default();
+    let shutdown = options.shutdown.clone();
+    let router = plane_server::router(node.clone(), options.clone());
+    let server = tokio::spawn(plane_server::serve(listener, router, options));
     let head = node.snapshot().revision();
     let rows = tokio::task::spawn_blocking(move || ask_all(&mut Asker::connect(address)?, head)).await?;
-    server.abort();
+    // The log stays open for as long as anything serves from it.
+    shutdown.begin();
+    server.await?;
     node.shutdown().await;
     rows
 }

@@ -19,6 +19,19 @@ pub struct Row {
     pub met: Option<bool>,
 }
 
+impl Row {
+    /// The row as it stands in the table.
+    pub fn line(&self) -> String {
+        let met = match self.met {
+            Some(true) => "yes",
+            Some(false) => "**no**",
+            None => "",
+        };
+        let Self { what, ours, floor, ratio, budget, .. } = self;
+        format!("| {what} | {ours} | {floor} | {ratio} | {budget} | {met} |")
+    }
+}
+
 /// The value below which a share of the samples lie.
 pub fn percentile(samples: &mut [Duration], share: f64) -> Duration {
     samples.sort_unstable();
