@@ -136,21 +136,34 @@ impl<'a> Draft<'a> {
 
     /// All documents of a kind as the command would leave them.
     pub(crate) fn of_kind(&mut self, kind: Kind) -> BTreeMap<DocumentKey, Arc<Document>> {
+        self.select(kind, |_| true)
+    }
+
+    /// The documents of a kind that satisfy `test`, as the command would leave them.
+    ///
+    /// Looks at each document of the kind, and copies only what it gives.
+    pub(crate) fn select(
+        &mut self,
+        kind: Kind,
+        test: impl Fn(&Document) -> bool,
+    ) -> BTreeMap<DocumentKey, Arc<Document>> {
         self.reads.kinds.insert(kind, self.base.kind_revision(kind));
-        let mut all: BTreeMap<_, _> = self
+        let mut found: BTreeMap<_, _> = self
             .base
             .of_kind(kind)
-            .filter_map(|(key, entry)| Some((key.clone(), entry.document()?.clone())))
+            .filter_map(|(key, entry)| Some((key, entry.document()?)))
+            .filter(|(_, document)| test(document))
+            .map(|(key, document)| (key.clone(), document.clone()))
             .collect();
         for (key, document) in &self.changed {
             if key.kind() == kind {
                 match document {
-                    Some(document) => all.insert(key.clone(), document.clone()),
-                    None => all.remove(key),
+                    Some(document) if test(document) => found.insert(key.clone(), document.clone()),
+                    _ => found.remove(key),
                 };
             }
         }
-        all
+        found
     }
 
     /// The config layers that are not a tenant's, and those of some tenants, as the command would leave them.

@@ -21,23 +21,31 @@ struct Overriding {
     overrides: Overrides,
 }
 
+/// The kinds whose documents can give a version of an agent.
+const RELEASING: [Kind; 3] = [Kind::Channel, Kind::Pin, Kind::Kill];
+
 /// Checks patches against every version that a channel, a pin or a fallback can give.
 pub(super) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violations) {
-    let concerns = |kind: Kind| touched.keys().any(|key| key.kind() == kind);
-    let flags_touched = concerns(Kind::Flag);
-    let releases_touched = concerns(Kind::Channel) || concerns(Kind::Pin) || concerns(Kind::Kill);
-    if !flags_touched && !releases_touched {
+    let mut given = BTreeSet::new();
+    for kind in RELEASING {
+        for (key, document) in touched_of(draft, touched, kind) {
+            given.extend(releases(draft, touched, &key, &document));
+        }
+    }
+    // Most pins are of flags: they give no version, and no flag need be looked at.
+    if given.is_empty() && !touched.keys().any(|key| key.kind() == Kind::Flag) {
         return;
     }
+    let overrides = |document: &Document| match document {
+        Document::Flag(flag) if !flag.archived => flag.overrides.clone(),
+        _ => None,
+    };
     let overriding: Vec<Overriding> = draft
-        .of_kind(Kind::Flag)
+        .select(Kind::Flag, |flag| overrides(flag).is_some())
         .into_iter()
-        .filter_map(|(key, document)| match &*document {
-            Document::Flag(flag) if !flag.archived => Some(Overriding {
-                key,
-                overrides: flag.overrides.clone()?,
-            }),
-            _ => None,
+        .filter_map(|(key, flag)| {
+            let overrides = overrides(&flag)?;
+            Some(Overriding { key, overrides })
         })
         .collect();
     if overriding.is_empty() {
@@ -59,23 +67,14 @@ pub(super) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
             }
         }
     }
-    let mut releases = BTreeSet::new();
-    for kind in [Kind::Channel, Kind::Pin, Kind::Kill] {
-        let all = if changed.is_empty() {
-            touched_of(draft, touched, kind)
-        } else {
-            draft.of_kind(kind)
-        };
-        for (key, document) in all {
-            let touched = touched.has(&key);
-            releases.extend(
-                given(draft, &key, &document)
-                    .into_iter()
-                    .map(|release| (release, touched, key.clone())),
-            );
+    if !changed.is_empty() {
+        for kind in RELEASING {
+            for (key, document) in draft.of_kind(kind) {
+                given.extend(releases(draft, touched, &key, &document));
+            }
         }
     }
-    for ((version, lock), release_touched, key) in releases {
+    for ((version, lock), release_touched, key) in given {
         let flags: Vec<&Overriding> = if release_touched {
             overriding.iter().collect()
         } else {
@@ -104,6 +103,21 @@ fn touched_of(
 }
 
 type Given = (ArtifactVersion, Option<Digest>);
+
+/// What a document gives, whether the command touches the document, and its key.
+type Release = (Given, bool, DocumentKey);
+
+fn releases(
+    draft: &mut Draft<'_>,
+    touched: &Touched,
+    key: &DocumentKey,
+    document: &Document,
+) -> Vec<Release> {
+    let given = given(draft, key, document).into_iter();
+    given
+        .map(|given| (given, touched.has(key), key.clone()))
+        .collect()
+}
 
 /// The versions of an agent that a channel, a pin or a kill can give, with their locks.
 fn given(draft: &mut Draft<'_>, key: &DocumentKey, document: &Document) -> Vec<Given> {
