@@ -45,4 +45,4 @@ pub use resolve::{
     Subject, Warning, WarningCode,
 };
 pub use source::{Change, Signature, Source};
-pub use view::{FlagHandle, View};
+pub use view::{FlagHandle, Tenants, View};

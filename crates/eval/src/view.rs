@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use plane_model::documents::Bucketing;
 use plane_model::{
-    ArtifactName, ConfigName, Document, DocumentKey, EnvironmentName, FlagKey, SegmentName,
+    ArtifactName, ConfigName, Document, DocumentKey, EnvironmentName, FlagKey, Kind, SegmentName,
     TenantId, Timestamp,
 };
 
@@ -32,6 +32,31 @@ type Map<K, V> = imbl::GenericHashMap<K, V, FastState, imbl::shared_ptr::Default
 /// again if it comes back. In a view of another lineage (built anew) it names another flag or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FlagHandle(pub(crate) u32);
+
+/// The tenants of an installation, for building the views of several environments.
+///
+/// A tenant's document holds in all of them, so that their views share what none has more to say about.
+#[derive(Debug, Clone, Default)]
+pub struct Tenants(Map<TenantId, Arc<TenantFacts>>);
+
+impl Tenants {
+    /// Takes the tenants out of documents; all others are passed over.
+    pub fn of<'a>(
+        documents: impl IntoIterator<Item = (&'a DocumentKey, &'a Arc<Document>)>,
+    ) -> Self {
+        let mut tenants = Map::default();
+        for (key, document) in documents {
+            if key.kind() == Kind::Tenant
+                && let Ok(id) = TenantId::new(key.name())
+            {
+                let mut facts = TenantFacts::default();
+                facts.set_document(Some(Arc::clone(document)));
+                tenants.insert(id, Arc::new(facts));
+            }
+        }
+        Self(tenants)
+    }
+}
 
 /// What one environment gets of the state at one revision: an immutable value.
 ///
@@ -65,12 +90,23 @@ impl View {
         documents: impl IntoIterator<Item = (&'a DocumentKey, u64, &'a Arc<Document>)>,
         source: &dyn Source,
     ) -> Self {
+        Self::build_with(Tenants::default(), environment, revision, documents, source)
+    }
+
+    /// Builds a view as [`build`](Self::build) does, of documents of which `tenants` has the tenants.
+    pub fn build_with<'a>(
+        tenants: Tenants,
+        environment: EnvironmentName,
+        revision: u64,
+        documents: impl IntoIterator<Item = (&'a DocumentKey, u64, &'a Arc<Document>)>,
+        source: &dyn Source,
+    ) -> Self {
         let empty = Self {
             environment,
             revision,
             bucketing: Bucketing::default(),
             flags: FlagTable::default(),
-            tenants: Map::default(),
+            tenants: tenants.0,
             segments: imbl::OrdMap::default(),
             segment_users: imbl::OrdMap::default(),
             configs: Configs::default(),

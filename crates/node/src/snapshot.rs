@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use plane_eval::{Change, View};
+use plane_eval::{Change, Tenants, View};
 use plane_model::{EnvironmentName, Kind};
 use plane_state::State;
 
@@ -22,7 +22,8 @@ impl Snapshot {
     /// Blocks the thread, in proportion to the number of documents and environments.
     pub(crate) fn of(state: State) -> Self {
         let names = state.environments();
-        let views = side_by_side(&names, |name| Arc::new(view(&state, name)));
+        let tenants = tenants(&state);
+        let views = side_by_side(&names, |name| Arc::new(view(&state, tenants.clone(), name)));
         Self {
             views: names
                 .into_iter()
@@ -51,7 +52,7 @@ impl Snapshot {
             });
             let next = match self.view(&name) {
                 Some(old) if !renewed => old.update(revision, changes, &state),
-                _ => view(&state, &name),
+                _ => view(&state, tenants(&state), &name),
             };
             views.insert(name, OnceLock::from(Arc::new(next)));
         }
@@ -69,7 +70,8 @@ impl Snapshot {
     /// The view of an environment, if there is such an environment.
     pub fn view(&self, environment: &EnvironmentName) -> Option<&Arc<View>> {
         let place = self.views.get(environment)?;
-        Some(place.get_or_init(|| Arc::new(view(&self.state, environment))))
+        let build = || Arc::new(view(&self.state, tenants(&self.state), environment));
+        Some(place.get_or_init(build))
     }
 
     /// The revision of state and views.
@@ -78,9 +80,16 @@ impl Snapshot {
     }
 }
 
-fn view(state: &State, environment: &EnvironmentName) -> View {
+fn tenants(state: &State) -> Tenants {
+    let documents = state.of_kind(Kind::Tenant);
+    Tenants::of(documents.filter_map(|(key, entry)| Some((key, entry.document()?))))
+}
+
+fn view(state: &State, tenants: Tenants, environment: &EnvironmentName) -> View {
     let documents = state
         .entries()
+        .filter(|(key, _)| key.kind() != Kind::Tenant)
         .filter_map(|(key, entry)| Some((key, entry.revision, entry.document()?)));
-    View::build(environment.clone(), state.head().revision, documents, state)
+    let revision = state.head().revision;
+    View::build_with(tenants, environment.clone(), revision, documents, state)
 }

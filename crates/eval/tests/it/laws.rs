@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plane_eval::{
-    Change, Context, ErrorCode, ExplainServe, ExplainStep, Explanation, Outcome, Reason, Verdict,
-    View,
+    Change, Context, ErrorCode, ExplainServe, ExplainStep, Explanation, Outcome, Reason, Tenants,
+    Verdict, View,
 };
 use plane_model::documents::{Flag, FlagState, Rule, Target, Targeting};
 use plane_model::{
@@ -135,8 +135,11 @@ proptest! {
         let revision = all.len() as u64;
         let environment = || "production".parse().unwrap();
         let documents = surviving(&all);
+        let tenants = Tenants::of(documents.iter().map(|(key, (_, document))| (*key, *document)));
         let documents = documents.iter().map(|(key, (revision, document))| (*key, *revision, *document));
+        let others = documents.clone().filter(|(key, ..)| key.kind() != Kind::Tenant);
         let whole = View::build(environment(), revision, documents, &held);
+        let sharing = View::build_with(tenants, environment(), revision, others, &held);
 
         let (some, rest) = all.split_at(first.min(all.len()));
         let documents = surviving(some);
@@ -154,6 +157,9 @@ proptest! {
             observe(&stepwise, &[]);
         }
         let stepwise = stepwise.update(revision, &[], &held);
+        for (whole, sharing) in observe(&whole, &keys).into_iter().zip(observe(&sharing, &keys)) {
+            prop_assert_eq!(whole, sharing);
+        }
         for (whole, stepwise) in observe(&whole, &keys).into_iter().zip(observe(&stepwise, &keys)) {
             prop_assert_eq!(whole, stepwise);
         }
