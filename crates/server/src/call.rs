@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::Request;
+use axum::extract::{RawPathParams, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use plane_api::operations::Caller as Who;
@@ -49,7 +49,7 @@ pub(crate) struct Call {
     app: Arc<App>,
     operation: &'static Operation,
     caller: Caller,
-    path: Vec<(String, String)>,
+    path: RawPathParams,
     query: Query,
     headers: HeaderMap,
     body: Bytes,
@@ -64,7 +64,7 @@ pub(crate) async fn enter(
     app: Arc<App>,
     operation: &'static Operation,
     handler: Handler,
-    path: Vec<(String, String)>,
+    path: RawPathParams,
     request: Request,
 ) -> Response {
     let begun = Instant::now();
@@ -125,7 +125,7 @@ enum Admitted {
 async fn admit(
     app: &Arc<App>,
     operation: &'static Operation,
-    path: Vec<(String, String)>,
+    path: RawPathParams,
     request: Request,
     now: Instant,
     request_id: &str,
@@ -298,8 +298,8 @@ impl Call {
     pub(crate) fn param(&self, name: &str) -> Result<&str, Failure> {
         self.path
             .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
             .ok_or_else(|| Failure::internal(&format!("the path has no `{name}`")))
     }
 

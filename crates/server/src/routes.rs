@@ -105,10 +105,6 @@ fn endpoint(
                     .next("write every byte of UTF-8 as `%XX`");
                 return refuse(&app, &request.into_parts().0, failure);
             };
-            let path = path
-                .iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect();
             enter(app, operation, handler, path, request).await
         })
     }
