@@ -20,6 +20,7 @@ mod conformance;
 mod interop;
 mod openapi;
 mod process;
+mod python;
 mod run;
 mod test;
 mod tidy;

@@ -3,8 +3,8 @@
 
 use anyhow::Result;
 
-use crate::interop;
 use crate::process::{TestCount, cargo, run_tests};
+use crate::{interop, python};
 
 /// Runs all tests and ends with one line that sums them up.
 ///
@@ -17,6 +17,8 @@ pub(crate) fn test() -> Result<TestCount> {
     let count = run_tests(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))?;
     eprintln!("test: programs of others, from PyPI and npm, against the API");
     interop::interop()?;
+    eprintln!("test: the Python package, against the server and against a tree");
+    python::python()?;
     println!("test: {count}");
     Ok(count)
 }

@@ -27,6 +27,7 @@ pub(super) const EDGES: &[(&str, &[&str])] = &[
             "plane-state",
         ],
     ),
+    ("control-plane-python", &["plane-client"]),
     ("xtask", &[]),
 ];
 
@@ -109,6 +110,11 @@ pub(super) const LICENCE_EXCEPTIONS: &[(&str, &str, &str)] = &[
         "copyleft by file: we use it unmodified (docs/adr/0005)",
     ),
     ("imbl-sized-chunks", "MPL-2.0", "part of imbl"),
+    (
+        "target-lexicon",
+        "Apache-2.0 WITH LLVM-exception",
+        "builds PyO3; the exception only permits more",
+    ),
     (
         "webpki-roots",
         "CDLA-Permissive-2.0",

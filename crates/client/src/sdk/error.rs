@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use plane_api::Problem;
 use plane_eval::ResolveError;
-use plane_model::{Code, Violation};
+use plane_model::{ArtifactKind, Code, Violation};
 
 /// Why the SDK gave no answer.
 ///
@@ -92,6 +92,14 @@ pub enum Error {
         /// As it was asked for.
         path: String,
     },
+    /// There is no such agent or tool, or no such version of it.
+    #[error("the {subject} is not published")]
+    NotPublished {
+        /// What was asked for, such as ``tool `crm_tool@1.2.0` ``.
+        subject: String,
+        /// What it would be.
+        kind: ArtifactKind,
+    },
     /// The value at a path of the configuration is not what the caller reads it as.
     #[error("the configuration at `{path}` is not what is read: {detail}")]
     ConfigType {
@@ -151,6 +159,7 @@ impl Error {
             Self::Forked { .. } => Code::LogForked,
             Self::ConfigNotFound { .. } => Code::ConfigNotFound,
             Self::ConfigType { .. } => Code::ConfigInvalid,
+            Self::NotPublished { .. } => Code::VersionNotFound,
             Self::Resolve(error) => error.code(),
         })
     }
@@ -170,6 +179,7 @@ impl Error {
             | Self::Forked { .. }
             | Self::ConfigNotFound { .. }
             | Self::ConfigType { .. }
+            | Self::NotPublished { .. }
             | Self::Resolve(_) => false,
         }
     }
@@ -234,6 +244,11 @@ impl Error {
             }
             Self::ConfigType { .. } => {
                 "read it as what it is, or let the document's schema say its type".to_owned()
+            }
+            Self::NotPublished { kind, .. } => {
+                format!(
+                    "correct the name or the version; `control-plane {kind} list` shows what there is"
+                )
             }
             Self::Resolve(error) => error.next(),
         }

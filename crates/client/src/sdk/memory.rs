@@ -68,6 +68,14 @@ impl Default for InMemory {
     }
 }
 
+impl Memory {
+    /// Everything that it holds now.
+    pub(crate) fn local(&self) -> Local {
+        let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        content.whole.clone()
+    }
+}
+
 impl InMemory {
     /// Makes a control plane in which there is nothing yet.
     pub fn new() -> Self {

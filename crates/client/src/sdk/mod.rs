@@ -23,6 +23,7 @@ mod keep;
 mod local;
 mod memory;
 mod plane;
+mod registry;
 mod snapshot;
 mod status;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use error::{Error, Finding};
 pub use event::{Event, Level};
 pub use memory::InMemory;
 pub use plane::{ControlPlane, Environment};
+pub use registry::{Published, PublishedFilter};
 pub use snapshot::Snapshot;
 pub use status::{Counters, HeldBack, Source, Status};
 pub use watch::{Update, Watch};

@@ -15,6 +15,7 @@ use super::builder::Builder;
 use super::core::Core;
 use super::error::Error;
 use super::memory::InMemory;
+use super::registry::Manifests;
 use super::snapshot::Snapshot;
 use super::status::Status;
 use super::watch::{Update, Watch, Watched};
@@ -43,6 +44,7 @@ struct Shared {
     /// Grows by copying, so that a forked process can read it whatever its parent's threads did.
     environments: ArcSwap<BTreeMap<EnvironmentName, Arc<Core>>>,
     default: Option<Arc<Core>>,
+    manifests: Manifests,
 }
 
 impl Drop for Shared {
@@ -99,6 +101,7 @@ impl ControlPlane {
             settings,
             environments: ArcSwap::from_pointee(environments),
             default,
+            manifests: Manifests::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -139,6 +142,14 @@ impl ControlPlane {
             core: core.clone(),
             _shared: self.shared.clone(),
         }
+    }
+
+    pub(crate) fn settings(&self) -> &Builder {
+        &self.shared.settings
+    }
+
+    pub(crate) fn manifests(&self) -> &Manifests {
+        &self.shared.manifests
     }
 
     #[inline]

@@ -1,0 +1,204 @@
+"""The client: everything that a service asks, on one view of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+from control_plane import _shared
+from control_plane._context import AMBIENT
+from control_plane.agents import Agent, agent_of
+
+if TYPE_CHECKING:
+    from control_plane._core import Plane
+
+__all__ = ["ControlPlaneClient", "Evaluation"]
+
+_MISSING: Any = object()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a flag is, and why."""
+
+    value: Any
+    variant: str | None
+    reason: str
+    error_code: str | None
+    error_message: str | None
+    rule: str | None
+    revision: int
+
+
+class ControlPlaneClient:
+    """A client of the control plane.
+
+    Without arguments it is the one that the environment variables describe, and shares its views with all managers
+    of the process: ``CONTROL_PLANE_URL`` (a server, or ``file:TREE`` for a tree of files and no server at all),
+    ``CONTROL_PLANE_TOKEN``, ``CONTROL_PLANE_ENVIRONMENT``. Arguments make a client of their own.
+
+    Nothing is read or sent before the first question. From then on answers come out of this process: a server that
+    goes away is not missed.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        token_file: str | None = None,
+        environment: str | None = None,
+        service: str | None = None,
+        service_version: str | None = None,
+        instance: str | None = None,
+        state_dir: str | None = None,
+        bundled_tree: str | None = None,
+    ) -> None:
+        settings = {
+            "url": url,
+            "token": token,
+            "token_file": token_file,
+            "environment": environment,
+            "service": service,
+            "service_version": service_version,
+            "instance": instance,
+            "state_dir": state_dir,
+            "bundled_tree": bundled_tree,
+        }
+        given = {name: value for name, value in settings.items() if value is not None}
+        self._own: Plane | None = None
+        if given:
+            from control_plane._core import Plane
+
+            self._own = Plane(given)
+
+    @property
+    def _plane(self) -> Plane:
+        return self._own if self._own is not None else _shared.plane()
+
+    def is_enabled(
+        self,
+        flag: str,
+        user_id: str | None = None,
+        *,
+        tenant_id: str | None = None,
+        rollout_percentage: float | None = None,
+        default: bool = False,
+        environment: str | None = None,
+    ) -> bool:
+        """Says whether a flag is on.
+
+        A flag that does not exist, or cannot be evaluated, is ``default``; that is counted, never raised.
+        ``rollout_percentage`` is an upper bound of the caller's on what rules and defaults give.
+        """
+        ambient = AMBIENT.get()
+        return self._plane.is_enabled(
+            flag,
+            tenant_id if tenant_id is not None else ambient.tenant_id,
+            user_id if user_id is not None else ambient.user_id,
+            rollout_percentage,
+            default,
+            environment,
+            ambient.attributes,
+        )
+
+    def evaluate(
+        self,
+        flag: str,
+        default: Any = None,
+        *,
+        user_id: str | None = None,
+        tenant_id: str | None = None,
+        environment: str | None = None,
+    ) -> Evaluation:
+        """Evaluates a flag of any type and says why it has its value."""
+        ambient = AMBIENT.get()
+        reply = self._plane.evaluate(
+            flag,
+            json.dumps(default),
+            tenant_id if tenant_id is not None else ambient.tenant_id,
+            user_id if user_id is not None else ambient.user_id,
+            environment,
+            ambient.attributes,
+        )
+        return Evaluation(**json.loads(reply))
+
+    async def get_agent(
+        self,
+        name: str,
+        *,
+        tenant_id: str | None = None,
+        user_id: str | None = None,
+        environment: str | None = None,
+    ) -> Agent:
+        """Says which agent holds for the tenant now, with overrides applied: the caller's own copy."""
+        ambient = AMBIENT.get()
+        tenant = tenant_id if tenant_id is not None else ambient.tenant_id
+        user = user_id if user_id is not None else ambient.user_id
+        plane = self._plane
+        if plane.is_ready():
+            # Out of memory: quicker than a thread would be.
+            return agent_of(plane.resolve(name, tenant, user, environment, ambient.attributes))
+        reply = await asyncio.to_thread(plane.resolve, name, tenant, user, environment, ambient.attributes)
+        return agent_of(reply)
+
+    @overload
+    def config(self, path: str, *, tenant_id: str | None = ..., environment: str | None = ...) -> Any: ...
+
+    @overload
+    def config(
+        self, path: str, default: Any, *, tenant_id: str | None = ..., environment: str | None = ...
+    ) -> Any: ...
+
+    def config(
+        self,
+        path: str,
+        default: Any = _MISSING,
+        *,
+        tenant_id: str | None = None,
+        environment: str | None = None,
+    ) -> Any:
+        """Reads configuration at ``document`` or ``document.key.key``, or the default where there is nothing.
+
+        Raises:
+            ConfigNotFoundError: there is nothing there, and no default was given.
+        """
+        from control_plane.errors import ConfigNotFoundError
+
+        ambient = AMBIENT.get()
+        tenant = tenant_id if tenant_id is not None else ambient.tenant_id
+        try:
+            return json.loads(self._plane.config(path, tenant, ambient.user_id, environment))
+        except ConfigNotFoundError:
+            if default is _MISSING:
+                raise
+            return default
+
+    def wait_ready(self, timeout: float = 5.0, *, environment: str | None = None) -> int:
+        """Waits until there is a view to answer from, and gives its revision."""
+        return self._plane.wait_ready(timeout, environment)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Says for each environment that was used where its view comes from, and how old it is."""
+        found: list[dict[str, Any]] = json.loads(self._plane.status())
+        return found
+
+    def close(self) -> None:
+        """Ends threads and connections. A client that is shared with others closes for them, too."""
+        self._plane.close()
+
+    def __enter__(self) -> ControlPlaneClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        rows = ", ".join(
+            f"{it['environment']}: {it['source']} at revision {it['revision']}"
+            for it in self.status()
+            if it["revision"] is not None
+        )
+        return f"<ControlPlaneClient {rows or 'not used yet'}>"

@@ -1,0 +1,130 @@
+"""Configuration, by environment, with callbacks for what changes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from control_plane.client import _MISSING, ControlPlaneClient
+
+if TYPE_CHECKING:
+    from control_plane._core import WatchHandle
+
+__all__ = ["ConfigChange", "ConfigManager", "Watch"]
+
+_log = logging.getLogger("control_plane")
+
+
+@dataclass(frozen=True)
+class ConfigChange:
+    """What changed at a path that is watched."""
+
+    path: str
+    old: Any
+    new: Any
+    revision: int
+    cause: str
+
+
+class Watch:
+    """A callback that is being called; ``end()`` ends that, and so does leaving a ``with`` block."""
+
+    def __init__(self, handle: WatchHandle) -> None:
+        self._handle = handle
+
+    def end(self) -> None:
+        """Calls back no more."""
+        self._handle.end()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+class ConfigManager:
+    """Reads configuration: ``config.get("database.url")``.
+
+    The environment is that of ``CONTROL_PLANE_ENVIRONMENT``, until ``load_environment`` or a call names another.
+    """
+
+    def __init__(self, client: ControlPlaneClient | None = None, *, environment: str | None = None) -> None:
+        self._client = client or ControlPlaneClient()
+        self._environment = environment
+        self._watches: list[Watch] = []
+
+    def load_environment(self, environment: str) -> None:
+        """Loads an environment's view, and reads from it from now on unless a call names another."""
+        self._client.wait_ready(environment=environment)
+        self._environment = environment
+
+    def get(
+        self,
+        key: str,
+        default: Any = _MISSING,
+        *,
+        environment: str | None = None,
+        tenant_id: str | None = None,
+    ) -> Any:
+        """Reads the value at a path such as ``database.url``, or the default where there is none."""
+        return self._client.config(
+            key, default, tenant_id=tenant_id, environment=environment or self._environment
+        )
+
+    def watch(
+        self,
+        key: str,
+        callback: Callable[..., Any],
+        *,
+        environment: str | None = None,
+        tenant_id: str | None = None,
+    ) -> Watch:
+        """Calls back whenever the value at a path, or anything below it, is another.
+
+        The callback gets the new value, or, if it takes two arguments, the new value and a :class:`ConfigChange`;
+        without arguments it is only told that something changed. It runs on a background thread, in order; a
+        coroutine function runs on the event loop that runs now. What it raises is logged and stops nothing.
+        """
+        loop = asyncio.get_running_loop() if inspect.iscoroutinefunction(callback) else None
+        wanted = _positional(callback)
+
+        def call(text: str) -> None:
+            change = ConfigChange(**json.loads(text))
+            arguments = (change.new, change)[:wanted]
+            try:
+                if loop is None:
+                    callback(*arguments)
+                else:
+                    asyncio.run_coroutine_threadsafe(callback(*arguments), loop)
+            except Exception:
+                _log.exception("the callback for %s at revision %d failed", change.path, change.revision)
+
+        plane = self._client._plane
+        handle = plane.watch(key, call, tenant_id, environment or self._environment)
+        watch = Watch(handle)
+        self._watches.append(watch)
+        return watch
+
+    def __repr__(self) -> str:
+        return f"<ConfigManager {self._environment or 'of the default environment'}>"
+
+
+def _positional(callback: Callable[..., Any]) -> int:
+    """How many arguments a callback takes, of two."""
+    try:
+        parameters = inspect.signature(callback).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    kinds = [it.kind for it in parameters]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return 2
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return min(2, sum(kind in places for kind in kinds))
+
+

@@ -1,0 +1,5 @@
+"""Feature flags."""
+
+from control_plane.feature_flags.flag_manager import FeatureFlagManager
+
+__all__ = ["FeatureFlagManager"]

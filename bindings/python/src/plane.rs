@@ -1,0 +1,412 @@
+//! The client.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use plane_client::sdk::{
+    Builder, Context, ControlPlane, Environment, Error, Options, Published, PublishedFilter,
+    Update, Watch,
+};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde_json::{Map, Value, json};
+
+use crate::error::{exception, invalid};
+
+/// A client of the control plane.
+#[pyclass(frozen, module = "control_plane._core")]
+pub(crate) struct Plane {
+    plane: ControlPlane,
+    /// Whether there is a view, so that an evaluation need not wait.
+    is_ready: AtomicBool,
+}
+
+/// Something that is being watched.
+#[pyclass(frozen, module = "control_plane._core")]
+pub(crate) struct WatchHandle {
+    watch: std::sync::Mutex<Option<Watch>>,
+}
+
+#[pymethods]
+impl WatchHandle {
+    /// Ends it.
+    fn end(&self, py: Python<'_>) {
+        let watch = self
+            .watch
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        py.detach(|| drop(watch));
+    }
+}
+
+/// Whom an evaluation is for.
+fn context(
+    py: Python<'_>,
+    tenant: Option<&str>,
+    user: Option<&str>,
+    attributes: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Context> {
+    let mut ctx = Context::new();
+    if let Some(tenant) = tenant {
+        ctx = ctx.with_tenant(tenant);
+    }
+    if let Some(user) = user {
+        ctx = ctx.with_user(user);
+    }
+    let Some(attributes) = attributes.filter(|it| !it.is_empty()) else {
+        return Ok(ctx);
+    };
+    for (name, value) in attributes.iter() {
+        let name: String = name.extract()?;
+        ctx = if let Ok(text) = value.extract::<String>() {
+            ctx.with(&name, text.as_str())
+        } else if let Ok(is_true) = value.extract::<bool>() {
+            ctx.with(&name, is_true)
+        } else if let Ok(number) = value.extract::<f64>() {
+            ctx.with(&name, number)
+        } else if let Ok(texts) = value.extract::<Vec<String>>() {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            ctx.with(&name, texts.as_slice())
+        } else {
+            return Err(invalid(
+                py,
+                &format!(
+                    "the attribute `{name}` is neither a string, a number, a boolean nor a list of strings"
+                ),
+                "send only attributes that rules can look at",
+            ));
+        };
+    }
+    Ok(ctx)
+}
+
+/// Settings that take the place of the environment variables.
+fn builder(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Builder> {
+    let mut builder = ControlPlane::builder_from_env().map_err(|error| exception(py, &error))?;
+    for (name, value) in settings.iter() {
+        if value.is_none() {
+            continue;
+        }
+        let (name, text): (String, String) = (name.extract()?, value.str()?.extract()?);
+        builder = match name.as_str() {
+            "url" => builder.url(&text),
+            "token" => builder.token(&text),
+            "token_file" => builder.token_file(&text),
+            "environment" => builder.environment(&text),
+            "service" => builder.service(&text),
+            "service_version" => builder.service_version(&text),
+            "instance" => builder.instance(&text),
+            "state_dir" => builder.state_dir(&text),
+            "bundled_tree" => builder.bundled_tree(&text),
+            _ => {
+                return Err(invalid(
+                    py,
+                    &format!("there is no setting `{name}`"),
+                    "see the documentation of ControlPlaneClient",
+                ));
+            }
+        };
+    }
+    Ok(builder)
+}
+
+impl Plane {
+    fn environment(&self, name: Option<&str>) -> Result<Environment, Error> {
+        match name {
+            Some(name) => self.plane.environment(name),
+            None => self.plane.default_environment(),
+        }
+    }
+
+    /// Runs what may wait, detached from the interpreter.
+    fn waiting<T: Send>(
+        py: Python<'_>,
+        work: impl FnOnce() -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        py.detach(work).map_err(|error| exception(py, &error))
+    }
+}
+
+/// Reads what the package wrote as JSON; NaN and infinity are what can be wrong with it.
+fn parsed(py: Python<'_>, text: &str) -> PyResult<Value> {
+    serde_json::from_str(text).map_err(|_| {
+        invalid(
+            py,
+            "a number in it is not finite",
+            "give finite numbers, strings, booleans, lists and dicts",
+        )
+    })
+}
+
+fn text(value: &Value) -> String {
+    value.to_string()
+}
+
+#[pymethods]
+impl Plane {
+    /// Makes a client of the environment variables and of `settings`, which win.
+    #[new]
+    fn new(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let plane = builder(py, settings)?
+            .build()
+            .map_err(|error| exception(py, &error))?;
+        Ok(Self {
+            plane,
+            is_ready: AtomicBool::new(false),
+        })
+    }
+
+    /// Waits for a view, and says its revision.
+    #[pyo3(signature = (seconds, environment = None))]
+    fn wait_ready(&self, py: Python<'_>, seconds: f64, environment: Option<&str>) -> PyResult<u64> {
+        let timeout = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+        let revision = Self::waiting(py, || self.environment(environment)?.wait_ready(timeout))?;
+        if environment.is_none() {
+            self.is_ready.store(true, Ordering::Relaxed);
+        }
+        Ok(revision)
+    }
+
+    /// Says whether there is a view, so that nothing has to be waited for.
+    fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Relaxed)
+    }
+
+    /// Says whether a flag is on.
+    #[pyo3(signature = (flag, tenant, user, rollout, default, environment, attributes))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the package passes all of them by position, which is the quickest"
+    )]
+    fn is_enabled(
+        &self,
+        py: Python<'_>,
+        flag: &str,
+        tenant: Option<&str>,
+        user: Option<&str>,
+        rollout: Option<f64>,
+        default: bool,
+        environment: Option<&str>,
+        attributes: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<bool> {
+        let ctx = context(py, tenant, user, attributes)?;
+        let options = Options {
+            default,
+            rollout_percent_max: rollout,
+        };
+        if let Some(environment) = environment {
+            let environment = self
+                .environment(Some(environment))
+                .map_err(|error| exception(py, &error))?;
+            return Ok(py.detach(|| environment.is_enabled(flag, &ctx, options)));
+        }
+        if self.is_ready.load(Ordering::Relaxed) {
+            return Ok(self.plane.is_enabled(flag, &ctx, options));
+        }
+        Ok(py.detach(|| {
+            let is_enabled = self.plane.is_enabled(flag, &ctx, options);
+            let is_ready = self.plane.status().iter().any(|it| it.revision.is_some());
+            self.is_ready.store(is_ready, Ordering::Relaxed);
+            is_enabled
+        }))
+    }
+
+    /// Evaluates a flag and says why, as JSON.
+    #[pyo3(signature = (flag, default, tenant = None, user = None, environment = None, attributes = None))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the package passes all of them by position"
+    )]
+    fn evaluate(
+        &self,
+        py: Python<'_>,
+        flag: &str,
+        default: &str,
+        tenant: Option<&str>,
+        user: Option<&str>,
+        environment: Option<&str>,
+        attributes: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<String> {
+        let ctx = context(py, tenant, user, attributes)?;
+        let default = parsed(py, default)?;
+        Self::waiting(py, || {
+            let detail = self.environment(environment)?.evaluate(flag, &ctx, default);
+            Ok(text(&json!({
+                "value": detail.value,
+                "variant": detail.variant.map(|it| it.to_string()),
+                "reason": detail.reason.as_str(),
+                "error_code": detail.error.map(|it| it.as_str()),
+                "error_message": detail.error_detail,
+                "rule": detail.rule,
+                "revision": detail.revision,
+            })))
+        })
+    }
+
+    /// Says which agent a tenant gets, as JSON.
+    #[pyo3(signature = (agent, tenant = None, user = None, environment = None, attributes = None))]
+    fn resolve(
+        &self,
+        py: Python<'_>,
+        agent: &str,
+        tenant: Option<&str>,
+        user: Option<&str>,
+        environment: Option<&str>,
+        attributes: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Vec<u8>> {
+        let ctx = context(py, tenant, user, attributes)?;
+        Self::waiting(py, || {
+            Ok(self
+                .environment(environment)?
+                .resolve(agent, &ctx)?
+                .to_json())
+        })
+    }
+
+    /// Reads configuration, as JSON.
+    #[pyo3(signature = (path, tenant = None, user = None, environment = None))]
+    fn config(
+        &self,
+        py: Python<'_>,
+        path: &str,
+        tenant: Option<&str>,
+        user: Option<&str>,
+        environment: Option<&str>,
+    ) -> PyResult<String> {
+        let ctx = context(py, tenant, user, None)?;
+        Self::waiting(py, || {
+            Ok(text(&self.environment(environment)?.config(path, &ctx)?))
+        })
+    }
+
+    /// Calls back with JSON whenever the configuration at a path is another.
+    #[pyo3(signature = (path, callback, tenant = None, environment = None))]
+    fn watch(
+        &self,
+        py: Python<'_>,
+        path: &str,
+        callback: Py<PyAny>,
+        tenant: Option<&str>,
+        environment: Option<&str>,
+    ) -> PyResult<WatchHandle> {
+        let ctx = context(py, tenant, None, None)?;
+        let callback = Arc::new(callback);
+        let call = move |update: &Update| {
+            let told = json!({
+                "path": update.subject,
+                "old": update.old,
+                "new": update.new,
+                "revision": update.revision,
+                "cause": update.cause,
+            });
+            Python::attach(|py| {
+                // What a callback raises is reported by the package's own wrapper; what gets past it is shown here.
+                if let Err(error) = callback.call1(py, (text(&told),)) {
+                    error.write_unraisable(py, None);
+                }
+            });
+        };
+        let watch = Self::waiting(py, || {
+            self.environment(environment)?.watch(path, &ctx, call)
+        })?;
+        Ok(WatchHandle {
+            watch: std::sync::Mutex::new(Some(watch)),
+        })
+    }
+
+    /// Reads a published manifest, as JSON: the version named, or the one that counts as current.
+    #[pyo3(signature = (kind, name, version = None, environment = None))]
+    fn published(
+        &self,
+        py: Python<'_>,
+        kind: &str,
+        name: &str,
+        version: Option<&str>,
+        environment: Option<&str>,
+    ) -> PyResult<String> {
+        let found = Self::waiting(py, || {
+            self.plane.published(kind, name, version, environment)
+        })?;
+        Ok(text(&published(&found)))
+    }
+
+    /// Lists published agents or tools, as JSON.
+    #[pyo3(signature = (kind, text = None, category = None, capability = None, owner = None))]
+    fn list_published(
+        &self,
+        py: Python<'_>,
+        kind: &str,
+        text: Option<String>,
+        category: Option<String>,
+        capability: Option<String>,
+        owner: Option<String>,
+    ) -> PyResult<String> {
+        let filter = PublishedFilter {
+            text,
+            category,
+            capability,
+            owner,
+        };
+        let found = Self::waiting(py, || self.plane.list_published(kind, &filter))?;
+        let rows: Vec<Value> = found.iter().map(published).collect();
+        Ok(Value::from(rows).to_string())
+    }
+
+    /// Publishes a manifest; both are JSON.
+    fn publish(&self, py: Python<'_>, kind: &str, manifest: &str) -> PyResult<String> {
+        let manifest = parsed(py, manifest)?;
+        Self::waiting(py, || Ok(text(&self.plane.publish(kind, &manifest)?)))
+    }
+
+    /// Says whether a published version may still be used; `status` is JSON.
+    fn set_status(
+        &self,
+        py: Python<'_>,
+        kind: &str,
+        name: &str,
+        version: &str,
+        status: &str,
+    ) -> PyResult<u64> {
+        let status = parsed(py, status)?;
+        Self::waiting(py, || self.plane.set_status(kind, name, version, &status))
+    }
+
+    /// How it stands with each environment that was used, as JSON.
+    fn status(&self) -> String {
+        let rows: Vec<Value> = self
+            .plane
+            .status()
+            .iter()
+            .map(|it| {
+                json!({
+                    "environment": it.environment.as_str(),
+                    "source": it.source.as_str(),
+                    "revision": it.revision,
+                    "log": it.log,
+                    "age_seconds": it.age.map(|age| age.as_secs_f64()),
+                    "last_error": it.last_error.as_ref().map(|(_, error)| error.to_string()),
+                })
+            })
+            .collect();
+        Value::from(rows).to_string()
+    }
+
+    /// Ends threads and connections.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.plane.close());
+        self.is_ready.store(false, Ordering::Relaxed);
+    }
+}
+
+fn published(found: &Published) -> Value {
+    let mut value = Map::new();
+    value.insert("kind".into(), found.kind.as_str().into());
+    value.insert("name".into(), found.name.as_str().into());
+    value.insert("version".into(), found.version.to_string().into());
+    value.insert("digest".into(), found.digest.to_string().into());
+    value.insert("status".into(), found.status.as_str().into());
+    value.insert("manifest".into(), found.manifest.clone());
+    Value::Object(value)
+}

@@ -1,0 +1,52 @@
+//! The Python package: built into a virtual environment, tested against the real server, and its types checked.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::process::{root, run};
+use crate::{run as server, tools};
+
+/// The package, from the root of the repository.
+const PACKAGE: &str = "bindings/python";
+
+/// Builds the package and runs its tests.
+pub(crate) fn python() -> Result<()> {
+    let programs = tools::python(&format!("{PACKAGE}/requirements.txt"))?;
+    let venv = programs.parent().context("programs are in a directory")?;
+    let package = root().join(PACKAGE);
+    let mut build = Command::new(programs.join("maturin"));
+    build
+        .args(["develop", "--quiet"])
+        .env("VIRTUAL_ENV", venv)
+        .current_dir(&package);
+    run(&mut build).context("the Python package does not build")?;
+    let binary = root().join(server::build(false)?);
+    let python = |arguments: &[&str]| {
+        let mut command = Command::new(programs.join("python"));
+        command
+            .arg("-m")
+            .args(arguments)
+            .env("CONTROL_PLANE_BINARY", &binary)
+            .current_dir(&package);
+        command
+    };
+    run(&mut python(&["pytest", "-q", "-p", "no:cacheprovider"]))
+        .context("the tests of the Python package")?;
+    run(&mut python(&["mypy", "--strict", "python/control_plane"]))
+        .context("the types of the Python package")?;
+    run(&mut python(&["mypy.stubtest", "control_plane._core"]))
+        .context("the stubs of the Python package")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_is_there() {
+        for file in ["pyproject.toml", "requirements.txt", "tests/test_brief.py"] {
+            assert!(root().join(PACKAGE).join(file).is_file(), "{file}");
+        }
+    }
+}
