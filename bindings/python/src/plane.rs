@@ -237,7 +237,7 @@ impl Plane {
                 "value": detail.value,
                 "variant": detail.variant.map(|it| it.to_string()),
                 "reason": detail.reason.as_str(),
-                "error_code": detail.error.map(|it| it.as_str()),
+                "error_code": detail.error.map(plane_client::sdk::FlagError::as_str),
                 "error_message": detail.error_detail,
                 "rule": detail.rule,
                 "revision": detail.revision,

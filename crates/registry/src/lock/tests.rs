@@ -1,8 +1,4 @@
 #![expect(
-    clippy::needless_raw_string_hashes,
-    reason = "expect-test writes its literals that way"
-)]
-#![expect(
     clippy::needless_pass_by_value,
     reason = "the cases hand over literals"
 )]

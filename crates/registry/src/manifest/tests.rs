@@ -1,8 +1,3 @@
-#![expect(
-    clippy::needless_raw_string_hashes,
-    reason = "expect-test writes its literals that way"
-)]
-
 use expect_test::{Expect, expect};
 use plane_model::Verified;
 use plane_model::documents::StatusState;
