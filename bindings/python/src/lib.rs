@@ -3,7 +3,7 @@
 //! It must never decide anything that the Rust SDK does not, hold the interpreter's lock while it waits, or let a
 //! panic or an error of Rust reach a Python caller as anything but an exception of the package.
 //!
-//! Start reading at [`Plane`]; `error.rs` is how errors become exceptions. What is structured crosses as JSON, which
+//! Start reading at `plane.rs`; `error.rs` is how errors become exceptions. What is structured crosses as JSON, which
 //! the Python side reads, so that it is the caller's own copy.
 //!
 //! INVARIANT: whatever waits (a server, a file, a first view) runs detached from the interpreter.

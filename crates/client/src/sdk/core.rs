@@ -689,7 +689,10 @@ impl Core {
 #[derive(Debug)]
 struct TreeFollower {
     root: std::path::PathBuf,
+    /// What was read.
     seen: Option<tree::Stamp>,
+    /// What it looked like when it was last seen to be another.
+    moving: Option<tree::Stamp>,
     is_unreadable: bool,
     revisions: Revisions,
 }
@@ -699,6 +702,7 @@ impl TreeFollower {
         Self {
             root,
             seen: None,
+            moving: None,
             is_unreadable: false,
             revisions: Revisions::default(),
         }
@@ -721,6 +725,13 @@ impl TreeFollower {
             core.confirm();
             return;
         }
+        // What is still being written is read once it has been still from one look to the next.
+        let is_still = self.seen.is_none() || self.moving.as_ref() == Some(&stamp);
+        if !is_still {
+            self.moving = Some(stamp);
+            return;
+        }
+        self.moving = None;
         self.seen = Some(stamp);
         match self.load(core) {
             Ok(Some(held)) => core.serve(process, held),
