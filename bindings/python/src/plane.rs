@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::error::{exception, invalid};
 
 /// A client of the control plane.
-#[pyclass(frozen, module = "control_plane._core")]
+#[pyclass(frozen, weakref, module = "control_plane._core")]
 pub(crate) struct Plane {
     plane: ControlPlane,
     /// Whether there is a view, so that an evaluation need not wait.

@@ -216,6 +216,32 @@ def test_what_is_given_out_survives_pickling() -> None:
     assert json.dumps(agent.tools)
 
 
+def test_a_process_that_ends_well_is_no_crash(server: Server, tmp_path: pathlib.Path) -> None:
+    probe = """
+import control_plane
+client = control_plane.ControlPlaneClient()
+print(client.is_enabled("enhanced_reasoning", tenant_id="tenant123"), client.status()[0]["source"])
+"""
+    state = tmp_path / "state"
+    environment = {
+        **os.environ,
+        "CONTROL_PLANE_URL": server.url,
+        "CONTROL_PLANE_TOKEN": server.token,
+        "CONTROL_PLANE_ENVIRONMENT": "production",
+        "CONTROL_PLANE_STATE_DIR": str(state),
+    }
+
+    def run() -> list[str]:
+        done = subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.split()
+
+    for _ in range(3):
+        assert run() == ["True", "live"]
+    server.stop()
+    assert run() == ["True", "last-known-good"], "every server is down, and the process starts cold"
+
+
 def test_reprs_say_what_they_are_of() -> None:
     client = local()
     assert repr(client) == "<ControlPlaneClient not used yet>"

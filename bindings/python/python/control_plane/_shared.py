@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from control_plane._core import Plane
 
 _lock = threading.Lock()
 _plane: Plane | None = None
+_open: weakref.WeakSet[Plane] = weakref.WeakSet()
+
+
+def make(settings: dict[str, Any]) -> Plane:
+    """Makes a client that is closed when the process ends: one that is not counts as a crash."""
+    from control_plane._core import Plane
+
+    if not _open:
+        atexit.unregister(_close_all)
+        atexit.register(_close_all)
+    made = Plane(settings)
+    _open.add(made)
+    return made
+
+
+def _close_all() -> None:
+    for found in list(_open):
+        found.close()
 
 
 def plane() -> Plane:
@@ -20,9 +40,7 @@ def plane() -> Plane:
         return found
     with _lock:
         if _plane is None:
-            from control_plane._core import Plane
-
-            _plane = Plane({})
+            _plane = make({})
         return _plane
 
 

@@ -70,9 +70,7 @@ class ControlPlaneClient:
         given = {name: value for name, value in settings.items() if value is not None}
         self._own: Plane | None = None
         if given:
-            from control_plane._core import Plane
-
-            self._own = Plane(given)
+            self._own = _shared.make(given)
 
     @property
     def _plane(self) -> Plane:
