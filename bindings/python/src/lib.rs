@@ -9,14 +9,17 @@
 //! INVARIANT: whatever waits (a server, a file, a first view) runs detached from the interpreter.
 
 mod error;
+mod memory;
 mod plane;
 
 use pyo3::prelude::*;
 
+use memory::Memory;
 use plane::{Plane, WatchHandle};
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Memory>()?;
     module.add_class::<Plane>()?;
     module.add_class::<WatchHandle>()?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))

@@ -113,6 +113,13 @@ fn builder(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Builder> {
 }
 
 impl Plane {
+    pub(crate) fn of(plane: ControlPlane) -> Self {
+        Self {
+            plane,
+            is_ready: AtomicBool::new(false),
+        }
+    }
+
     fn environment(&self, name: Option<&str>) -> Result<Environment, Error> {
         match name {
             Some(name) => self.plane.environment(name),
@@ -130,7 +137,7 @@ impl Plane {
 }
 
 /// Reads what the package wrote as JSON; NaN and infinity are what can be wrong with it.
-fn parsed(py: Python<'_>, text: &str) -> PyResult<Value> {
+pub(crate) fn parsed(py: Python<'_>, text: &str) -> PyResult<Value> {
     serde_json::from_str(text).map_err(|_| {
         invalid(
             py,
@@ -152,10 +159,7 @@ impl Plane {
         let plane = builder(py, settings)?
             .build()
             .map_err(|error| exception(py, &error))?;
-        Ok(Self {
-            plane,
-            is_ready: AtomicBool::new(false),
-        })
+        Ok(Self::of(plane))
     }
 
     /// Waits for a view, and says its revision.
@@ -257,12 +261,16 @@ impl Plane {
         attributes: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Vec<u8>> {
         let ctx = context(py, tenant, user, attributes)?;
-        Self::waiting(py, || {
+        let resolved = Self::waiting(py, || {
             Ok(self
                 .environment(environment)?
                 .resolve(agent, &ctx)?
                 .to_json())
-        })
+        })?;
+        if environment.is_none() {
+            self.is_ready.store(true, Ordering::Relaxed);
+        }
+        Ok(resolved)
     }
 
     /// Reads configuration, as JSON.

@@ -1,8 +1,15 @@
 from collections.abc import Callable
 from typing import Any, final
 
-__all__ = ["Plane", "WatchHandle", "__version__"]
+__all__ = ["Memory", "Plane", "WatchHandle", "__version__"]
 __version__: str
+
+@final
+class Memory:
+    def __new__(cls, tree: str | None = None) -> Memory: ...
+    def client(self, environment: str) -> Plane: ...
+    def set(self, kind: str, name: str, value: str) -> None: ...
+    def forget_flag(self, key: str) -> None: ...
 
 @final
 class WatchHandle:

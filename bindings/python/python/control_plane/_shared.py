@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,17 @@ _open: weakref.WeakSet[Plane] = weakref.WeakSet()
 
 
 def make(settings: dict[str, Any]) -> Plane:
-    """Makes a client that is closed when the process ends: one that is not counts as a crash."""
+    """Makes a client that is closed when the process ends."""
     from control_plane._core import Plane
 
+    return keep(Plane(settings))
+
+
+def keep(made: Plane) -> Plane:
+    """Closes a client when the process ends: one that is not closed counts as a crash."""
     if not _open:
         atexit.unregister(_close_all)
         atexit.register(_close_all)
-    made = Plane(settings)
     _open.add(made)
     return made
 
@@ -50,3 +55,13 @@ def use(other: Plane | None) -> Plane | None:
     with _lock:
         before, _plane = _plane, other
         return before
+
+
+def _forked() -> None:
+    """Makes the lock anew: another thread may have held it at the fork, and is not there to let it go."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

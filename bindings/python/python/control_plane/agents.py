@@ -199,13 +199,15 @@ class Agent(_Manifest):
             self.tools = [
                 ToolName(it["name"], it["version"], it["digest"], it.get("alias")) for it in found["tools"]
             ]
+        # `tools` is the caller's to change.
+        self._given = tuple(self.tools)
 
     def tool(self, name: str) -> Tool:
-        """One of its tools, by its name or by what the agent calls it."""
-        for called, tool in zip(self.tools, self._tools):
+        """One of the tools that it was given, by its name or by what the agent calls it."""
+        for called, tool in zip(self._given, self._tools):
             if name in (called, called.alias):
                 return tool
-        known = ", ".join(self.tools)
+        known = ", ".join(self._given)
         raise KeyError(f"the agent {self.name} has no tool `{name}`; it has: {known}")
 
     def explain(self, field: str) -> Explanation:

@@ -72,6 +72,12 @@ class ControlPlaneClient:
         if given:
             self._own = _shared.make(given)
 
+    @classmethod
+    def _of(cls, plane: Plane) -> ControlPlaneClient:
+        made = cls.__new__(cls)
+        made._own = plane
+        return made
+
     @property
     def _plane(self) -> Plane:
         return self._own if self._own is not None else _shared.plane()
@@ -136,7 +142,7 @@ class ControlPlaneClient:
         tenant = tenant_id if tenant_id is not None else ambient.tenant_id
         user = user_id if user_id is not None else ambient.user_id
         plane = self._plane
-        if plane.is_ready():
+        if environment is None and plane.is_ready():
             # Out of memory: quicker than a thread would be.
             return agent_of(plane.resolve(name, tenant, user, environment, ambient.attributes))
         reply = await asyncio.to_thread(plane.resolve, name, tenant, user, environment, ambient.attributes)
