@@ -35,6 +35,12 @@ pub(crate) fn python() -> Result<()> {
         .context("the tests of the Python package")?;
     run(&mut python(&["mypy", "--strict", "python/control_plane"]))
         .context("the types of the Python package")?;
+    run(&mut python(&[
+        "mypy",
+        "--strict",
+        "../../examples/fastapi/app.py",
+    ]))
+    .context("the types of the example of FastAPI")?;
     run(&mut python(&["mypy.stubtest", "control_plane._core"]))
         .context("the stubs of the Python package")
 }

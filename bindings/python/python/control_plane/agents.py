@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __all__ = ["Agent", "CallPolicy", "Explanation", "Tool", "ToolName", "Warning"]
 
@@ -124,6 +124,10 @@ class _Manifest:
         raise AttributeError(
             f"{type(self).__name__} {self.__dict__.get('name')!r} has no `{field}`; its manifest has: {known}"
         )
+
+    if TYPE_CHECKING:
+        # Tells type checkers that attributes can be set, as they can be read.
+        def __setattr__(self, field: str, value: Any) -> None: ...
 
     @property
     def metadata(self) -> Mapping[str, Any]:
