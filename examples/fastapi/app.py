@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import control_plane
@@ -17,10 +18,19 @@ from control_plane.errors import NotFoundError
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse
 
-app = FastAPI(title="An agent service")
 # Made once for the process: nothing is read, and no thread is started, before the first request. A server that loads
 # the application and forks its workers afterwards is fine, too.
 plane = ControlPlaneClient()
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Closes the client when the service ends, so that its end is no crash to the next start."""
+    yield
+    plane.close()
+
+
+app = FastAPI(title="An agent service", lifespan=lifespan)
 
 
 async def tenant(x_tenant: Annotated[str | None, Header()] = None) -> AsyncIterator[None]:

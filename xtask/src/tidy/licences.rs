@@ -116,6 +116,12 @@ mod tests {
             theirs("other", "1.0.0", "MPL-2.0", &[]),
             theirs("imbl-sized-chunks", "1.0.0", "MPL-2.0+", &[]),
             theirs("webpki-roots", "1.0.0", "CDLA-Permissive-2.0", &[]),
+            theirs(
+                "target-lexicon",
+                "1.0.0",
+                "Apache-2.0 WITH LLVM-exception",
+                &[],
+            ),
         ]));
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(

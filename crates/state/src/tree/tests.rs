@@ -175,9 +175,8 @@ fn a_broken_tree_says_all_that_is_wrong_with_file_and_line() {
             feature_flags/nested/x.yaml:1:1: no such file may stand here [NAME_INVALID]; move it to feature_flags/KEY.yaml, or out of the tree
             kills/production.yaml:1:1: a kill cannot stand in a tree [COMMAND_REQUIRED]; run `control-plane flag kill KEY`, `control-plane agent kill NAME` or `control-plane tool kill NAME`
             registries/channels/production.yaml:1:1: /bot: a channel is a version or an object [FIELD_INVALID]; write a version as MAJOR.MINOR.PATCH, in quotes
-            registries/channels/production.yaml:2:1: /other: missing field `default` [FIELD_MISSING]; add `default`
             registries/channels/production.yaml:3:3: /other/split: nothing says what is served [SPLIT_INVALID]; write a variant's name, `percent` or `ranges`, or `caller_default: true`
-            registries/channels/production.yaml:4:3: /other/version: unexpected character 'o' while parsing major version number [FIELD_INVALID]; write character 'o' while parsing major version number
+            registries/channels/production.yaml:4:3: /other/version: unexpected character 'o' while parsing major version number [FIELD_INVALID]; correct the value
             registries/tools/b/c.yaml:1:1: the tool `crm_tool@1.2.0` stands in the tree twice: also in registries/tools/a.yaml, line 1 [DOCUMENT_REPEATED]; keep one of the two
             registries/tools/crm.yaml:2:1: /version: `version` must be a string, not a number [FIELD_INVALID]; put the value in quotes: "1.2"
             registries/tools/crm.yaml:4:3: /metadata/inputs_schema: `inputs_schema` must be an object, not a number [FIELD_INVALID]; write an object
