@@ -297,17 +297,25 @@ impl Node {
             .check(&command)
             .map_err(|violations| Rejection { violations })?;
         let mut command = command;
-        if command.id.is_empty() {
+        let is_new = command.id.is_empty();
+        if is_new {
             command.id = new_id();
-        } else if let Some(done) =
-            repeated(&self.shared, &command.id, command.request_digest()).await?
-        {
-            return Ok(committed(done, empty_plan(done.revision)));
         }
         let command = Arc::new(command);
         let mut rebases = 0;
         loop {
-            let (prepared, plan) = self.decide(&command).await?;
+            let decided = self.decide(&command).await;
+            // An earlier request with this key may be why there is nothing to do, or why it is refused. Where there is
+            // something to do, the store tells whether the key is taken.
+            let is_open = decided.as_ref().is_ok_and(|(it, _)| !it.ops.is_empty());
+            if !is_new
+                && !is_open
+                && let Some(done) =
+                    repeated(&self.shared, &command.id, command.request_digest()).await?
+            {
+                return Ok(committed(done, empty_plan(done.revision)));
+            }
+            let (prepared, plan) = decided?;
             let senders = self.senders.load_full();
             let Some(senders) = senders.as_deref() else {
                 return Err(CommitError::Halted("it is shutting down".to_owned()));
@@ -325,6 +333,9 @@ impl Node {
             };
             lane.try_send(job).map_err(|_| CommitError::Overloaded)?;
             match answer.await {
+                Ok(Outcome::Committed(done)) if done.repeated => {
+                    return Ok(committed(done, empty_plan(done.revision)));
+                }
                 Ok(Outcome::Committed(done)) => return Ok(committed(done, plan)),
                 Ok(Outcome::Stale) => rebases += 1,
                 Ok(Outcome::Failed(error)) => return Err(error),

@@ -79,7 +79,6 @@ struct Ready {
     job: Job,
     sealed: Sealed,
     changes: Vec<plane_eval::Change>,
-    state: State,
 }
 
 pub(crate) struct Writer {
@@ -167,7 +166,7 @@ impl Writer {
                 }
                 return;
             }
-            let ready = self.admit_all(jobs);
+            let (ready, state) = self.admit_all(jobs);
             let Some(first) = ready.first() else { return };
             let expected = plane_log::Head {
                 revision: first.sealed.record.revision - 1,
@@ -176,7 +175,7 @@ impl Writer {
             let entries: Vec<_> = ready.iter().map(|it| entry(&it.sealed)).collect();
             match append_settled(&*self.shared.log, expected, &entries, RESENDS).await {
                 Ok(Appended::Committed { .. }) => {
-                    self.publish(ready);
+                    self.publish(ready, state);
                     return;
                 }
                 Ok(Appended::Conflict { .. }) => {
@@ -204,11 +203,13 @@ impl Writer {
         }
     }
 
-    /// Seals every job that still holds, one upon the other; answers the rest.
-    fn admit_all(&mut self, jobs: Vec<Job>) -> Vec<Ready> {
-        let mut state = (**self.shared.snapshot().state()).clone();
+    /// Seals every job that still holds, one upon the other, and says what state they lead to; answers the rest.
+    fn admit_all(&mut self, jobs: Vec<Job>) -> (Vec<Ready>, State) {
+        let before = self.shared.snapshot();
+        let mut state = (**before.state()).clone();
         let now = self.shared.clock.now();
         let mut ready: Vec<Ready> = Vec::with_capacity(jobs.len());
+        let mut ids: HashMap<String, usize> = HashMap::with_capacity(jobs.len());
         for mut job in jobs {
             let id = &job.prepared.command.id;
             if let Some((request, done)) = self.recent.get(id) {
@@ -226,7 +227,7 @@ impl Writer {
                 answer(job, outcome);
                 continue;
             }
-            if let Some(same) = ready.iter().find(|it| it.job.prepared.command.id == *id) {
+            if let Some(same) = ids.get(id).and_then(|index| ready.get(*index)) {
                 let revision = same.sealed.record.revision;
                 let outcome = if same.sealed.request == job.prepared.request {
                     // Its twin is in this very run; the submitter finds it when it comes back.
@@ -271,39 +272,36 @@ impl Writer {
                 continue;
             }
             let sealed = seal(&state, &job.prepared, now, &mut salt);
-            let (next, applied) = state.apply(
-                sealed.record.revision,
-                sealed.hash,
-                &sealed.bytes,
-                &Fetched::of(&sealed),
-            );
+            let applied = state.follow(&sealed, &Fetched::of(&sealed));
             if let Some(anomaly) = applied.anomalies.first() {
                 // What this version writes, this version reads: anything else is a bug, not a commit.
                 tracing::error!(detail = %anomaly.detail, "a commit does not fold cleanly");
                 let detail = format!("the commit would not read back: {}", anomaly.detail);
                 answer(job, Outcome::Failed(CommitError::StoreUnavailable(detail)));
+                state = (**before.state()).clone();
+                for it in &ready {
+                    state.follow(&it.sealed, &Fetched::of(&it.sealed));
+                }
                 continue;
             }
-            state = next.clone();
+            ids.insert(sealed.record.id.clone(), ready.len());
             ready.push(Ready {
                 job,
                 sealed,
                 changes: applied.changes,
-                state: next,
             });
         }
-        ready
+        (ready, state)
     }
 
     /// Makes a durable run visible, and answers.
-    fn publish(&mut self, ready: Vec<Ready>) {
-        let Some(last) = ready.last() else { return };
+    fn publish(&mut self, ready: Vec<Ready>, state: State) {
         let before = self.shared.snapshot();
         let all: Vec<_> = ready
             .iter()
             .flat_map(|it| it.changes.iter().cloned())
             .collect();
-        self.shared.publish(before.after(last.state.clone(), &all));
+        self.shared.publish(before.after(state, &all));
         self.shared
             .pace
             .written(ready.iter().map(|it| it.sealed.bytes.len() as u64).sum());

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use plane_model::{Digest, DocumentKey, PrincipalId, canonical};
+use plane_model::canonical::{self, CanonicalError};
+use plane_model::{Digest, DocumentKey, PrincipalId};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Why a command is given; some kinds of document are written by one action only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -103,39 +104,127 @@ impl Command {
 
     /// The digest that tells a repeated request from another one with the same key.
     pub fn request_digest(&self) -> Digest {
-        let ops: Vec<Value> = self
-            .ops
-            .iter()
-            .map(|op| {
-                let expect = match op.expect {
-                    Expect::Any => Value::Null,
-                    Expect::Absent => json!("absent"),
-                    Expect::Revision(revision) => json!(revision),
-                };
-                let body = match &op.change {
-                    Change::Put(body) => json!({ "put": body }),
-                    Change::Delete => json!("delete"),
-                };
-                json!([
-                    op.key.kind().as_str(),
-                    op.key.scope(),
-                    op.key.name(),
-                    expect,
-                    body
-                ])
-            })
-            .collect();
-        let request = json!([
+        // A body that has no canonical form is refused when it is prepared.
+        Digest::of(
+            &self
+                .request()
+                .unwrap_or_else(|_| format!("{self:?}").into_bytes()),
+        )
+    }
+
+    /// The canonical form of `[actor, action, reason, source, [[kind, scope, name, expect, body], …]]`, written without
+    /// a value of it all: every commit comes by here.
+    fn request(&self) -> Result<Vec<u8>, CanonicalError> {
+        let mut text = Vec::with_capacity(256);
+        let who = [
             self.actor.as_str(),
             self.action.as_str(),
-            self.reason,
-            self.source,
-            ops
+            &self.reason,
+            &self.source,
+        ];
+        for part in who {
+            text.push(if text.is_empty() { b'[' } else { b',' });
+            string(&mut text, part)?;
+        }
+        text.extend_from_slice(b",[");
+        for (index, op) in self.ops.iter().enumerate() {
+            text.extend_from_slice(if index == 0 { b"[" } else { b",[" });
+            for part in [op.key.kind().as_str(), op.key.scope(), op.key.name()] {
+                string(&mut text, part)?;
+                text.push(b',');
+            }
+            match op.expect {
+                Expect::Any => text.extend_from_slice(b"null"),
+                Expect::Absent => text.extend_from_slice(b"\"absent\""),
+                Expect::Revision(revision) => {
+                    text.extend_from_slice(&canonical::to_canonical(&revision.into())?);
+                }
+            }
+            match &op.change {
+                Change::Put(body) => {
+                    text.extend_from_slice(b",{\"put\":");
+                    text.extend_from_slice(&canonical::to_canonical(body)?);
+                    text.extend_from_slice(b"}]");
+                }
+                Change::Delete => text.extend_from_slice(b",\"delete\"]"),
+            }
+        }
+        text.extend_from_slice(b"]]");
+        Ok(text)
+    }
+}
+
+/// Writes a string as JSON: what serde escapes is what the canonical form escapes.
+fn string(text: &mut Vec<u8>, part: &str) -> Result<(), CanonicalError> {
+    serde_json::to_writer(text, part).map_err(|error| CanonicalError::NotJson(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use plane_model::Kind;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_digested_in_its_canonical_form() {
+        let key = |name: &str| DocumentKey::new(Kind::Segment, "", name).unwrap();
+        let body = json!({"b": 1.0, "a": ["\u{7}\u{1f}\n\"\\/é\u{2028}", null]});
+        let op = |name, change, expect| Op {
+            key: key(name),
+            change,
+            expect,
+        };
+        let command = Command {
+            id: "not in it".to_owned(),
+            actor: PrincipalId::new("ana").unwrap(),
+            action: Action::Write,
+            reason: "\u{1}\u{8}\u{c}\t\r\n \u{7f}\u{2029} \"why\" \\ é 🦀".to_owned(),
+            source: "test".to_owned(),
+            ops: vec![
+                op("one", Change::Put(body.clone()), Expect::Any),
+                op("two", Change::Put(json!(null)), Expect::Absent),
+                op("three", Change::Delete, Expect::Revision(7)),
+            ],
+        };
+        let expected = json!([
+            "ana",
+            "write",
+            command.reason,
+            "test",
+            [
+                ["segment", "", "one", null, {"put": body}],
+                ["segment", "", "two", "absent", {"put": null}],
+                ["segment", "", "three", 7, "delete"]
+            ]
         ]);
-        // A body that has no canonical form is refused when it is prepared.
-        canonical::to_canonical(&request).map_or_else(
-            |_| Digest::of(request.to_string().as_bytes()),
-            |bytes| Digest::of(&bytes),
-        )
+        let expected = canonical::to_canonical(&expected).unwrap();
+        assert_eq!(command.request(), Ok(expected.clone()));
+        assert_eq!(command.request_digest(), Digest::of(&expected));
+        let nothing = Command {
+            ops: Vec::new(),
+            ..command
+        };
+        assert!(nothing.request().unwrap().ends_with(b",[]]"));
+    }
+
+    #[test]
+    fn a_request_without_a_canonical_form_still_has_a_digest_of_its_own() {
+        let digest = |number: u64| {
+            let command = Command {
+                id: String::new(),
+                actor: PrincipalId::new("ana").unwrap(),
+                action: Action::Write,
+                reason: String::new(),
+                source: String::new(),
+                ops: vec![Op {
+                    key: DocumentKey::new(Kind::Segment, "", "one").unwrap(),
+                    change: Change::Put(json!(number)),
+                    expect: Expect::Any,
+                }],
+            };
+            command.request_digest()
+        };
+        assert_ne!(digest(u64::MAX), digest(u64::MAX - 1));
     }
 }

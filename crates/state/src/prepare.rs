@@ -84,7 +84,11 @@ impl Touched {
 ///
 /// # Errors
 /// All findings, each with a pointer into the command's operations.
-pub fn prepare(state: &State, command: &Command, now: Timestamp) -> Result<Prepared, Rejection> {
+pub fn prepare(
+    state: &State,
+    command: &Arc<Command>,
+    now: Timestamp,
+) -> Result<Prepared, Rejection> {
     let mut found = Violations::new();
     let is_recovery = command.action == Action::Recover;
     let why = match command.action {
@@ -143,7 +147,7 @@ pub fn prepare(state: &State, command: &Command, now: Timestamp) -> Result<Prepa
     let (ops, blobs) = write_ops(&draft, command, &touched, &mut found);
     if found.is_empty() {
         Ok(Prepared {
-            command: Arc::new(command.clone()),
+            command: command.clone(),
             request: command.request_digest(),
             ops,
             blobs,

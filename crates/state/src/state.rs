@@ -11,6 +11,7 @@ use plane_model::{
 
 use crate::prepare::named_blobs;
 use crate::record::{BodyRef, OpKind, Record, RecordOp};
+use crate::seal::Sealed;
 
 /// A place in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -382,27 +383,49 @@ impl State {
         bodies: &dyn Bodies,
     ) -> (Self, Applied) {
         let mut next = self.clone();
+        let applied = next.fold(revision, hash, Record::decode(record).as_ref(), bodies);
+        (next, applied)
+    }
+
+    /// Folds a record that was just sealed on this state, in place and without reading its bytes again.
+    ///
+    /// Gives what [`apply`](Self::apply) gives, and spares a copy of what the commits of one run change together.
+    pub fn follow(&mut self, sealed: &Sealed, bodies: &dyn Bodies) -> Applied {
+        let record = &sealed.record;
+        self.fold(record.revision, sealed.hash, Ok(record), bodies)
+    }
+
+    fn fold(
+        &mut self,
+        revision: u64,
+        hash: Digest,
+        record: Result<&Record, &String>,
+        bodies: &dyn Bodies,
+    ) -> Applied {
         let mut applied = Applied {
             changes: Vec::new(),
             anomalies: Vec::new(),
         };
-        next.head = Head {
+        self.head = Head {
             revision,
             hash,
             at: self.head.at,
         };
-        match Record::decode(record) {
+        match record {
             Ok(record) => {
-                next.head.at = record.at.max(self.head.at);
-                next.epoch += u64::from(record.action == crate::Action::Recover.as_str());
+                self.head.at = record.at.max(self.head.at);
+                self.epoch += u64::from(record.action == crate::Action::Recover.as_str());
                 for op in &record.ops {
-                    next.apply_op(revision, &record.action, op, bodies, &mut applied);
+                    self.apply_op(revision, &record.action, op, bodies, &mut applied);
                 }
             }
-            Err(detail) => applied.anomalies.push(Anomaly { revision, detail }),
+            Err(detail) => applied.anomalies.push(Anomaly {
+                revision,
+                detail: detail.clone(),
+            }),
         }
-        next.anomalies += u64::try_from(applied.anomalies.len()).unwrap_or(u64::MAX);
-        (next, applied)
+        self.anomalies += u64::try_from(applied.anomalies.len()).unwrap_or(u64::MAX);
+        applied
     }
 
     fn apply_op(

@@ -303,7 +303,7 @@ fn a_decision_holds_only_while_nothing_that_it_read_has_changed() {
     );
     op.expect = Expect::Absent;
     let command = world.command(Action::Write, vec![op]);
-    let prepared = plane_state::prepare(&world.state, &command, crate::world::NOW).unwrap();
+    let prepared = plane_state::prepare(&world.state, &command.into(), crate::world::NOW).unwrap();
     world
         .write(vec![put(Kind::Segment, "", "unrelated", json!({}))])
         .unwrap();

@@ -109,7 +109,7 @@ impl World {
     }
 
     pub(crate) fn give(&mut self, action: Action, ops: Vec<Op>) -> Result<usize, Rejection> {
-        let prepared = prepare(&self.state, &self.command(action, ops), NOW)?;
+        let prepared = prepare(&self.state, &self.command(action, ops).into(), NOW)?;
         let count = prepared.ops.len();
         if count > 0 {
             let salts = &mut self.salts;
@@ -135,6 +135,11 @@ impl World {
             .state
             .apply(revision, sealed.hash, &sealed.bytes, &self.store);
         assert_eq!(applied.anomalies, []);
+        // Whoever wrote a record need not read it to have the same state.
+        let followed = self.state.follow(&sealed, &self.store);
+        assert_eq!(format!("{followed:?}"), format!("{applied:?}"));
+        assert_eq!(self.state.digest(), next.digest());
+        assert!(self.state.entries().eq(next.entries()));
         self.state = next;
         self.records.push(sealed);
     }
