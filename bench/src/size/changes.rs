@@ -62,7 +62,7 @@ pub async fn measure(dir: &Path) -> Result<Vec<Cost>> {
             let command = command(Action::Write, vec![make(round)?])?;
             let now = Timestamp(1_800_000_000_000);
             let begin = Instant::now();
-            let prepared = prepare(&state, &command, now).map_err(|it| anyhow!("{it:?}"))?;
+            let prepared = prepare(&state, &command.into(), now).map_err(|it| anyhow!("{it:?}"))?;
             decide.push(begin.elapsed());
             let begin = Instant::now();
             let sealing = Sealing::of(&state, &prepared, now, &mut || [round as u8; 16]);

@@ -278,7 +278,7 @@ impl Maker {
     /// Puts documents as a user would, through every validator.
     async fn decided(&mut self, action: Action, ops: Vec<Op>) -> Result<()> {
         let command = self.command(action, ops)?;
-        let prepared = prepare(&self.state, &command, self.now())
+        let prepared = prepare(&self.state, &command.into(), self.now())
             .map_err(|it| anyhow!("{:?}", it.violations.first()))?;
         self.append(prepared).await
     }

@@ -45,7 +45,7 @@ impl Local {
             ops,
         };
         let prepared =
-            prepare(&self.state, &command, now).map_err(|rejection| rejection.violations)?;
+            prepare(&self.state, &command.into(), now).map_err(|rejection| rejection.violations)?;
         if !prepared.ops.is_empty() {
             self.fold(&prepared, now);
         }

@@ -203,7 +203,7 @@ fn a_commit_is_not_taken_back_without_a_reason() {
             vec![flag(json!({"type": "boolean", "owner": "a"}))],
         );
         command.reason = reason.to_owned();
-        let rejection = plane_state::prepare(&world.state, &command, NOW).unwrap_err();
+        let rejection = plane_state::prepare(&world.state, &command.into(), NOW).unwrap_err();
         assert_eq!(findings(&rejection.violations), ["/reason FIELD_INVALID"]);
     }
 }
