@@ -36,6 +36,12 @@ async fn main() -> Result<()> {
     {
         return child::run(mode, flags.parse()?).await;
     }
+    if let [first, part, dir] = given.as_slice()
+        && first == "size-part"
+    {
+        println!("{}", table(&size::part(part, dir.as_ref()).await?));
+        return Ok(());
+    }
     let arguments = Arguments::parse(given.into_iter())?;
     let mut rows: Vec<Row> = Vec::new();
     for part in arguments.parts {

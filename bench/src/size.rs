@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use plane_log::ChangeLog;
 use plane_model::Kind;
 use plane_node::Node;
 use plane_state::{Action, reconcile};
@@ -48,6 +49,24 @@ pub async fn run(dir: Option<&Path>) -> Result<Vec<Row>> {
     keep(serving(&full).await?);
     keep(trees(&full).await?);
     Ok(rows)
+}
+
+/// One part alone, to be profiled.
+pub async fn part(part: &str, dir: &Path) -> Result<Vec<Row>> {
+    match part {
+        "verify" => Ok(vec![verifying(&*open(dir)?).await?]),
+        "serving" => serving(dir).await,
+        "compare" => {
+            let node = node(open(dir)?).await?;
+            Ok(vec![no_change(&node).await?])
+        }
+        "publish" => {
+            let node = node(open(dir)?).await?;
+            Ok(vec![publishing(&node).await?])
+        }
+        "starts" => start::from_checkpoint(dir),
+        _ => anyhow::bail!("there is no part `{part}`: verify, serving, compare, publish, starts"),
+    }
 }
 
 fn row(what: impl Into<String>, ours: impl Into<String>) -> Row {
@@ -121,17 +140,20 @@ fn ask_all(asker: &mut Asker, head: u64) -> Result<Vec<Row>> {
 /// Verifying, applying a tree that changes nothing, publishing.
 async fn trees(dir: &Path) -> Result<Vec<Row>> {
     let log = open(dir)?;
+    let verified = verifying(&*log).await?;
+    let node = node(log).await?;
+    let rows = vec![verified, no_change(&node).await?, publishing(&node).await?];
+    node.shutdown().await;
+    Ok(rows)
+}
+
+async fn verifying(log: &dyn ChangeLog) -> Result<Row> {
     let begin = Instant::now();
-    let proof = plane_node::verify(&*log, &mut |_| ()).await?;
+    let proof = plane_node::verify(log, &mut |_| ()).await?;
     let took = begin.elapsed();
     anyhow::ensure!(proof.damages.is_empty(), "{:?}", proof.damages.first());
     let rate = proof.records as f64 / took.as_secs_f64();
-    let mut rows = vec![row("`log verify`", format!("{rate:.0} records/s ({} in {})", proof.records, human(took)))];
-    let node = node(log).await?;
-    rows.push(no_change(&node).await?);
-    rows.push(publishing(&node).await?);
-    node.shutdown().await;
-    Ok(rows)
+    Ok(row("`log verify`", format!("{rate:.0} records/s ({} in {})", proof.records, human(took))))
 }
 
 async fn no_change(node: &Node) -> Result<Row> {

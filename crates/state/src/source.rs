@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plane_eval::{Signature, Source};
 use plane_model::documents::{Published, Trust};
 use plane_model::{ArtifactKind, ArtifactVersion, Digest, Document, DocumentKey, Verified};
-use plane_registry::{Manifest, trust};
+use plane_registry::{PayloadType, trust};
 
 use crate::state::State;
 
@@ -69,19 +69,17 @@ fn verdict(
     published: &Published,
     trust: &Trust,
 ) -> Signature {
-    let Some(bytes) = documents.blob(&published.manifest) else {
+    let Some(payload) = documents.blob(&published.manifest) else {
         return Signature::Invalid {
             detail: "its manifest is not held here".to_owned(),
         };
     };
-    let manifest = match Verified::check(bytes, published.manifest, |it| Manifest::read(kind, it)) {
-        Ok(manifest) => manifest,
-        Err(violation) => {
-            return Signature::Invalid {
-                detail: violation.detail,
-            };
-        }
-    };
+    // What was signed is the payload's bytes: whether they say something is for whoever reads them.
+    if let Err(violation) = Verified::check(payload, published.manifest, |_| Ok(())) {
+        return Signature::Invalid {
+            detail: violation.detail,
+        };
+    }
     let signatures: Vec<_> = published
         .signatures
         .iter()
@@ -90,8 +88,8 @@ fn verdict(
     let mut trust = trust.clone();
     trust.keys.retain(|key| key.revoked_at.is_none());
     let report = trust::verify_signatures(
-        manifest.payload_type(),
-        manifest.payload(),
+        PayloadType::of(kind),
+        payload,
         &signatures,
         &trust,
         published.published_at,
