@@ -17,8 +17,8 @@ use std::time::Duration;
 use plane_model::{Digest, DocumentKey, Kind};
 use serde::{Deserialize, Serialize};
 
-use super::core::Process;
 use super::keep::{private_dir, private_file};
+use super::process::Process;
 use super::status::HeldBack;
 
 /// How long content is served before it is good.

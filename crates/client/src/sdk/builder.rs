@@ -205,8 +205,11 @@ impl Builder {
         self
     }
 
-    /// Keeps here what was served last, for a start while no server answers
+    /// Keeps here what was served last, for a start while no server answers, also with another token
     /// (`CONTROL_PLANE_STATE_DIR`).
+    ///
+    /// Services that share a directory and see different tenants must have names: each name, each
+    /// environment and each set of servers has a place of its own.
     #[must_use]
     pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.state_dir = Some(dir.into());

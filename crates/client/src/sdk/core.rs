@@ -4,9 +4,9 @@
 //! forked process serves what it inherited, and starts threads and connections of its own.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -22,9 +22,10 @@ use super::follow;
 use super::held::{Held, Origin};
 use super::http::Http;
 use super::local::{Local, Revisions};
+use super::process::Process;
 use super::snapshot::Snapshot;
 use super::status::{Counts, HeldBack, Source, Status};
-use super::tree;
+use super::tree::TreeFollower;
 use super::watch::{Update, Watcher};
 
 /// How often, in milliseconds, a reader looks whether it is in a forked process.
@@ -48,105 +49,6 @@ pub(crate) struct Core {
     held_back: ArcSwap<Vec<HeldBack>>,
     /// When it was last known that there is nothing newer.
     confirmed_at: AtomicI64,
-}
-
-/// What belongs to one process and is made anew in a forked one: locks that another thread may
-/// have held at the fork are never touched again.
-#[derive(Debug)]
-pub(crate) struct Process {
-    id: u32,
-    progress: Mutex<Progress>,
-    moved: Condvar,
-}
-
-/// How far a process is.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    is_started: bool,
-    /// Whether a thread calls back.
-    is_calling: bool,
-    /// How often there was something to look at for those who watch.
-    news: u64,
-    /// Whether it is decided what the first use gets: a view, or why not.
-    is_settled: bool,
-    /// When the first use stops waiting.
-    wait_until: Option<Duration>,
-    last_error: Option<(Timestamp, Error)>,
-    /// What ends requests that wait.
-    agent: Option<ureq::Agent>,
-    /// What says, if it outlives the process, that it died.
-    marker: Option<PathBuf>,
-    is_closed: bool,
-}
-
-impl Process {
-    fn new(id: u32) -> Self {
-        Self {
-            id,
-            progress: Mutex::default(),
-            moved: Condvar::new(),
-        }
-    }
-
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Holds its lock, as a thread may do at the moment of a fork.
-    #[cfg(test)]
-    pub(crate) fn hold_lock(&self) -> MutexGuard<'_, Progress> {
-        self.progress()
-    }
-
-    /// Lets closing end the requests of this agent.
-    fn interruptible(&self, agent: ureq::Agent) {
-        let mut progress = self.progress();
-        if progress.is_closed {
-            agent.shutdown();
-        } else {
-            progress.agent = Some(agent);
-        }
-    }
-
-    /// Notes the marker that a clean end removes.
-    pub(crate) fn marked(&self, path: PathBuf) {
-        let mut progress = self.progress();
-        progress.marker = Some(path);
-        let is_closed = progress.is_closed;
-        drop(progress);
-        if is_closed {
-            self.unmark();
-        }
-    }
-
-    /// Removes the marker: what it names is good, or the process ends cleanly.
-    pub(crate) fn unmark(&self) {
-        if let Some(path) = self.progress().marker.take()
-            && let Err(error) = std::fs::remove_file(&path)
-        {
-            tracing::warn!(path = %path.display(), %error, "a marker is not removed");
-        }
-    }
-
-    /// Waits until there is something that was not seen yet; none once the client is closed.
-    fn wait_for_news(&self, seen: u64) -> Option<u64> {
-        let waiting = |progress: &mut Progress| !progress.is_closed && progress.news == seen;
-        let progress = self
-            .moved
-            .wait_while(self.progress(), waiting)
-            .unwrap_or_else(PoisonError::into_inner);
-        (!progress.is_closed).then_some(progress.news)
-    }
-
-    /// Waits; true if the client was closed meanwhile.
-    pub(crate) fn pause(&self, length: Duration) -> bool {
-        let progress = self.progress();
-        let (progress, _) = self
-            .moved
-            .wait_timeout_while(progress, length, |progress| !progress.is_closed)
-            .unwrap_or_else(PoisonError::into_inner);
-        progress.is_closed
-    }
 }
 
 impl Core {
@@ -682,82 +584,5 @@ impl Core {
             drop(progress);
             process.unmark();
         }
-    }
-}
-
-/// Reads a tree again whenever one of its files is another.
-#[derive(Debug)]
-struct TreeFollower {
-    root: std::path::PathBuf,
-    /// What was read.
-    seen: Option<tree::Stamp>,
-    /// What it looked like when it was last seen to be another.
-    moving: Option<tree::Stamp>,
-    is_unreadable: bool,
-    revisions: Revisions,
-}
-
-impl TreeFollower {
-    fn new(root: std::path::PathBuf) -> Self {
-        Self {
-            root,
-            seen: None,
-            moving: None,
-            is_unreadable: false,
-            revisions: Revisions::default(),
-        }
-    }
-
-    fn look(&mut self, core: &Core, process: &Process) {
-        let stamp = match tree::stamp(&self.root) {
-            Ok(stamp) => stamp,
-            Err(error) => {
-                // Said once, and again after it was there in between.
-                if !std::mem::replace(&mut self.is_unreadable, true) {
-                    core.failed(process, tree::unreadable(&self.root, &error));
-                }
-                self.seen = None;
-                return;
-            }
-        };
-        self.is_unreadable = false;
-        if self.seen.as_ref() == Some(&stamp) {
-            core.confirm();
-            return;
-        }
-        // What is still being written is read once it has been still from one look to the next.
-        let is_still = self.seen.is_none() || self.moving.as_ref() == Some(&stamp);
-        if !is_still {
-            self.moving = Some(stamp);
-            return;
-        }
-        self.moving = None;
-        self.seen = Some(stamp);
-        match self.load(core) {
-            Ok(Some(held)) => core.serve(process, held),
-            Ok(None) => core.confirm(),
-            Err(error) => core.failed(process, error),
-        }
-    }
-
-    fn load(&mut self, core: &Core) -> Result<Option<Held>, Error> {
-        let local = tree::load(&self.root, core.now())?;
-        let before = self.revisions.clone();
-        if !self.revisions.advance(local.state()) {
-            return Ok(None);
-        }
-        let Some(view) = local.view(&core.name, &self.revisions) else {
-            self.revisions = before;
-            return Err(Error::EnvironmentNotFound {
-                environment: core.name.to_string(),
-                known: local.environments(),
-            });
-        };
-        Ok(Some(Held {
-            view,
-            origin: Origin::Tree,
-            place: local.place(self.revisions.newest()),
-            cause: "the tree was read".into(),
-        }))
     }
 }

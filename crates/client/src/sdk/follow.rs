@@ -12,11 +12,12 @@ use crate::sse::ServerEvent;
 
 use super::breaker::Breaker;
 use super::builder::Kind;
-use super::core::{Core, Process};
+use super::core::Core;
 use super::error::Error;
 use super::held::{Held, Origin};
 use super::http::{Answer, Events, Failure, Target, Transport, Why};
-use super::keep::{Keeper, Stored};
+use super::keep::{Holder, Keeper, Stored};
+use super::process::Process;
 use super::status::Counts;
 use super::wire::{self, Gate, Said};
 
@@ -140,7 +141,12 @@ impl Follower {
         let Ok(token) = core.settings.token.read() else {
             return;
         };
-        let mut keeper = match Keeper::new(dir, &core.name, token.as_deref()) {
+        let holder = Holder {
+            servers: &self.urls,
+            service: core.settings.service.name.as_deref(),
+            token: token.as_deref(),
+        };
+        let mut keeper = match Keeper::new(dir, &core.name, &holder) {
             Ok(keeper) => keeper,
             Err(error) => return core.not_kept(dir, &error),
         };
@@ -176,7 +182,8 @@ impl Follower {
             whole.id.clone_from(&event.id);
         }
         self.last_id = whole.id;
-        self.needs = None;
+        // Another token may see something else, which its changes alone would not tell.
+        self.needs = (!keeper.is_of_this_token()).then_some(0);
         self.hold(
             core,
             process,

@@ -46,10 +46,43 @@ struct StoredEvent {
     id: String,
 }
 
+/// For whom something is kept, as far as that is known before any server has answered.
+#[derive(Debug)]
+pub(crate) struct Holder<'a> {
+    /// The addresses of the servers; their order does not matter.
+    pub(crate) servers: &'a [String],
+    /// The service, so that two that share a directory need not share what they see.
+    pub(crate) service: Option<&'a str>,
+    /// The token: it may be another at the next start, which still finds what was kept.
+    pub(crate) token: Option<&'a str>,
+}
+
+impl Holder<'_> {
+    fn place(&self) -> String {
+        let mut servers: Vec<_> = self
+            .servers
+            .iter()
+            .map(|url| url.trim_end_matches('/'))
+            .collect();
+        servers.sort_unstable();
+        servers.insert(0, self.service.unwrap_or_default());
+        short(&servers)
+    }
+}
+
+/// Tells texts from others without saying what they are.
+fn short(texts: &[&str]) -> String {
+    let mut hex = Digest::of(texts.join("\n").as_bytes()).hex();
+    hex.truncate(16);
+    hex
+}
+
 /// Keeps what is served of one environment.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     dir: PathBuf,
+    /// Tells the token that is shown now from others.
+    token: String,
     /// Held by the process that writes.
     lock: Option<File>,
     /// Where events are appended; none before this process has written a view or read one as its writer.
@@ -61,18 +94,18 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Keeps below a state directory: an environment as a token sees it has a place of its own.
+    /// Keeps below a state directory: what one service gets of one environment of the same servers has a
+    /// place of its own, whatever token it shows.
     pub(crate) fn new(
         state_dir: &Path,
         environment: &EnvironmentName,
-        token: Option<&str>,
+        holder: &Holder<'_>,
     ) -> io::Result<Self> {
-        let audience = Digest::of(token.unwrap_or_default().as_bytes()).hex();
-        let audience = audience.get(..16).unwrap_or_default();
-        let dir = state_dir.join(format!("{environment}-{audience}"));
+        let dir = state_dir.join(format!("{environment}-{}", holder.place()));
         private_dir(&dir)?;
         let mut keeper = Self {
             dir,
+            token: short(&[holder.token.unwrap_or_default()]),
             lock: None,
             file: None,
             base_bytes: 0,
@@ -86,6 +119,15 @@ impl Keeper {
     /// The file that holds the view.
     pub(crate) fn path(&self) -> PathBuf {
         self.dir.join("view")
+    }
+
+    fn token_path(&self) -> PathBuf {
+        self.dir.join("token")
+    }
+
+    /// Says whether what is kept was given for the token that is shown now: another may see something else.
+    pub(crate) fn is_of_this_token(&self) -> bool {
+        fs::read_to_string(self.token_path()).is_ok_and(|token| token == self.token)
     }
 
     /// When what is kept was last written.
@@ -131,6 +173,8 @@ impl Keeper {
         write_frame(&mut file, BASE, view)?;
         file.sync_all()?;
         fs::rename(&beside, self.path())?;
+        // After the view: a crash between the two makes the next start fetch the view once more.
+        private_file(&self.token_path())?.write_all(self.token.as_bytes())?;
         File::open(&self.dir)?.sync_all()?;
         self.file = Some(file);
         self.base_bytes = view.len() as u64;
@@ -277,7 +321,16 @@ mod tests {
     use super::*;
 
     fn keeper(dir: &Path) -> Keeper {
-        Keeper::new(dir, &EnvironmentName::new("production").unwrap(), Some("t")).unwrap()
+        keeper_with(dir, "t")
+    }
+
+    fn keeper_with(dir: &Path, token: &str) -> Keeper {
+        let holder = Holder {
+            servers: &["http://one".to_owned()],
+            service: Some("orders"),
+            token: Some(token),
+        };
+        Keeper::new(dir, &EnvironmentName::new("production").unwrap(), &holder).unwrap()
     }
 
     fn event(id: &str) -> ServerEvent {
@@ -311,6 +364,38 @@ mod tests {
         assert_eq!(read(dir.path()), Some(expected));
         keeper(dir.path()).replace(b"another").unwrap();
         assert_eq!(read(dir.path()), Some((b"another".to_vec(), Vec::new())));
+    }
+
+    #[test]
+    fn another_token_finds_what_was_kept_and_knows_that_it_was_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = keeper_with(dir.path(), "one");
+        one.replace(b"view").unwrap();
+        assert!(one.is_of_this_token());
+        drop(one);
+        let mut two = keeper_with(dir.path(), "two");
+        assert_eq!(two.read().unwrap().unwrap().base, b"view");
+        assert!(!two.is_of_this_token());
+        two.replace(b"view").unwrap();
+        assert!(two.is_of_this_token());
+    }
+
+    #[test]
+    fn services_and_servers_have_places_of_their_own_and_the_order_of_addresses_means_nothing() {
+        let place = |servers: &[&str], service: Option<&str>| {
+            let servers: Vec<_> = servers.iter().map(|it| (*it).to_owned()).collect();
+            let token = None;
+            Holder {
+                servers: &servers,
+                service,
+                token,
+            }
+            .place()
+        };
+        let one = place(&["http://a", "http://b/"], Some("orders"));
+        assert_eq!(one, place(&["http://b", "http://a"], Some("orders")));
+        assert_ne!(one, place(&["http://a"], Some("orders")));
+        assert_ne!(one, place(&["http://a", "http://b"], None));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod keep;
 mod local;
 mod memory;
 mod plane;
+mod process;
 mod registry;
 mod snapshot;
 mod status;

@@ -9,13 +9,93 @@ use plane_model::{Code, Timestamp, Violation};
 use plane_state::tree::{self, File, TreeError};
 use plane_state::{Action, Change, Expect, Op};
 
+use super::core::Core;
 use super::error::{Error, Finding};
-use super::local::Local;
+use super::held::{Held, Origin};
+use super::local::{Local, Revisions};
+use super::process::Process;
 
 /// The largest file of a tree that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 /// How deep folders may nest; deeper ones are links in a circle.
 const DEPTH_MAX: usize = 32;
+
+/// Reads a tree again whenever one of its files is another.
+#[derive(Debug)]
+pub(crate) struct TreeFollower {
+    root: PathBuf,
+    /// What was read.
+    seen: Option<Stamp>,
+    /// What it looked like when it was last seen to be another.
+    moving: Option<Stamp>,
+    is_unreadable: bool,
+    revisions: Revisions,
+}
+
+impl TreeFollower {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            seen: None,
+            moving: None,
+            is_unreadable: false,
+            revisions: Revisions::default(),
+        }
+    }
+
+    pub(crate) fn look(&mut self, core: &Core, process: &Process) {
+        let stamp = match stamp(&self.root) {
+            Ok(stamp) => stamp,
+            Err(error) => {
+                // Said once, and again after it was there in between.
+                if !std::mem::replace(&mut self.is_unreadable, true) {
+                    core.failed(process, unreadable(&self.root, &error));
+                }
+                self.seen = None;
+                return;
+            }
+        };
+        self.is_unreadable = false;
+        if self.seen.as_ref() == Some(&stamp) {
+            core.confirm();
+            return;
+        }
+        // What is still being written is read once it has been still from one look to the next.
+        let is_still = self.seen.is_none() || self.moving.as_ref() == Some(&stamp);
+        if !is_still {
+            self.moving = Some(stamp);
+            return;
+        }
+        self.moving = None;
+        self.seen = Some(stamp);
+        match self.load(core) {
+            Ok(Some(held)) => core.serve(process, held),
+            Ok(None) => core.confirm(),
+            Err(error) => core.failed(process, error),
+        }
+    }
+
+    pub(crate) fn load(&mut self, core: &Core) -> Result<Option<Held>, Error> {
+        let local = load(&self.root, core.now())?;
+        let before = self.revisions.clone();
+        if !self.revisions.advance(local.state()) {
+            return Ok(None);
+        }
+        let Some(view) = local.view(&core.name, &self.revisions) else {
+            self.revisions = before;
+            return Err(Error::EnvironmentNotFound {
+                environment: core.name.to_string(),
+                known: local.environments(),
+            });
+        };
+        Ok(Some(Held {
+            view,
+            origin: Origin::Tree,
+            place: local.place(self.revisions.newest()),
+            cause: "the tree was read".into(),
+        }))
+    }
+}
 
 /// What the files of a tree look like from outside: equal as long as nobody touched one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

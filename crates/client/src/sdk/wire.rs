@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::breaker::{Before, Breaker, Good, Verdict};
-use super::core::Process;
 use super::keep::Stored;
+use super::process::Process;
 
 /// A view that was read, and for whom it was narrowed.
 #[derive(Debug)]

@@ -657,8 +657,12 @@ fn where_no_server_answers_at_first_the_bundled_tree_does() {
 
 /// A follower that begins as one of a process that was just started.
 fn starting(dir: &std::path::Path) -> Test {
+    starting_with(dir, |settings| settings)
+}
+
+fn starting_with(dir: &std::path::Path, set: impl FnOnce(Builder) -> Builder) -> Test {
     let mut test = Test::new();
-    let settings = Builder::clone(&test.core.settings).state_dir(dir);
+    let settings = set(Builder::clone(&test.core.settings).state_dir(dir));
     test.core = Core::new(test.core.name.clone(), Arc::new(settings));
     test.process = test.core.own_process();
     test.follower = Follower::new(Box::new(test.script.clone()), &test.core);
@@ -714,6 +718,27 @@ fn a_start_with_a_server_goes_on_from_what_was_held_last_without_fetching_it_aga
     test.steps(1);
     assert_eq!((test.is_on(), test.revision()), (Some(false), 7));
     assert_eq!(test.asked(), [format!("http://one stream {}", id(6))]);
+}
+
+#[test]
+fn a_start_with_another_token_serves_what_was_kept_and_fetches_what_that_token_sees() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = starting(dir.path());
+    first.view(&view(5, "on")).stream(vec![]);
+    first.steps(1);
+    drop(first);
+    let mut test = starting_with(dir.path(), |settings| settings.token("cp_rotated"));
+    assert_eq!(
+        (test.is_on(), test.status().source),
+        (Some(true), Source::LastKnownGood)
+    );
+    test.view(&view(5, "off")).stream(vec![]);
+    test.steps(1);
+    assert_eq!(
+        (test.is_on(), test.status().source),
+        (Some(false), Source::Live)
+    );
+    assert_eq!(test.asked()[0], "http://one view - 0");
 }
 
 #[test]
@@ -974,7 +999,7 @@ fn a_forked_process_serves_what_it_inherited_and_touches_no_lock_of_its_parent()
     test.steps(1);
     let parent = test.process.clone();
     // As a fork finds it whose parent was just writing: nobody will ever open this lock again.
-    let _held = parent.hold_lock();
+    let _held = parent.progress();
     test.clock.forks.store(1, Ordering::SeqCst);
     assert_eq!(
         (test.is_on(), test.status().source),

@@ -1,0 +1,105 @@
+//! What belongs to one process of those that a fork makes: its locks, its threads, its end.
+//!
+//! INVARIANT: a forked process makes its own, so that a lock that another thread held at the fork
+//! is never touched again.
+
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use plane_model::Timestamp;
+
+use super::error::Error;
+
+/// What belongs to one process and is made anew in a forked one: locks that another thread may
+/// have held at the fork are never touched again.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) id: u32,
+    progress: Mutex<Progress>,
+    pub(crate) moved: Condvar,
+}
+
+/// How far a process is.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) is_started: bool,
+    /// Whether a thread calls back.
+    pub(crate) is_calling: bool,
+    /// How often there was something to look at for those who watch.
+    pub(crate) news: u64,
+    /// Whether it is decided what the first use gets: a view, or why not.
+    pub(crate) is_settled: bool,
+    /// When the first use stops waiting.
+    pub(crate) wait_until: Option<Duration>,
+    pub(crate) last_error: Option<(Timestamp, Error)>,
+    /// What ends requests that wait.
+    pub(crate) agent: Option<ureq::Agent>,
+    /// What says, if it outlives the process, that it died.
+    pub(crate) marker: Option<PathBuf>,
+    pub(crate) is_closed: bool,
+}
+
+impl Process {
+    pub(crate) fn new(id: u32) -> Self {
+        Self {
+            id,
+            progress: Mutex::default(),
+            moved: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets closing end the requests of this agent.
+    pub(crate) fn interruptible(&self, agent: ureq::Agent) {
+        let mut progress = self.progress();
+        if progress.is_closed {
+            agent.shutdown();
+        } else {
+            progress.agent = Some(agent);
+        }
+    }
+
+    /// Notes the marker that a clean end removes.
+    pub(crate) fn marked(&self, path: PathBuf) {
+        let mut progress = self.progress();
+        progress.marker = Some(path);
+        let is_closed = progress.is_closed;
+        drop(progress);
+        if is_closed {
+            self.unmark();
+        }
+    }
+
+    /// Removes the marker: what it names is good, or the process ends cleanly.
+    pub(crate) fn unmark(&self) {
+        if let Some(path) = self.progress().marker.take()
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            tracing::warn!(path = %path.display(), %error, "a marker is not removed");
+        }
+    }
+
+    /// Waits until there is something that was not seen yet; none once the client is closed.
+    pub(crate) fn wait_for_news(&self, seen: u64) -> Option<u64> {
+        let waiting = |progress: &mut Progress| !progress.is_closed && progress.news == seen;
+        let progress = self
+            .moved
+            .wait_while(self.progress(), waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        (!progress.is_closed).then_some(progress.news)
+    }
+
+    /// Waits; true if the client was closed meanwhile.
+    pub(crate) fn pause(&self, length: Duration) -> bool {
+        let progress = self.progress();
+        let (progress, _) = self
+            .moved
+            .wait_timeout_while(progress, length, |progress| !progress.is_closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        progress.is_closed
+    }
+}
