@@ -3,15 +3,22 @@
 //! A verdict is one of three (Kleene logic). Whether a tree is true, and whether it is false, are
 //! two questions that each stop at the first part that decides; unknown is when both say no.
 
+mod version;
+
 use std::sync::Arc;
 
 use plane_model::documents::Segment;
-use plane_model::{AttributePath, Clause, Document, Expr, Label, Operand, Operator, SegmentName};
+use plane_model::{
+    AttributePath, Clause, Document, Expr, Label, Network, Operand, Operator, Pattern, SegmentName,
+    Timestamp,
+};
 use serde::Serialize;
 
 use crate::context::{Context, Seen};
 use crate::hash::{Ends, FastSet};
 use crate::tenant::TenantFacts;
+
+use self::version::VersionTest;
 
 /// What a clause says of a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -148,17 +155,19 @@ impl Place {
     }
 }
 
+/// The whole number, if it is one that a double holds exactly.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a whole number within ±2^53 fits"
+)]
+fn whole(number: f64) -> Option<i64> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
+    (number.fract() == 0.0 && number.abs() <= EXACT_MAX).then_some(number as i64)
+}
+
 /// Writes a whole number as its decimal digits, without allocating.
 fn decimal(number: f64, digits: &mut [u8; 20]) -> Option<&str> {
-    const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
-    if number.fract() != 0.0 || number.abs() > EXACT_MAX {
-        return None;
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a whole number within ±2^53 fits"
-    )]
-    let whole = number as i64;
+    let whole = whole(number)?;
     let mut left = whole.unsigned_abs();
     let mut used = 0;
     for digit in digits.iter_mut().rev() {
@@ -280,6 +289,11 @@ enum Test {
     Le(f64),
     Gt(f64),
     Ge(f64),
+    Matches(Box<[Pattern]>),
+    Version(VersionTest),
+    Before(Timestamp),
+    After(Timestamp),
+    Cidr(Box<[Network]>),
     /// The segments that exist, and whether all that are named do.
     Segment {
         segments: Box<[Members]>,
@@ -300,6 +314,11 @@ impl Compiled {
     pub(crate) fn new(clause: &Clause, segment: impl Fn(&str) -> Option<Members>) -> Self {
         let texts = || clause.operands.iter().filter_map(operand_text);
         let number = || clause.operands.first().and_then(operand_number);
+        let time = || {
+            texts()
+                .next()
+                .and_then(|text| text.parse::<Timestamp>().ok())
+        };
         let compare = |test: fn(f64) -> Test| number().map_or(Test::Never, test);
         let test = match clause.operator {
             Operator::Equals | Operator::In if texts().count() == clause.operands.len() => {
@@ -329,6 +348,26 @@ impl Compiled {
             Operator::Le => compare(Test::Le),
             Operator::Gt => compare(Test::Gt),
             Operator::Ge => compare(Test::Ge),
+            Operator::Matches => {
+                let patterns: Option<_> = texts().map(|text| Pattern::new(text).ok()).collect();
+                patterns.map_or(Test::Never, Test::Matches)
+            }
+            Operator::SemverEquals
+            | Operator::SemverLt
+            | Operator::SemverLe
+            | Operator::SemverGt
+            | Operator::SemverGe
+            | Operator::SemverSameMajor
+            | Operator::SemverSameMinor => texts()
+                .next()
+                .and_then(|text| VersionTest::new(clause.operator, text))
+                .map_or(Test::Never, Test::Version),
+            Operator::Before => time().map_or(Test::Never, Test::Before),
+            Operator::After => time().map_or(Test::Never, Test::After),
+            Operator::Cidr => {
+                let networks: Option<_> = texts().map(|text| text.parse().ok()).collect();
+                networks.map_or(Test::Never, Test::Cidr)
+            }
             Operator::Segment => {
                 let segments: Box<[_]> = texts().filter_map(segment).collect();
                 let complete = segments.len() == clause.operands.len();
@@ -373,6 +412,14 @@ impl Test {
             Self::EndsWith(tails) => tails.iter().any(|tail| text.ends_with(&**tail)).into(),
             Self::Contains(Single::Text(part)) => text.contains(&**part).into(),
             Self::Exists(wanted) => (*wanted).into(),
+            Self::Matches(patterns) => patterns.iter().any(|it| it.is_in(text)).into(),
+            Self::Version(test) => test.of(text),
+            Self::Before(limit) => of_time(text.parse().ok(), |time| time < *limit),
+            Self::After(limit) => of_time(text.parse().ok(), |time| time > *limit),
+            Self::Cidr(networks) => match text.parse() {
+                Ok(address) => networks.iter().any(|it| it.has(address)).into(),
+                Err(_) => Verdict::Unknown,
+            },
             Self::Segment { segments, complete } => {
                 if segments.iter().any(|members| members.has(text)) {
                     Verdict::True
@@ -402,9 +449,20 @@ impl Test {
             (Self::Le(limit), Seen::Number(number)) => (number <= *limit).into(),
             (Self::Gt(limit), Seen::Number(number)) => (number > *limit).into(),
             (Self::Ge(limit), Seen::Number(number)) => (number >= *limit).into(),
+            (Self::Before(limit), Seen::Number(ms)) => of_time(instant(ms), |it| it < *limit),
+            (Self::After(limit), Seen::Number(ms)) => of_time(instant(ms), |it| it > *limit),
             _ => Verdict::Unknown,
         }
     }
+}
+
+fn of_time(time: Option<Timestamp>, holds: impl FnOnce(Timestamp) -> bool) -> Verdict {
+    time.map_or(Verdict::Unknown, |time| holds(time).into())
+}
+
+/// The time that a number means: milliseconds since 1970, as far as they are whole.
+fn instant(ms: f64) -> Option<Timestamp> {
+    whole(ms).map(Timestamp)
 }
 
 impl Single {

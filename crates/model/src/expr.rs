@@ -1,5 +1,9 @@
 //! Targeting expressions: clauses over attributes, joined by all, any and not.
 
+mod network;
+mod pattern;
+mod version;
+
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -8,7 +12,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Number;
 
 use crate::parse::coded;
-use crate::{Code, limits};
+use crate::{Code, Timestamp, Violation, Violations, limits};
+
+pub use network::{Network, NetworkError};
+pub use pattern::{Pattern, PatternError};
+pub use version::ReportedVersion;
 
 /// Where in the evaluation context a value is found, such as `tenant.plan` or `targetingKey`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,6 +123,28 @@ operators! {
     Gt = "gt",
     /// The attribute, a number, is at least the operand.
     Ge = "ge",
+    /// One of the operands, a regular expression, is found in the attribute, a string.
+    Matches = "matches",
+    /// The attribute, a version, has the precedence of the operand.
+    SemverEquals = "semver_equals",
+    /// The attribute, a version, comes before the operand.
+    SemverLt = "semver_lt",
+    /// The attribute, a version, does not come after the operand.
+    SemverLe = "semver_le",
+    /// The attribute, a version, comes after the operand.
+    SemverGt = "semver_gt",
+    /// The attribute, a version, does not come before the operand.
+    SemverGe = "semver_ge",
+    /// The attribute, a version, has the operand's first number.
+    SemverSameMajor = "semver_same_major",
+    /// The attribute, a version, has the operand's first two numbers.
+    SemverSameMinor = "semver_same_minor",
+    /// The attribute, a time, is before the operand.
+    Before = "before",
+    /// The attribute, a time, is after the operand.
+    After = "after",
+    /// The attribute, an Internet address, is in one of the networks.
+    Cidr = "cidr",
     /// The attribute, a string, is in one of the named segments.
     Segment = "segment",
 }
@@ -167,6 +197,34 @@ impl Expr {
                 1 + parts.iter().map(Self::depth).max().unwrap_or(0)
             }
         }
+    }
+
+    /// Checks how deep the expression nests, and compiles its patterns.
+    pub(crate) fn check(&self, pointer: &str, found: &mut Violations) {
+        if self.depth() > limits::EXPRESSION_DEPTH_MAX {
+            found.push(crate::documents::over_limit(
+                pointer,
+                "levels of nesting",
+                limits::EXPRESSION_DEPTH_MAX,
+            ));
+        }
+        self.for_each_clause(&mut |clause| {
+            for operand in &clause.operands {
+                if let (Operator::Matches, Operand::Text(text)) = (clause.operator, operand)
+                    && let Err(error) = Pattern::new(text)
+                {
+                    let shown: String = text.chars().take(80).collect();
+                    found.push(
+                        Violation::new(
+                            Code::ExpressionInvalid,
+                            pointer,
+                            format!("`{shown}` is not a pattern: {error}"),
+                        )
+                        .next("write a regular expression without look-around, back-references and large counts"),
+                    );
+                }
+            }
+        });
     }
 
     /// Calls `visit` on every clause.
@@ -311,12 +369,20 @@ fn clause<E: serde::de::Error>(
         Operands::Many(many) => (many, true),
     };
     let text = |it: &Operand| matches!(it, Operand::Text(_));
+    let one_text = |reads: fn(&str) -> bool| match operands.as_slice() {
+        [Operand::Text(text)] if !list => reads(text),
+        _ => false,
+    };
+    let network = |it: &Operand| match it {
+        Operand::Text(text) => text.parse::<Network>().is_ok(),
+        _ => false,
+    };
     let wrong = match operator {
         Operator::Equals if list => Some(("takes one value", "use `in` for several")),
         Operator::In if !list => Some(("takes a list", "use `equals` for one value")),
         Operator::In if operands.is_empty() => Some(("takes at least one value", "add one")),
         Operator::Contains if list => Some(("takes one value", "put several clauses under `any`")),
-        Operator::StartsWith | Operator::EndsWith | Operator::Segment
+        Operator::StartsWith | Operator::EndsWith | Operator::Matches | Operator::Segment
             if operands.is_empty() || !operands.iter().all(text) =>
         {
             Some(("takes a string or a list of strings", "write one"))
@@ -329,6 +395,29 @@ fn clause<E: serde::de::Error>(
         Operator::Exists if list || !operands.iter().all(|it| matches!(it, Operand::Bool(_))) => {
             Some(("takes true or false", "write one of the two"))
         }
+        Operator::SemverEquals
+        | Operator::SemverLt
+        | Operator::SemverLe
+        | Operator::SemverGt
+        | Operator::SemverGe
+        | Operator::SemverSameMajor
+        | Operator::SemverSameMinor
+            if !one_text(|text| ReportedVersion::new(text).is_some()) =>
+        {
+            Some(("takes a version", "write one in quotes, such as \"1.4.0\""))
+        }
+        Operator::Before | Operator::After
+            if !one_text(|text| text.parse::<Timestamp>().is_ok()) =>
+        {
+            Some((
+                "takes a time",
+                "write one such as 2026-03-01T09:30:00Z or 2026-03-01",
+            ))
+        }
+        Operator::Cidr if operands.is_empty() || !operands.iter().all(network) => Some((
+            "takes a network or a list of networks",
+            "write one such as 10.0.0.0/8 or 2001:db8::/32",
+        )),
         _ => None,
     };
     match wrong {
@@ -419,19 +508,41 @@ mod tests {
     }
 
     #[test]
+    fn an_operand_that_its_operator_cannot_compare_with_is_refused() {
+        check(
+            &json!({"any": [
+                {"attribute": "a", "semver_ge": 1}, {"attribute": "a", "semver_lt": "x"}, {"attribute": "a", "semver_gt": ["1.0"]},
+                {"attribute": "a", "before": "soon"}, {"attribute": "a", "cidr": ["10.0.0.0/8", "10.0.0.0/99"]}, {"attribute": "a", "matches": 1}
+            ]}),
+            &expect![[r#"
+                /any/0: `semver_ge` takes a version [EXPRESSION_INVALID]; write one in quotes, such as "1.4.0"
+                /any/1: `semver_lt` takes a version [EXPRESSION_INVALID]; write one in quotes, such as "1.4.0"
+                /any/2: `semver_gt` takes a version [EXPRESSION_INVALID]; write one in quotes, such as "1.4.0"
+                /any/3: `before` takes a time [EXPRESSION_INVALID]; write one such as 2026-03-01T09:30:00Z or 2026-03-01
+                /any/4: `cidr` takes a network or a list of networks [EXPRESSION_INVALID]; write one such as 10.0.0.0/8 or 2001:db8::/32
+                /any/5: `matches` takes a string or a list of strings [EXPRESSION_INVALID]; write one"#]],
+        );
+        check(
+            &json!({"all": [
+                {"attribute": "a", "semver_ge": "v1.2"}, {"attribute": "a", "after": "2026-03-01"}, {"attribute": "a", "cidr": ["10.0.0.0/8"]}, {"attribute": "a", "matches": "^a"}
+            ]}),
+            &expect![[r"ok"]],
+        );
+    }
+
+    #[test]
     fn a_malformed_expression_says_what_is_wrong_and_where() {
         check(
             &json!({"all": [{"attribute": "a", "equal": 1}]}),
-            &expect![[r"
-                /all/0: `equal` is not an operator [EXPRESSION_INVALID]; use one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `segment`"]],
+            &expect!["/all/0: `equal` is not an operator [EXPRESSION_INVALID]; use one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `matches`, `semver_equals`, `semver_lt`, `semver_le`, `semver_gt`, `semver_ge`, `semver_same_major`, `semver_same_minor`, `before`, `after`, `cidr`, `segment`"],
         );
         check(
             &json!({"any": [{"attribute": "a", "lt": "1"}, {"attribute": "a", "equals": 1, "lt": 2}, {"attribute": "a"}, {"equals": 1}]}),
-            &expect![[r"
+            &expect![[r#"
                 /any/0: `lt` takes a number [EXPRESSION_INVALID]; write it without quotes
                 /any/1: a clause has one operator [EXPRESSION_INVALID]; put two clauses under `all`
-                /any/2: the clause has no operator [EXPRESSION_INVALID]; add one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `segment`
-                /any/3: missing field `attribute` [EXPRESSION_INVALID]; add the `attribute` to compare, such as `tenant.plan`"]],
+                /any/2: the clause has no operator [EXPRESSION_INVALID]; add one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `matches`, `semver_equals`, `semver_lt`, `semver_le`, `semver_gt`, `semver_ge`, `semver_same_major`, `semver_same_minor`, `before`, `after`, `cidr`, `segment`
+                /any/3: missing field `attribute` [EXPRESSION_INVALID]; add the `attribute` to compare, such as `tenant.plan`"#]],
         );
     }
 }

@@ -41,7 +41,10 @@ pub mod yaml;
 pub use codes::Code;
 pub use digest::Digest;
 pub use documents::{DecodeError, Document};
-pub use expr::{AttributePath, Clause, Expr, Operand, Operator};
+pub use expr::{
+    AttributePath, Clause, Expr, Network, NetworkError, Operand, Operator, Pattern, PatternError,
+    ReportedVersion,
+};
 pub use key::{DocumentKey, Kind, Selector};
 pub use names::{
     ArtifactKind, ArtifactName, ArtifactVersion, ConfigName, EnvironmentName, FlagKey, Label,

@@ -193,6 +193,10 @@ fn operand() -> impl Strategy<Value = Operand> {
         any::<f64>().prop_filter_map("finite", |it| serde_json::Number::from_f64(it)
             .map(Operand::Number)),
         "[ab]{0,2}".prop_map(Operand::Text),
+        "[(]?[ab]?[+.]?".prop_map(Operand::Text),
+        "v?[01]([.][01]){0,2}(-a)?".prop_map(Operand::Text),
+        "(10|::1)([.]0[.]0[.][01])?(/[01])?".prop_map(Operand::Text),
+        "202[56]-0[12]-01".prop_map(Operand::Text),
     ]
 }
 

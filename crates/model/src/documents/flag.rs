@@ -315,13 +315,7 @@ impl Targeting {
                     .next("give each rule a name of its own: explanations show it"),
                 );
             }
-            if rule.when.depth() > limits::EXPRESSION_DEPTH_MAX {
-                found.push(over_limit(
-                    &format!("{pointer}/if"),
-                    "levels of nesting",
-                    limits::EXPRESSION_DEPTH_MAX,
-                ));
-            }
+            rule.when.check(&format!("{pointer}/if"), found);
             check_serve(&format!("{pointer}/serve"), &rule.serve, found);
         }
         if let Some(serve) = &self.default {

@@ -217,7 +217,7 @@ fn check_reason(pointer: &str, text: &str, found: &mut Violations) {
     }
 }
 
-fn over_limit(pointer: &str, what: &str, limit: usize) -> Violation {
+pub(crate) fn over_limit(pointer: &str, what: &str, limit: usize) -> Violation {
     Violation::new(
         Code::LimitExceeded,
         pointer,
