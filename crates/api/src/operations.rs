@@ -184,6 +184,7 @@ const DOCUMENT_CODES: &[Code] = &[
     Code::KindUnknown,
     Code::ReferenceMissing,
     Code::ReferenceInUse,
+    Code::ReferenceCycle,
     Code::DocumentRepeated,
     Code::ProtectionUnavailable,
     Code::Immutable,

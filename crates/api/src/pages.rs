@@ -49,6 +49,7 @@ pages! {
     LimitExceeded = "LIMIT_EXCEEDED",
     ReferenceMissing = "REFERENCE_MISSING",
     ReferenceInUse = "REFERENCE_IN_USE",
+    ReferenceCycle = "REFERENCE_CYCLE",
     Immutable = "IMMUTABLE",
     CommandRequired = "COMMAND_REQUIRED",
     CommitEmpty = "COMMIT_EMPTY",

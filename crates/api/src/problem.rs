@@ -160,6 +160,7 @@ pub const fn status(code: Code) -> u16 {
         Code::RevisionConflict
         | Code::NameCollision
         | Code::ReferenceInUse
+        | Code::ReferenceCycle
         | Code::Immutable
         | Code::NotRevertible
         | Code::VersionExists
@@ -267,6 +268,7 @@ pub const fn is_retryable(code: Code) -> bool {
         | Code::LimitExceeded
         | Code::ReferenceMissing
         | Code::ReferenceInUse
+        | Code::ReferenceCycle
         | Code::Immutable
         | Code::CommandRequired
         | Code::CommitEmpty

@@ -1,7 +1,7 @@
 //! What evaluating a flag gives, in `OpenFeature`'s words.
 
-use plane_model::VariantName;
 use plane_model::documents::Bucketing;
+use plane_model::{Timestamp, VariantName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -111,6 +111,7 @@ impl Decision {
 pub struct Evaluation<'a> {
     pub(crate) view: &'a View,
     pub(crate) ctx: &'a Context,
+    pub(crate) now: Timestamp,
     pub(crate) chunk: Option<&'a Chunk>,
     pub(crate) decision: Decision,
 }
@@ -136,7 +137,8 @@ impl<'a> Evaluation<'a> {
     pub fn as_bool_within(&self, percent: f64) -> Option<bool> {
         let value = self.as_bool()?;
         let tenant = self.view.tenant_facts(self.ctx);
-        let is_within = |chunk: &Chunk| chunk.is_within(self.decision, percent, self.ctx, tenant);
+        let is_within =
+            |chunk: &Chunk| chunk.is_within(self.decision, percent, self.ctx, tenant, self.now);
         Some(value && self.chunk.is_some_and(is_within))
     }
 

@@ -3,19 +3,17 @@
 //! The steps are taken anew and not recorded by the evaluation, which must stay quick; a property
 //! test holds the two together.
 
-use plane_model::documents::{FlagState, Target};
-use plane_model::{
-    AttributePath, Clause, EnvironmentName, Expr, Serve, Split, Timestamp, VariantName,
-};
+mod trail;
+
+use plane_model::documents::{FlagState, Window};
+use plane_model::{EnvironmentName, FlagKey, Timestamp, VariantName};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::bucket;
-use crate::clause::{Compiled, Facts, Place, Verdict};
-use crate::context::{Context, Seen};
+use self::trail::Trail;
+use crate::clause::{Facts, Verdict};
+use crate::context::Context;
 use crate::evaluation::{ErrorCode, Evaluation, Reason};
-use crate::flag::{Chunk, Gate, ranges};
-use crate::tenant::TenantFacts;
 use crate::view::View;
 
 /// How a flag's value came about.
@@ -113,6 +111,20 @@ pub enum ExplainStep {
         /// Whether it is.
         killed: bool,
     },
+    /// Whether a flag that this one needs gives what is needed.
+    Prerequisite {
+        /// The flag that is needed.
+        flag: FlagKey,
+        /// The variants that will do.
+        wanted: Vec<VariantName>,
+        /// What it gives; none means the caller's default.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        variant: Option<VariantName>,
+        /// Why.
+        reason: Reason,
+        /// Whether that will do; what a flag gives while it is off or killed never does.
+        verdict: Verdict,
+    },
     /// Whether the tenant has a pin of the flag.
     Pin {
         /// The tenant.
@@ -144,7 +156,10 @@ pub enum ExplainStep {
         name: String,
         /// Its expression, with what was found.
         when: ExplainExpr,
-        /// Whether its expression holds.
+        /// The time in which it applies.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        window: Option<Window>,
+        /// Whether its expression holds, and its window is open.
         verdict: Verdict,
         /// What it serves, if it holds.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -232,6 +247,24 @@ pub enum ExplainServe {
         #[serde(skip_serializing_if = "Option::is_none")]
         variant: Option<VariantName>,
     },
+    /// A share of the units that changes with time.
+    Ramp {
+        /// The attribute that holds the unit.
+        by: String,
+        /// The unit; none if the context has none, and then the ramp does not serve.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unit: Option<String>,
+        /// What is hashed before the unit.
+        salt: String,
+        /// How many slots the share has now.
+        share: u32,
+        /// The slot of the unit.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        slot: Option<u32>,
+        /// What the slot gets; none means the caller's default.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        variant: Option<VariantName>,
+    },
 }
 
 pub(crate) fn explain(view: &View, key: &str, ctx: &Context, now: Timestamp) -> Explanation {
@@ -261,244 +294,4 @@ pub(crate) fn explain(view: &View, key: &str, ctx: &Context, now: Timestamp) -> 
         result: Outcome::from(&view.evaluate_key(key, ctx, now)),
         steps,
     }
-}
-
-struct Trail<'a> {
-    view: &'a View,
-    chunk: &'a Chunk,
-    place: u32,
-    facts: Facts<'a>,
-    now: Timestamp,
-    steps: &'a mut Vec<ExplainStep>,
-}
-
-impl Trail<'_> {
-    /// Takes the steps that the evaluation takes; the last one pushed is the one that decides.
-    fn walk(&mut self) {
-        let parts = self.chunk.parts();
-        let flag = parts.flag();
-        self.steps.push(ExplainStep::Flag {
-            exists: flag.is_some(),
-            archived: flag.is_some_and(|flag| flag.archived),
-        });
-        if *self.chunk.gate() == Gate::Absent {
-            return;
-        }
-        self.steps.push(ExplainStep::Kill {
-            killed: parts.kill.is_some(),
-            reason: parts.kill().map(|kill| kill.reason.clone()),
-        });
-        let state = parts.targeting().map(|targeting| targeting.state);
-        match self.chunk.gate() {
-            Gate::Absent | Gate::Killed => return,
-            Gate::Broken(detail) => {
-                let detail = detail.to_string();
-                self.steps.push(ExplainStep::Broken { detail });
-                return;
-            }
-            Gate::Off => {
-                self.steps.push(ExplainStep::State { state });
-                return;
-            }
-            Gate::Open => self.steps.push(ExplainStep::State { state }),
-        }
-        if self.tenant() || self.targets() || self.rules() {
-            return;
-        }
-        let serve = match parts.targeting().and_then(|it| it.default.as_ref()) {
-            Some(serve) => self.serve(serve),
-            None => ExplainServe::Variant {
-                variant: self.variant_name(self.chunk.off()),
-            },
-        };
-        self.steps.push(ExplainStep::Default { serve });
-    }
-
-    fn tenant(&mut self) -> bool {
-        let Some(id) = self.facts.ctx.tenant() else {
-            return false;
-        };
-        let known = self.facts.tenant;
-        let killed = known.is_some_and(|it| it.is_killed(self.place));
-        self.steps.push(ExplainStep::TenantKill {
-            tenant: id.to_owned(),
-            killed,
-        });
-        if killed {
-            return true;
-        }
-        let pin = known.and_then(|it: &TenantFacts| it.pin(self.place));
-        let holds = pin.is_some_and(|pin| pin.until.is_none_or(|until| self.now < until));
-        self.steps.push(ExplainStep::Pin {
-            tenant: id.to_owned(),
-            variant: pin.and_then(|pin| pin.variant.clone()),
-            until: pin.and_then(|pin| pin.until),
-            verdict: holds.into(),
-        });
-        holds
-    }
-
-    fn targets(&mut self) -> bool {
-        let targeting = self.chunk.parts().targeting();
-        for target in targeting.iter().flat_map(|it| &it.targets) {
-            let step = self.target(target);
-            let decides = matches!(
-                step,
-                ExplainStep::Target {
-                    verdict: Verdict::True,
-                    ..
-                }
-            );
-            self.steps.push(step);
-            if decides {
-                return true;
-            }
-        }
-        false
-    }
-
-    fn target(&self, target: &Target) -> ExplainStep {
-        let unit = self.unit(target.by.as_ref());
-        ExplainStep::Target {
-            by: by(target.by.as_ref()),
-            serve: target.serve.clone(),
-            verdict: match &unit {
-                None => Verdict::Unknown,
-                Some(unit) => target.values.contains(unit).into(),
-            },
-            unit,
-        }
-    }
-
-    fn rules(&mut self) -> bool {
-        let targeting = self.chunk.parts().targeting();
-        for rule in targeting.iter().flat_map(|it| &it.rules) {
-            let when = self.expr(&rule.when);
-            let verdict = when.verdict();
-            let serve = (verdict == Verdict::True).then(|| self.serve(&rule.serve));
-            // A split without its unit does not serve: the rule is passed over.
-            let decides = match &serve {
-                None => false,
-                Some(ExplainServe::Split { unit, .. }) => unit.is_some(),
-                Some(_) => true,
-            };
-            let name = rule.name.clone();
-            self.steps.push(ExplainStep::Rule {
-                name,
-                when,
-                verdict,
-                serve,
-            });
-            if decides {
-                return true;
-            }
-        }
-        false
-    }
-
-    fn expr(&self, expr: &Expr) -> ExplainExpr {
-        let parts = |parts: &[Expr]| parts.iter().map(|it| self.expr(it)).collect::<Vec<_>>();
-        match expr {
-            Expr::All(all) => {
-                let all = parts(all);
-                let verdict = settle(&all, Verdict::False, Verdict::True);
-                ExplainExpr::All { all, verdict }
-            }
-            Expr::Any(any) => {
-                let any = parts(any);
-                let verdict = settle(&any, Verdict::True, Verdict::False);
-                ExplainExpr::Any { any, verdict }
-            }
-            Expr::Not(part) => {
-                let not = Box::new(self.expr(part));
-                let verdict = match not.verdict() {
-                    Verdict::True => Verdict::False,
-                    Verdict::False => Verdict::True,
-                    Verdict::Unknown => Verdict::Unknown,
-                };
-                ExplainExpr::Not { not, verdict }
-            }
-            Expr::Clause(clause) => self.clause(clause),
-        }
-    }
-
-    fn clause(&self, clause: &Clause) -> ExplainExpr {
-        let compiled = Compiled::new(clause, |name| self.view.segment(name));
-        let expr = Expr::Clause(clause.clone());
-        ExplainExpr::Clause {
-            clause: serde_json::to_value(expr).unwrap_or(Value::Null),
-            found: to_value(compiled.place().read(self.facts)),
-            verdict: compiled.verdict(self.facts),
-        }
-    }
-
-    fn serve(&self, serve: &Serve) -> ExplainServe {
-        match serve {
-            Serve::Variant(variant) => ExplainServe::Variant {
-                variant: Some(variant.clone()),
-            },
-            Serve::CallerDefault => ExplainServe::CallerDefault,
-            Serve::Split(split) => self.split(split),
-        }
-    }
-
-    fn split(&self, split: &Split) -> ExplainServe {
-        let salt = split.salt.as_deref().unwrap_or(self.chunk.key().as_str());
-        let unit = self.unit(split.by.as_ref());
-        let slot = unit
-            .as_ref()
-            .map(|unit| bucket::slot(self.view.bucketing(), salt, unit));
-        let variant = slot.and_then(|slot| {
-            let ranges = ranges(split);
-            let range = ranges.iter().find(|it| (it.start..it.end).contains(&slot));
-            match range {
-                Some(range) => Some(range.variant.clone()),
-                None => self.variant_name(self.chunk.off()),
-            }
-        });
-        ExplainServe::Split {
-            by: by(split.by.as_ref()),
-            unit,
-            salt: salt.to_owned(),
-            slot,
-            variant,
-        }
-    }
-
-    fn unit(&self, by: Option<&AttributePath>) -> Option<String> {
-        let place = by.map_or(Place::TargetingKey, Place::new);
-        place.unit(self.facts, str::to_owned)
-    }
-
-    fn variant_name(&self, index: Option<u16>) -> Option<VariantName> {
-        self.chunk.variant(index?).map(|(name, _)| name.clone())
-    }
-}
-
-/// The verdict of parts where one that is `decisive` decides, and all must be `other` otherwise.
-fn settle(parts: &[ExplainExpr], decisive: Verdict, other: Verdict) -> Verdict {
-    let mut verdicts = parts.iter().map(ExplainExpr::verdict);
-    if verdicts.clone().any(|it| it == decisive) {
-        decisive
-    } else if verdicts.any(|it| it == Verdict::Unknown) {
-        Verdict::Unknown
-    } else {
-        other
-    }
-}
-
-fn by(path: Option<&AttributePath>) -> String {
-    path.map_or("targetingKey", AttributePath::as_str)
-        .to_owned()
-}
-
-fn to_value(seen: Seen<'_>) -> Option<Value> {
-    Some(match seen {
-        Seen::Missing => return None,
-        Seen::Bool(value) => value.into(),
-        Seen::Number(number) => number.into(),
-        Seen::Text(text) => text.into(),
-        Seen::List(items) => items.iter().filter_map(to_value).collect(),
-        Seen::Object => Value::Object(serde_json::Map::new()),
-    })
 }

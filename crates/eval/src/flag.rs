@@ -1,17 +1,21 @@
 //! One flag in one environment, compiled: all that an evaluation of it reads, in one place.
 
+mod serve;
+
 use std::sync::Arc;
 
-use plane_model::documents::{Bucketing, Flag, FlagState, Kill, Overrides, Targeting};
+use plane_model::documents::{Bucketing, Flag, FlagState, Kill, Overrides, Targeting, Window};
 use plane_model::{
-    AttributePath, Document, FlagKey, Range, SLOTS, SegmentName, Serve, Timestamp, VariantName,
+    AttributePath, Document, FlagKey, SLOTS, SegmentName, Serve, Timestamp, VariantName,
 };
 use serde_json::Value;
 
-use crate::bucket;
+pub(crate) use self::serve::ranges;
+use self::serve::{CompiledServe, Step, Unit, place};
 use crate::clause::{Facts, Members, Place, Texts, Tree, segments_of};
 use crate::context::Context;
 use crate::evaluation::{Decision, ErrorCode, Reason};
+use crate::table::FlagTable;
 use crate::tenant::TenantFacts;
 
 /// A document as it is stored, and the revision of its last change.
@@ -74,6 +78,7 @@ pub(crate) struct Chunk {
     variants: Box<[(VariantName, Value)]>,
     gate: Gate,
     off: Option<u16>,
+    prerequisites: Box<[CompiledPrerequisite]>,
     targets: Box<[CompiledTarget]>,
     rules: Box<[CompiledRule]>,
     default: CompiledServe,
@@ -105,62 +110,56 @@ struct CompiledTarget {
 struct CompiledRule {
     name: Arc<str>,
     when: Tree,
+    window: Option<Window>,
     serve: CompiledServe,
 }
 
+/// A flag that must give one of some variants.
 #[derive(Debug)]
-enum CompiledServe {
-    Variant(Option<u16>),
-    Split(CompiledSplit),
+struct CompiledPrerequisite {
+    flag: u32,
+    variants: Box<[VariantName]>,
 }
 
-#[derive(Debug)]
-struct CompiledSplit {
-    by: Place,
-    salt: Box<str>,
-    /// The slots before each end get its variant; sorted, and the last end is the number of slots.
-    steps: Box<[Step]>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Step {
-    end: u32,
-    variant: Option<u16>,
-}
-
-/// The slot that a unit fell into, and what it gets.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Landing {
-    /// None where the whole split serves one thing, so that no slot was computed.
-    pub(crate) variant: Option<u16>,
-}
-
-impl CompiledSplit {
-    #[inline]
-    fn land(&self, facts: Facts<'_>, bucketing: Bucketing) -> Option<Landing> {
-        let variant = match &*self.steps {
-            [only] => {
-                self.by.unit(facts, |_| ())?;
-                only.variant
-            }
-            steps => {
-                let slot = self
-                    .by
-                    .unit(facts, |unit| bucket::slot(bucketing, &self.salt, unit))?;
-                let at = steps.partition_point(|step| step.end <= slot);
-                steps.get(at).and_then(|step| step.variant)
-            }
+impl CompiledPrerequisite {
+    /// Says whether the flag gives what is needed, and is not off.
+    fn is_met(&self, question: &Question<'_>, depth: u8) -> bool {
+        let Some(slot) = question.flags.slot(self.flag) else {
+            return false;
         };
-        Some(Landing { variant })
+        let decide = || {
+            slot.chunk
+                .decide_at(self.flag, slot.bound > 0, question, depth + 1)
+        };
+        let decision = slot.fixed.unwrap_or_else(decide);
+        let variant = decision.variant.and_then(|it| slot.chunk.variant(it));
+        !matches!(decision.reason, Reason::Disabled | Reason::Error)
+            && variant.is_some_and(|(name, _)| self.variants.contains(name))
     }
+}
+
+/// How deep prerequisites are followed: a commit admits no more, and what is stored may hold a circle.
+const DEPTH_MAX: u8 = 32;
+
+/// What an evaluation is about, whichever flags it comes by.
+#[derive(Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) flags: &'a FlagTable,
+    pub(crate) ctx: &'a Context,
+    /// Needed only where [`Chunk::reads_tenant`] says so, or a tenant is bound.
+    pub(crate) tenant: Option<&'a TenantFacts>,
+    pub(crate) now: Timestamp,
 }
 
 impl Chunk {
     /// Compiles a flag; never fails, because a flag that contradicts itself is one that is broken.
+    ///
+    /// `places` are those of its prerequisites, in their order.
     pub(crate) fn compile(
         key: FlagKey,
         parts: Parts,
         bucketing: Bucketing,
+        places: &[u32],
         segment: impl Fn(&str) -> Option<Members>,
     ) -> Self {
         let revision = [&parts.flag, &parts.targeting, &parts.kill]
@@ -176,6 +175,7 @@ impl Chunk {
             variants: Box::default(),
             gate: Gate::Absent,
             off: None,
+            prerequisites: Box::default(),
             targets: Box::default(),
             rules: Box::default(),
             default: CompiledServe::Variant(None),
@@ -183,12 +183,12 @@ impl Chunk {
             reads_tenant: false,
             parts,
         };
-        chunk.fill(segment);
+        chunk.fill(places, segment);
         chunk.fixed = chunk.fixed_decision();
         chunk
     }
 
-    fn fill(&mut self, segment: impl Fn(&str) -> Option<Members>) {
+    fn fill(&mut self, places: &[u32], segment: impl Fn(&str) -> Option<Members>) {
         let parts = self.parts.clone();
         let Some(flag) = parts.flag().filter(|flag| !flag.archived) else {
             return;
@@ -214,6 +214,14 @@ impl Chunk {
         let Some(targeting) = targeting.filter(|_| self.gate == Gate::Open) else {
             return;
         };
+        self.prerequisites = places
+            .iter()
+            .zip(&targeting.prerequisites)
+            .map(|(flag, needed)| CompiledPrerequisite {
+                flag: *flag,
+                variants: needed.variants.as_slice().into(),
+            })
+            .collect();
         self.targets = targeting
             .targets
             .iter()
@@ -231,6 +239,7 @@ impl Chunk {
             .map(|rule| CompiledRule {
                 name: rule.name.as_str().into(),
                 when: Tree::new(&rule.when, &segment),
+                window: rule.window,
                 serve: self.serve(&rule.serve),
             })
             .collect();
@@ -245,40 +254,14 @@ impl Chunk {
             .chain([&self.default]);
         self.reads_tenant = self.rules.iter().any(|rule| rule.when.reads_tenant())
             || self.targets.iter().any(|target| target.by.reads_tenant())
-            || serves.into_iter().any(CompiledServe::reads_tenant);
+            || serves.into_iter().any(CompiledServe::reads_tenant)
+            || !self.prerequisites.is_empty();
     }
 
     fn serve(&self, serve: &Serve) -> CompiledServe {
-        match serve {
-            Serve::Variant(name) => CompiledServe::Variant(self.variant_index(name.as_str())),
-            Serve::CallerDefault => CompiledServe::Variant(None),
-            Serve::Split(split) => CompiledServe::Split(CompiledSplit {
-                by: place(split.by.as_ref()),
-                salt: split.salt.as_deref().unwrap_or(self.key.as_str()).into(),
-                steps: self.steps(&ranges(split)),
-            }),
-        }
-    }
-
-    /// Fills what the ranges leave over with the off variant.
-    fn steps(&self, ranges: &[Range]) -> Box<[Step]> {
-        let mut steps: Vec<Step> = Vec::new();
-        let mut push = |end: u32, variant: Option<u16>| match steps.last_mut() {
-            Some(last) if last.variant == variant => last.end = end,
-            _ => steps.push(Step { end, variant }),
-        };
-        let mut free = 0;
-        for range in ranges {
-            if range.start > free {
-                push(range.start, self.off);
-            }
-            push(range.end, self.variant_index(range.variant.as_str()));
-            free = range.end;
-        }
-        if free < SLOTS {
-            push(SLOTS, self.off);
-        }
-        steps.into()
+        CompiledServe::new(serve, self.key.as_str(), self.off, |name| {
+            self.variant_index(name)
+        })
     }
 
     fn fixed_decision(&self) -> Option<Decision> {
@@ -287,7 +270,9 @@ impl Chunk {
             (Gate::Killed | Gate::Off, _) => Some(Decision::of(self.off, Reason::Disabled)),
             (Gate::Broken(_), _) => Some(Decision::error(ErrorCode::ParseError)),
             (Gate::Open, CompiledServe::Variant(variant))
-                if self.rules.is_empty() && self.targets.is_empty() =>
+                if self.rules.is_empty()
+                    && self.targets.is_empty()
+                    && self.prerequisites.is_empty() =>
             {
                 let reason = if variant.is_some() {
                     Reason::Static
@@ -308,40 +293,51 @@ impl Chunk {
         self.fixed.filter(|_| !(bound && pinnable))
     }
 
-    /// Evaluates the flag; `tenant` is needed only where [`Chunk::reads_tenant`] or `bound` says so.
+    /// Evaluates the flag at the place `index`.
     #[inline]
-    pub(crate) fn decide(
-        &self,
-        index: u32,
-        ctx: &Context,
-        tenant: Option<&TenantFacts>,
-        bound: bool,
-        now: Timestamp,
-    ) -> Decision {
+    pub(crate) fn decide(&self, index: u32, bound: bool, question: &Question<'_>) -> Decision {
+        self.decide_at(index, bound, question, 0)
+    }
+
+    #[inline]
+    fn decide_at(&self, index: u32, bound: bool, question: &Question<'_>, depth: u8) -> Decision {
         if self.gate != Gate::Open {
             return self
                 .fixed
                 .unwrap_or(Decision::error(ErrorCode::FlagNotFound));
         }
-        if bound
-            && let Some(tenant) = tenant
-            && let Some(decision) = self.tenant_decision(index, tenant, now)
-        {
+        let bound = question.tenant.filter(|_| bound);
+        if bound.is_some_and(|tenant| tenant.is_killed(index)) {
+            return Decision::of(self.off, Reason::Disabled);
+        }
+        if !self.prerequisites.is_empty() {
+            if depth >= DEPTH_MAX {
+                return Decision::error(ErrorCode::ParseError);
+            }
+            let met = |needed: &CompiledPrerequisite| needed.is_met(question, depth);
+            if !self.prerequisites.iter().all(met) {
+                return Decision::of(self.off, Reason::Disabled);
+            }
+        }
+        if let Some(decision) = bound.and_then(|it| self.pinned(index, it, question.now)) {
             return decision;
         }
-        let facts = Facts { ctx, tenant };
+        let facts = Facts {
+            ctx: question.ctx,
+            tenant: question.tenant,
+        };
         for target in &self.targets {
             if target.by.unit(facts, |unit| target.values.has(unit)) == Some(true) {
                 return Decision::of(Some(target.variant), Reason::TargetingMatch);
             }
         }
         for (at, rule) in self.rules.iter().enumerate() {
-            if !rule.when.is_true(facts) {
+            if !rule.when.is_true(facts) || rule.window.is_some_and(|it| !it.has(question.now)) {
                 continue;
             }
             let (variant, reason) = match &rule.serve {
                 CompiledServe::Variant(variant) => (*variant, Reason::TargetingMatch),
-                CompiledServe::Split(split) => match split.land(facts, self.bucketing) {
+                serve => match serve.land(facts, self.bucketing, question.now) {
                     Some(landing) => (landing.variant, Reason::Split),
                     None => continue,
                 },
@@ -354,10 +350,10 @@ impl Chunk {
         }
         match &self.default {
             CompiledServe::Variant(variant) => {
-                let fixed = self.fixed.map(|it| it.reason).filter(|_| !bound);
+                let fixed = self.fixed.map(|it| it.reason).filter(|_| bound.is_none());
                 Decision::of(*variant, fixed.unwrap_or(Reason::Default))
             }
-            CompiledServe::Split(split) => match split.land(facts, self.bucketing) {
+            serve => match serve.land(facts, self.bucketing, question.now) {
                 Some(landing) => Decision::of(landing.variant, Reason::Split),
                 None => Decision::error(ErrorCode::TargetingKeyMissing),
             },
@@ -373,6 +369,7 @@ impl Chunk {
         percent: f64,
         ctx: &Context,
         tenant: Option<&TenantFacts>,
+        now: Timestamp,
     ) -> bool {
         let by_whom = match (decision.reason, decision.rule) {
             (Reason::Disabled | Reason::Error, _) | (Reason::TargetingMatch, None) => return true,
@@ -383,14 +380,11 @@ impl Chunk {
             return true;
         }
         let facts = Facts { ctx, tenant };
-        let slot = |by: &Place, salt: &str| {
-            by.unit(facts, |unit| bucket::slot(self.bucketing, salt, unit))
-        };
-        let rank = match by_whom {
-            Some(CompiledServe::Split(split)) => {
-                slot(&split.by, &split.salt).map(|slot| self.true_slots_below(&split.steps, slot))
-            }
-            _ => slot(&Place::TargetingKey, self.key.as_str()),
+        let rank = match by_whom.and_then(|serve| serve.division(now)) {
+            Some((unit, steps)) => unit
+                .slot(facts, self.bucketing)
+                .map(|slot| self.true_slots_below(&steps, slot)),
+            None => Unit::new(None, self.key.as_str()).slot(facts, self.bucketing),
         };
         // Not a variant by accident: who has no unit is in no share.
         // Whole slots: a share of 51.234 % is not a hair more because its binary form is.
@@ -412,16 +406,8 @@ impl Chunk {
         count
     }
 
-    /// What a tenant's kill or pin decides.
-    pub(crate) fn tenant_decision(
-        &self,
-        index: u32,
-        tenant: &TenantFacts,
-        now: Timestamp,
-    ) -> Option<Decision> {
-        if tenant.is_killed(index) {
-            return Some(Decision::of(self.off, Reason::Disabled));
-        }
+    /// What a tenant's pin decides.
+    fn pinned(&self, index: u32, tenant: &TenantFacts, now: Timestamp) -> Option<Decision> {
         let pin = tenant.pin(index)?;
         if pin.until.is_some_and(|until| until <= now) {
             return None;
@@ -508,34 +494,12 @@ impl Chunk {
 
     /// The unit that the default divides by.
     pub(crate) fn default_unit(&self) -> &str {
-        match self.parts.targeting().and_then(|it| it.default.as_ref()) {
-            Some(Serve::Split(split)) => split
-                .by
-                .as_ref()
-                .map_or("targetingKey", AttributePath::as_str),
-            _ => "targetingKey",
-        }
-    }
-}
-
-impl CompiledServe {
-    fn reads_tenant(&self) -> bool {
-        match self {
-            Self::Variant(_) => false,
-            Self::Split(split) => split.by.reads_tenant(),
-        }
-    }
-}
-
-fn place(by: Option<&AttributePath>) -> Place {
-    by.map_or(Place::TargetingKey, Place::new)
-}
-
-/// The ranges of a split; one that is written in percentages gets the ranges of a fresh one.
-pub(crate) fn ranges(split: &plane_model::Split) -> Vec<Range> {
-    match split.clone().settled(None).shares {
-        plane_model::Shares::Ranges(ranges) => ranges,
-        plane_model::Shares::Percent(_) => Vec::new(),
+        let by = match self.parts.targeting().and_then(|it| it.default.as_ref()) {
+            Some(Serve::Split(split)) => split.by.as_ref(),
+            Some(Serve::Ramp(ramp)) => ramp.by.as_ref(),
+            _ => None,
+        };
+        by.map_or("targetingKey", AttributePath::as_str)
     }
 }
 
@@ -558,6 +522,7 @@ fn fault(flag: &Flag, targeting: Option<&Targeting>) -> Option<String> {
         .chain(&targeting.default)
         .find_map(|serve| match serve {
             Serve::Split(split) => split.fault(),
-            _ => None,
+            Serve::Ramp(ramp) => ramp.fault(),
+            Serve::Variant(_) | Serve::CallerDefault => None,
         })
 }

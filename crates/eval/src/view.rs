@@ -16,7 +16,7 @@ use crate::config::{self, ConfigExplanation, Configs, EffectiveConfig};
 use crate::context::Context;
 use crate::evaluation::{Decision, ErrorCode, Evaluation};
 use crate::explain::{self, Explanation};
-use crate::flag::Chunk;
+use crate::flag::{Chunk, Question};
 use crate::hash::FastState;
 use crate::resolve::{self, Registry, ResolveError, Resolved};
 use crate::source::{Change, Source};
@@ -191,16 +191,18 @@ impl View {
         ctx: &'a Context,
         now: Timestamp,
     ) -> impl Iterator<Item = (&'a FlagKey, Evaluation<'a>)> {
-        let tenant = self.tenant_facts(ctx);
+        let question = self.question(ctx, self.tenant_facts(ctx), now);
         let slots = (0..).zip(self.flags.slots());
         slots
             .filter(|(_, slot)| slot.chunk.exists())
             .map(move |(place, slot)| {
                 let chunk = &*slot.chunk;
-                let decision = slot
-                    .fixed
-                    .unwrap_or_else(|| chunk.decide(place, ctx, tenant, slot.bound > 0, now));
-                (chunk.key(), self.evaluation(Some(chunk), ctx, decision))
+                let decide = || chunk.decide(place, slot.bound > 0, &question);
+                let decision = slot.fixed.unwrap_or_else(decide);
+                (
+                    chunk.key(),
+                    self.evaluation(Some(chunk), ctx, now, decision),
+                )
             })
     }
 
@@ -212,11 +214,11 @@ impl View {
         now: Timestamp,
     ) -> Evaluation<'a> {
         let Some((place, slot)) = slot else {
-            return self.evaluation(None, ctx, Decision::error(ErrorCode::FlagNotFound));
+            return self.evaluation(None, ctx, now, Decision::error(ErrorCode::FlagNotFound));
         };
         let chunk = &*slot.chunk;
         if let Some(decision) = slot.fixed {
-            return self.evaluation(Some(chunk), ctx, decision);
+            return self.evaluation(Some(chunk), ctx, now, decision);
         }
         let bound = slot.bound > 0;
         let tenant = if bound || chunk.reads_tenant() {
@@ -224,8 +226,23 @@ impl View {
         } else {
             None
         };
-        let decision = chunk.decide(place, ctx, tenant, bound, now);
-        self.evaluation(Some(chunk), ctx, decision)
+        let decision = chunk.decide(place, bound, &self.question(ctx, tenant, now));
+        self.evaluation(Some(chunk), ctx, now, decision)
+    }
+
+    #[inline]
+    fn question<'a>(
+        &'a self,
+        ctx: &'a Context,
+        tenant: Option<&'a TenantFacts>,
+        now: Timestamp,
+    ) -> Question<'a> {
+        Question {
+            flags: &self.flags,
+            ctx,
+            tenant,
+            now,
+        }
     }
 
     #[inline]
@@ -233,11 +250,13 @@ impl View {
         &'a self,
         chunk: Option<&'a Chunk>,
         ctx: &'a Context,
+        now: Timestamp,
         decision: Decision,
     ) -> Evaluation<'a> {
         Evaluation {
             view: self,
             ctx,
+            now,
             chunk,
             decision,
         }
@@ -252,7 +271,8 @@ impl View {
         now: Timestamp,
     ) -> Option<(&Chunk, Decision)> {
         let slot = self.flags.slot(place)?;
-        let decide = || slot.chunk.decide(place, ctx, tenant, slot.bound > 0, now);
+        let question = self.question(ctx, tenant, now);
+        let decide = || slot.chunk.decide(place, slot.bound > 0, &question);
         Some((&slot.chunk, slot.fixed.unwrap_or_else(decide)))
     }
 

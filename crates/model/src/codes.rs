@@ -102,6 +102,8 @@ codes! {
     LimitExceeded = "LIMIT_EXCEEDED",
     /// A document refers to another that does not exist.
     ReferenceMissing = "REFERENCE_MISSING",
+    /// Documents refer to each other in a circle.
+    ReferenceCycle = "REFERENCE_CYCLE",
     /// A document cannot be deleted while another refers to it.
     ReferenceInUse = "REFERENCE_IN_USE",
     /// A published document cannot be changed.

@@ -534,7 +534,9 @@ mod tests {
     fn a_malformed_expression_says_what_is_wrong_and_where() {
         check(
             &json!({"all": [{"attribute": "a", "equal": 1}]}),
-            &expect!["/all/0: `equal` is not an operator [EXPRESSION_INVALID]; use one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `matches`, `semver_equals`, `semver_lt`, `semver_le`, `semver_gt`, `semver_ge`, `semver_same_major`, `semver_same_minor`, `before`, `after`, `cidr`, `segment`"],
+            &expect![
+                "/all/0: `equal` is not an operator [EXPRESSION_INVALID]; use one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `matches`, `semver_equals`, `semver_lt`, `semver_le`, `semver_gt`, `semver_ge`, `semver_same_major`, `semver_same_minor`, `before`, `after`, `cidr`, `segment`"
+            ],
         );
         check(
             &json!({"any": [{"attribute": "a", "lt": "1"}, {"attribute": "a", "equals": 1, "lt": 2}, {"attribute": "a"}, {"equals": 1}]}),

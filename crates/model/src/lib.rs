@@ -52,7 +52,7 @@ pub use names::{
 };
 pub use parse::parse_strict;
 pub use pointer::Pointer;
-pub use serve::{Range, SLOTS, Serve, Shares, Split};
+pub use serve::{Course, Ramp, Range, SLOTS, Serve, Shares, Split};
 pub use time::{Timestamp, TimestampError};
 pub use verified::Verified;
 pub use violation::{Unadvised, Violation, Violations};

@@ -14,6 +14,10 @@ pub const BLOB_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const TEXT_DEPTH_MAX: usize = 64;
 /// Rules of one flag in one environment.
 pub const FLAG_RULES_MAX: usize = 200;
+/// Flags that one flag needs in one environment.
+pub const FLAG_PREREQUISITES_MAX: usize = 64;
+/// How deep flags may need each other: the prerequisites of prerequisites.
+pub const PREREQUISITE_DEPTH_MAX: usize = 16;
 /// Variants of one flag.
 pub const FLAG_VARIANTS_MAX: usize = 100;
 /// Nesting of one targeting expression.

@@ -1,4 +1,6 @@
-//! What a rule or a default serves: a variant, the caller's default, or a split.
+//! What a rule or a default serves: a variant, the caller's default, a split or a ramp.
+
+mod ramp;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::parse::coded;
 use crate::{AttributePath, Code, VariantName};
+
+pub use self::ramp::{Course, Ramp};
 
 /// The slots that a split divides.
 pub const SLOTS: u32 = 100_000;
@@ -53,6 +57,8 @@ pub enum Serve {
     CallerDefault,
     /// A share of the units for each variant.
     Split(Split),
+    /// A share of the units that changes with time.
+    Ramp(Ramp),
 }
 
 impl Serve {
@@ -61,6 +67,7 @@ impl Serve {
         match self {
             Self::Variant(variant) => visit(variant),
             Self::CallerDefault => {}
+            Self::Ramp(ramp) => visit(&ramp.course.variant),
             Self::Split(split) => match &split.shares {
                 Shares::Percent(shares) => shares.keys().for_each(visit),
                 Shares::Ranges(ranges) => ranges.iter().map(|it| &it.variant).for_each(visit),
@@ -227,8 +234,28 @@ impl Serialize for Serve {
                 map.end()
             }
             Self::Split(split) => split.serialize(serializer),
+            Self::Ramp(ramp) => {
+                let mut map = serializer.serialize_map(None)?;
+                map.serialize_entry("ramp", &ramp.course)?;
+                serialize_unit(&mut map, ramp.by.as_ref(), ramp.salt.as_deref())?;
+                map.end()
+            }
         }
     }
+}
+
+fn serialize_unit<M: SerializeMap>(
+    map: &mut M,
+    by: Option<&AttributePath>,
+    salt: Option<&str>,
+) -> Result<(), M::Error> {
+    if let Some(by) = by {
+        map.serialize_entry("by", by)?;
+    }
+    if let Some(salt) = salt {
+        map.serialize_entry("salt", salt)?;
+    }
+    Ok(())
 }
 
 impl Serialize for Split {
@@ -238,27 +265,13 @@ impl Serialize for Split {
             Shares::Percent(shares) => {
                 let shares: BTreeMap<_, _> = shares
                     .iter()
-                    .map(|(variant, share)| {
-                        let whole = share % 1_000 == 0;
-                        let number = if whole {
-                            serde_json::Number::from(share / 1_000)
-                        } else {
-                            serde_json::Number::from_f64(f64::from(*share) / 1_000.0)
-                                .unwrap_or_else(|| 0.into())
-                        };
-                        (variant, number)
-                    })
+                    .map(|(variant, share)| (variant, percent_number(*share)))
                     .collect();
                 map.serialize_entry("percent", &shares)?;
             }
             Shares::Ranges(ranges) => map.serialize_entry("ranges", ranges)?,
         }
-        if let Some(by) = &self.by {
-            map.serialize_entry("by", by)?;
-        }
-        if let Some(salt) = &self.salt {
-            map.serialize_entry("salt", salt)?;
-        }
+        serialize_unit(&mut map, self.by.as_ref(), self.salt.as_deref())?;
         map.end()
     }
 }
@@ -288,7 +301,9 @@ impl<'de> Visitor<'de> for ServeVisitor {
     type Value = Serve;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a variant's name, or an object with `percent`, `ranges` or `caller_default`")
+        f.write_str(
+            "a variant's name, or an object with `percent`, `ranges`, `ramp` or `caller_default`",
+        )
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Serve, E> {
@@ -300,6 +315,7 @@ impl<'de> Visitor<'de> for ServeVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Serve, A::Error> {
         let mut shares = None;
         let mut caller = None;
+        let mut course = None;
         let mut by = None;
         let mut salt = None;
         while let Some(field) = map.next_key::<String>()? {
@@ -316,6 +332,7 @@ impl<'de> Visitor<'de> for ServeVisitor {
                     shares = Some(Shares::Percent(thousandths(percent)?));
                 }
                 "ranges" => shares = Some(Shares::Ranges(map.next_value()?)),
+                "ramp" => course = Some(map.next_value()?),
                 "caller_default" => caller = Some(map.next_value::<bool>()?),
                 "by" => by = Some(map.next_value()?),
                 "salt" => salt = Some(map.next_value()?),
@@ -324,54 +341,70 @@ impl<'de> Visitor<'de> for ServeVisitor {
                     return Err(coded(
                         Code::FieldUnknown,
                         format_args!(
-                            "unknown field `{other}`: a split has `percent` or `ranges`, `by` and `salt`"
+                            "unknown field `{other}`: a split has `percent`, `ranges` or `ramp`, `by` and `salt`"
                         ),
                         "remove it or correct its spelling",
                     ));
                 }
             }
         }
-        match (shares, caller) {
-            (Some(shares), None) => Ok(Serve::Split(Split { by, salt, shares })),
-            (None, Some(true)) if by.is_none() && salt.is_none() => Ok(Serve::CallerDefault),
+        match (shares, course, caller) {
+            (Some(shares), None, None) => Ok(Serve::Split(Split { by, salt, shares })),
+            (None, Some(course), None) => Ok(Serve::Ramp(Ramp { by, salt, course })),
+            (None, None, Some(true)) if by.is_none() && salt.is_none() => Ok(Serve::CallerDefault),
             _ => Err(coded(
                 Code::SplitInvalid,
-                "nothing says what is served",
-                "write a variant's name, `percent` or `ranges`, or `caller_default: true`",
+                "it must say one thing that is served",
+                "write a variant's name, one of `percent`, `ranges` and `ramp`, or `caller_default: true`",
             )),
         }
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the value is checked to lie within 0 and 100,000"
-)]
 fn thousandths<E: serde::de::Error>(
     percent: BTreeMap<VariantName, f64>,
 ) -> Result<BTreeMap<VariantName, u32>, E> {
     percent
         .into_iter()
         .map(|(variant, percent)| {
-            let share = percent * 1_000.0;
-            if !(0.0..=f64::from(SLOTS)).contains(&share) {
-                return Err(coded(
-                    Code::SplitInvalid,
-                    format_args!("`{variant}` has {percent} %: a percentage is between 0 and 100"),
-                    "write a number from 0 to 100",
-                ));
-            }
-            if (share - share.round()).abs() > 1e-6 {
-                return Err(coded(
-                    Code::SplitInvalid,
-                    format_args!("`{variant}` has {percent} %: the smallest step is 0.001 %"),
-                    "round it to three decimals",
-                ));
-            }
-            Ok((variant, share.round() as u32))
+            let share = thousandth(percent, &format!("`{variant}`"))?;
+            Ok((variant, share))
         })
         .collect()
+}
+
+/// Reads a percentage of slots.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the value is checked to lie within 0 and 100,000"
+)]
+fn thousandth<E: serde::de::Error>(percent: f64, whose: &str) -> Result<u32, E> {
+    let share = percent * 1_000.0;
+    if !(0.0..=f64::from(SLOTS)).contains(&share) {
+        return Err(coded(
+            Code::SplitInvalid,
+            format_args!("{whose} has {percent} %: a percentage is between 0 and 100"),
+            "write a number from 0 to 100",
+        ));
+    }
+    if (share - share.round()).abs() > 1e-6 {
+        return Err(coded(
+            Code::SplitInvalid,
+            format_args!("{whose} has {percent} %: the smallest step is 0.001 %"),
+            "round it to three decimals",
+        ));
+    }
+    Ok(share.round() as u32)
+}
+
+/// The percentage as people write it.
+fn percent_number(share: u32) -> serde_json::Number {
+    if share.is_multiple_of(1_000) {
+        (share / 1_000).into()
+    } else {
+        serde_json::Number::from_f64(f64::from(share) / 1_000.0).unwrap_or_else(|| 0.into())
+    }
 }
 
 impl schemars::JsonSchema for Serve {
@@ -382,15 +415,34 @@ impl schemars::JsonSchema for Serve {
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let variant = generator.subschema_for::<VariantName>();
         let split = generator.subschema_for::<Split>();
+        let ramp = generator.subschema_for::<Ramp>();
         schemars::json_schema!({
             "anyOf": [
                 variant,
                 split,
+                ramp,
                 {
                     "type": "object", "properties": { "caller_default": { "const": true } },
                     "required": ["caller_default"], "additionalProperties": false
                 }
             ]
+        })
+    }
+}
+
+impl schemars::JsonSchema for Ramp {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Ramp".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let course = generator.subschema_for::<Course>();
+        let by = generator.subschema_for::<AttributePath>();
+        schemars::json_schema!({
+            "type": "object",
+            "properties": { "ramp": course, "by": by, "salt": { "type": "string" } },
+            "required": ["ramp"],
+            "additionalProperties": false
         })
     }
 }
@@ -457,6 +509,7 @@ mod tests {
             json!({"caller_default": true}),
             json!({"percent": {"on": 25, "off": 0.125}, "by": "tenant.id"}),
             json!({"ranges": [{"variant": "on", "start": 0, "end": 5}], "salt": "s"}),
+            json!({"ramp": {"variant": "on", "from": 0, "to": 12.5, "start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"}, "by": "tenant.id"}),
         ] {
             let serve: Serve = crate::parse_strict(&value).unwrap();
             assert_eq!(serde_json::to_value(&serve).unwrap(), value);
@@ -472,6 +525,9 @@ mod tests {
             json!({"percent": {"on": 1}, "ranges": []}),
             json!({"percent": {"on": 1}, "buy": "x"}),
             json!({"by": "tenant.id"}),
+            json!({"ramp": {"variant": "on", "to": 101, "start": "2026-01-01", "end": "2026-02-01"}}),
+            json!({"ramp": {"variant": "on", "to": 1, "start": "2026-01-01"}}),
+            json!({"ramp": {"variant": "on", "to": 1, "start": "2026-01-01", "end": "2026-02-01"}, "percent": {"on": 1}}),
         ] {
             assert!(crate::parse_strict::<Serve>(&value).is_err(), "{value}");
         }

@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod flags;
 pub(crate) mod places;
+mod prerequisites;
 pub(crate) mod registry;
 
 use plane_model::{Code, DocumentKey, Kind, Violation, Violations, limits};

@@ -335,6 +335,7 @@ fn flag(
             owner: None,
             description: None,
             tags: Vec::new(),
+            lifecycle: None,
             expires: None,
             archived: false,
             overrides: None,

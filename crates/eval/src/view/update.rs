@@ -132,7 +132,7 @@ impl Draft {
 
     fn place(&mut self, key: &FlagKey) -> u32 {
         let bucketing = self.view.bucketing;
-        let absent = || Chunk::compile(key.clone(), Parts::default(), bucketing, |_| None);
+        let absent = || Chunk::compile(key.clone(), Parts::default(), bucketing, &[], |_| None);
         self.view.flags.intern(key, absent)
     }
 
@@ -296,6 +296,9 @@ impl Draft {
     }
 
     fn recompile(&mut self, place: u32, parts: Parts) {
+        let needed = parts.targeting().map_or(&[][..], |it| &it.prerequisites);
+        let needed: Vec<FlagKey> = needed.iter().map(|it| it.flag.clone()).collect();
+        let places: Vec<u32> = needed.iter().map(|flag| self.place(flag)).collect();
         let view = &mut self.view;
         let Some(before) = view.flags.slot(place).map(|slot| Arc::clone(&slot.chunk)) else {
             return;
@@ -319,7 +322,7 @@ impl Draft {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (old, new) => old.is_none() && new.is_none(),
         };
-        let after = Chunk::compile(key.clone(), parts, view.bucketing, |name| {
+        let after = Chunk::compile(key.clone(), parts, view.bucketing, &places, |name| {
             view.segment(name)
         });
         if !same && (before.overrides().is_some() || after.overrides().is_some()) {

@@ -48,7 +48,7 @@ fn flags_evaluate_as_in_the_vectors_by_key_by_handle_all_at_once_and_explained()
     let vectors: Vectors = read("evaluation.json");
     let changes = changes(&vectors.documents);
     let view = build(&vectors.environment, &changes, &Held::default());
-    assert!(vectors.cases.len() >= 78);
+    assert!(vectors.cases.len() >= 100);
     for case in &vectors.cases {
         let (ctx, now) = (context(&case.context), at(case.now));
         let found = view.evaluate_key(&case.flag, &ctx, now);

@@ -7,10 +7,10 @@ use plane_eval::{
     Change, Context, ErrorCode, ExplainServe, ExplainStep, Explanation, Outcome, Reason, Tenants,
     Verdict, View,
 };
-use plane_model::documents::{Flag, FlagState, Rule, Target, Targeting};
+use plane_model::documents::{Flag, FlagState, Prerequisite, Rule, Target, Targeting, Window};
 use plane_model::{
-    AttributePath, Clause, Document, DocumentKey, Expr, Kind, Operand, Operator, Range, Serve,
-    Shares, Split, Timestamp, VariantName,
+    AttributePath, Clause, Course, Document, DocumentKey, Expr, Kind, Operand, Operator, Ramp,
+    Range, Serve, Shares, Split, Timestamp, VariantName,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -253,10 +253,34 @@ fn serve() -> impl Strategy<Value = Serve> {
         shares,
     )
         .prop_map(|(by, salt, shares)| Serve::Split(Split { by, salt, shares }));
+    let ramp = (
+        variant(),
+        0..100_001_u32,
+        0..100_001_u32,
+        -9..9_i64,
+        -9..9_i64,
+        path(),
+    )
+        .prop_map(|(variant, from, to, start, end, by)| {
+            let (start, end) = (Timestamp(NOW.0 + start), Timestamp(NOW.0 + end));
+            let course = Course {
+                variant,
+                from,
+                to,
+                start,
+                end,
+            };
+            Serve::Ramp(Ramp {
+                by: Some(by),
+                salt: None,
+                course,
+            })
+        });
     prop_oneof![
         variant().prop_map(Serve::Variant),
         Just(Serve::CallerDefault),
-        split
+        split,
+        ramp
     ]
 }
 
@@ -267,32 +291,47 @@ fn targeting() -> impl Strategy<Value = Targeting> {
         variant(),
     )
         .prop_map(|(by, values, serve)| Target { by, values, serve });
-    let rule = (expr(), serve());
+    let window = (-9..9_i64, -9..9_i64).prop_map(|(from, until)| Window {
+        from: Some(Timestamp(NOW.0 + from)),
+        until: Some(Timestamp(NOW.0 + until)),
+    });
+    let rule = (expr(), prop::option::of(window), serve());
+    // The flag itself, another one, and one that there is not.
+    let needed = prop::sample::select(&["f", "g", "nothing"][..]);
+    let needed = (needed, prop::collection::vec(variant(), 1..3)).prop_map(|(flag, variants)| {
+        let flag = flag.parse().unwrap();
+        Prerequisite { flag, variants }
+    });
     (
         prop::bool::weighted(0.9),
         prop::option::of(variant()),
+        prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(needed, 1..3)],
         prop::collection::vec(target, 0..3),
         prop::collection::vec(rule, 0..4),
         prop::option::of(serve()),
     )
-        .prop_map(|(on, off, targets, rules, default)| Targeting {
-            state: if on {
-                FlagState::Enabled
-            } else {
-                FlagState::Disabled
+        .prop_map(
+            |(on, off, prerequisites, targets, rules, default)| Targeting {
+                state: if on {
+                    FlagState::Enabled
+                } else {
+                    FlagState::Disabled
+                },
+                off,
+                prerequisites,
+                targets,
+                rules: (0..)
+                    .zip(rules)
+                    .map(|(at, (when, window, serve))| Rule {
+                        name: format!("r{at}"),
+                        when,
+                        window,
+                        serve,
+                    })
+                    .collect(),
+                default,
             },
-            off,
-            targets,
-            rules: (0..)
-                .zip(rules)
-                .map(|(at, (when, serve))| Rule {
-                    name: format!("r{at}"),
-                    when,
-                    serve,
-                })
-                .collect(),
-            default,
-        })
+        )
 }
 
 fn any_context() -> impl Strategy<Value = Context> {
@@ -320,7 +359,17 @@ fn view_of(targeting: Targeting) -> View {
     let key = "f".parse().unwrap();
     let tenant: plane_model::documents::Tenant =
         serde_json::from_value(json!({"plan": "a"})).unwrap();
+    let other = "g".parse().unwrap();
+    let on = serde_json::from_value(json!({"state": "enabled", "default": "on"})).unwrap();
     let documents = [
+        (
+            DocumentKey::flag(&other),
+            Arc::new(Document::Flag(Box::new(flag.clone()))),
+        ),
+        (
+            DocumentKey::targeting(&environment, &other),
+            Arc::new(Document::Targeting(Box::new(on))),
+        ),
         (
             DocumentKey::flag(&key),
             Arc::new(Document::Flag(Box::new(flag))),
@@ -343,10 +392,12 @@ pub(crate) fn concluded(explanation: &Explanation) -> (Option<VariantName>, Opti
     let served = |serve: &ExplainServe, rule: bool| match serve {
         ExplainServe::Variant { variant } => (variant.clone(), None),
         ExplainServe::CallerDefault => (None, None),
-        ExplainServe::Split { unit: None, .. } if !rule => {
+        ExplainServe::Split { unit: None, .. } | ExplainServe::Ramp { unit: None, .. } if !rule => {
             (None, Some(ErrorCode::TargetingKeyMissing))
         }
-        ExplainServe::Split { variant, .. } => (variant.clone(), None),
+        ExplainServe::Split { variant, .. } | ExplainServe::Ramp { variant, .. } => {
+            (variant.clone(), None)
+        }
     };
     match explanation.steps.last().unwrap() {
         ExplainStep::Flag { .. } => (None, Some(ErrorCode::FlagNotFound)),
@@ -354,6 +405,13 @@ pub(crate) fn concluded(explanation: &Explanation) -> (Option<VariantName>, Opti
         ExplainStep::Kill { .. } | ExplainStep::State { .. } | ExplainStep::TenantKill { .. } => {
             assert_eq!(explanation.result.reason, Reason::Disabled);
             (explanation.result.variant.clone(), None)
+        }
+        ExplainStep::Prerequisite { verdict, .. } => {
+            assert_eq!(*verdict, Verdict::False);
+            (
+                explanation.result.variant.clone(),
+                explanation.result.error_code,
+            )
         }
         ExplainStep::Pin { variant, .. } => match explanation.result.error_code {
             Some(error) => (None, Some(error)),
@@ -406,8 +464,9 @@ proptest! {
         let view = view_of(Targeting {
             state: FlagState::Enabled,
             off: None,
+            prerequisites: Vec::new(),
             targets: Vec::new(),
-            rules: vec![Rule { name: "r".to_owned(), when, serve: Serve::Variant(on) }],
+            rules: vec![Rule { name: "r".to_owned(), when, window: None, serve: Serve::Variant(on) }],
             default: None,
         });
         let ctx = context(&json!({"tenant": "a", "attributes": {"x": 1}}));

@@ -1,4 +1,4 @@
-//! Flags, their targeting, kills and pins.
+//! Flags, kills and pins.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{check_prose, check_reason, over_limit};
-use crate::serve::Shares;
 use crate::{
-    ArtifactName, AttributePath, Code, DocumentKey, Expr, Serve, Timestamp, VariantName, Violation,
-    Violations, limits,
+    ArtifactName, Code, DocumentKey, Timestamp, VariantName, Violation, Violations, limits,
 };
 
 /// The type of a flag's values.
@@ -73,6 +71,9 @@ pub struct Flag {
     /// Words to find it by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// What it is there for, which says whether it should ever be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<Lifecycle>,
     /// When it should be gone; it goes on working after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
@@ -82,6 +83,29 @@ pub struct Flag {
     /// What its variants change in the manifests of agents and tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrides: Option<Overrides>,
+}
+
+/// What a flag is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Lifecycle {
+    /// Brings a change to more and more users, and should be gone when all have it.
+    Release,
+    /// Compares variants, and should be gone when one has won.
+    Experiment,
+    /// Sets how the platform works, for good.
+    Operational,
+    /// Says who may use what, for good.
+    Permission,
+    /// Stops something in an emergency, and is there for good.
+    KillSwitch,
+}
+
+impl Lifecycle {
+    /// Says whether the flag should be gone some day.
+    pub const fn is_temporary(self) -> bool {
+        matches!(self, Self::Release | Self::Experiment)
+    }
 }
 
 /// What the variants of a flag change in manifests.
@@ -216,7 +240,11 @@ impl Overrides {
     }
 }
 
-fn unknown_variant(pointer: &str, variant: &VariantName, variants: &Variants) -> Violation {
+pub(super) fn unknown_variant(
+    pointer: &str,
+    variant: &VariantName,
+    variants: &Variants,
+) -> Violation {
     let known: Vec<_> = variants.keys().map(|name| format!("`{name}`")).collect();
     Violation::new(
         Code::VariantUnknown,
@@ -227,180 +255,6 @@ fn unknown_variant(pointer: &str, variant: &VariantName, variants: &Variants) ->
         "use one of {}, or add the variant to the flag",
         known.join(", ")
     ))
-}
-
-/// Whether a flag is on in an environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum FlagState {
-    /// Its targets, rules and default decide.
-    Enabled,
-    /// Everybody gets the off variant.
-    Disabled,
-}
-
-/// Which variant of a flag whom gets in one environment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Targeting {
-    /// Whether the flag is on.
-    pub state: FlagState,
-    /// What is served while it is off, and to what a split leaves over; a boolean flag has `off`,
-    /// any other type the caller's default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub off: Option<VariantName>,
-    /// Units that get a variant by their id, before any rule.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub targets: Vec<Target>,
-    /// Asked in order; the first whose expression is true serves.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<Rule>,
-    /// What is served where no rule is true; the off variant if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default: Option<Serve>,
-}
-
-/// Units that get a variant by their id.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Target {
-    /// The attribute that holds the id; the targeting key if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<AttributePath>,
-    /// The ids.
-    pub values: Vec<String>,
-    /// What they get.
-    pub serve: VariantName,
-}
-
-/// A rule: to whom it applies and what they get.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Rule {
-    /// What explanations call it.
-    pub name: String,
-    /// To whom it applies.
-    #[serde(rename = "if")]
-    pub when: Expr,
-    /// What they get.
-    pub serve: Serve,
-}
-
-impl Targeting {
-    pub(super) fn check(&self, found: &mut Violations) {
-        if self.rules.len() > limits::FLAG_RULES_MAX {
-            found.push(over_limit("/rules", "rules", limits::FLAG_RULES_MAX));
-        }
-        for (index, rule) in self.rules.iter().enumerate() {
-            let pointer = format!("/rules/{index}");
-            if rule.name.trim().is_empty() || rule.name.chars().count() > 128 {
-                found.push(
-                    Violation::new(
-                        Code::FieldInvalid,
-                        format!("{pointer}/name"),
-                        "a rule's name has 1 to 128 characters",
-                    )
-                    .next("give it a short name: explanations show it"),
-                );
-            }
-            if self
-                .rules
-                .iter()
-                .take(index)
-                .any(|before| before.name == rule.name)
-            {
-                found.push(
-                    Violation::new(
-                        Code::FieldInvalid,
-                        format!("{pointer}/name"),
-                        format!("two rules are called `{}`", rule.name),
-                    )
-                    .next("give each rule a name of its own: explanations show it"),
-                );
-            }
-            rule.when.check(&format!("{pointer}/if"), found);
-            check_serve(&format!("{pointer}/serve"), &rule.serve, found);
-        }
-        if let Some(serve) = &self.default {
-            check_serve("/default", serve, found);
-        }
-    }
-
-    /// Checks every variant that is named against those that the flag has.
-    pub fn check_variants(&self, flag: &Flag) -> Violations {
-        let variants = flag.all_variants();
-        let mut found = Violations::new();
-        let mut check = |pointer: String, variant: &VariantName| {
-            if !variants.contains_key(variant) {
-                found.push(unknown_variant(&pointer, variant, &variants));
-            }
-        };
-        if let Some(off) = &self.off {
-            check("/off".to_owned(), off);
-        }
-        for (index, target) in self.targets.iter().enumerate() {
-            check(format!("/targets/{index}/serve"), &target.serve);
-        }
-        for (index, rule) in self.rules.iter().enumerate() {
-            rule.serve
-                .for_each_variant(|it| check(format!("/rules/{index}/serve"), it));
-        }
-        if let Some(serve) = &self.default {
-            serve.for_each_variant(|it| check("/default".to_owned(), it));
-        }
-        found
-    }
-
-    /// The targeting with every percentage as ranges that move no more units than they must.
-    #[must_use]
-    pub fn settled(self, previous: Option<&Self>) -> Self {
-        let settle = |serve: Serve, before: Option<&Serve>| match (serve, before) {
-            (Serve::Split(split), Some(Serve::Split(before))) => {
-                Serve::Split(split.settled(Some(before)))
-            }
-            (Serve::Split(split), _) => Serve::Split(split.settled(None)),
-            (serve, _) => serve,
-        };
-        let rules = self
-            .rules
-            .into_iter()
-            .map(|rule| {
-                let before = previous
-                    .and_then(|it| it.rules.iter().find(|before| before.name == rule.name))
-                    .map(|before| &before.serve);
-                Rule {
-                    serve: settle(rule.serve, before),
-                    ..rule
-                }
-            })
-            .collect();
-        let default = self
-            .default
-            .map(|serve| settle(serve, previous.and_then(|before| before.default.as_ref())));
-        Self {
-            rules,
-            default,
-            ..self
-        }
-    }
-}
-
-/// Checks what a rule or a default serves.
-pub(super) fn check_serve(pointer: &str, serve: &Serve, found: &mut Violations) {
-    if let Serve::Split(split) = serve {
-        check_split(pointer, split, found);
-    }
-}
-
-/// Checks the shares of a split.
-pub(super) fn check_split(pointer: &str, split: &crate::Split, found: &mut Violations) {
-    if let Some(fault) = split.fault() {
-        let field = match split.shares {
-            Shares::Percent(_) => "percent",
-            Shares::Ranges(_) => "ranges",
-        };
-        found.push(
-            Violation::new(Code::SplitInvalid, format!("{pointer}/{field}"), fault)
-                .next("correct the shares: each variant its own, 100 % at most in all"),
-        );
-    }
 }
 
 /// An emergency stop of a flag, an agent or a tool.

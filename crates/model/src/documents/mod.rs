@@ -5,6 +5,7 @@ mod compact;
 mod flag;
 mod place;
 mod registry;
+mod targeting;
 
 use std::sync::Arc;
 
@@ -14,12 +15,10 @@ use serde_json::{Map, Value};
 
 pub use access::{Allowed, Role, RoleBinding, Token, TokenKind};
 pub use compact::{ConfigValues, Labels};
-pub use flag::{
-    All, Applies, Flag, FlagState, FlagType, Kill, Overrides, Pin, Rule, Target, Targeting,
-    Variants,
-};
+pub use flag::{All, Applies, Flag, FlagType, Kill, Lifecycle, Overrides, Pin, Variants};
 pub use place::{Bucketing, Environment, Segment, Tenant, TenantStatus};
 pub use registry::{Channel, Published, Release, Signing, Status, StatusState, Trust, TrustedKey};
+pub use targeting::{FlagState, Prerequisite, Rule, Target, Targeting, Window};
 
 use crate::{Code, DocumentKey, Kind, Violation, Violations, limits, parse_strict};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::flag::check_split;
+use super::targeting::check_split;
 use super::{check_prose, check_reason};
 use crate::{
     ArtifactVersion, Code, Digest, PrincipalId, Split, Timestamp, VariantName, Violation,

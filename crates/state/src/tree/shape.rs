@@ -102,6 +102,7 @@ pub(super) static FLAG: Shape = Shape::new(&[
     ("owner", &ANY),
     ("description", &ANY),
     ("tags", &ANY),
+    ("lifecycle", &ANY),
     ("expires", &ANY),
     ("archived", &ANY),
     ("variants", &ANY),
@@ -119,12 +120,20 @@ static TARGETINGS: Shape = Shape::each(&TARGETING);
 static TARGETING: Shape = Shape::new(&[
     ("state", &ANY),
     ("off", &ANY),
+    ("prerequisites", &PREREQUISITE),
     ("targets", &TARGET),
     ("rules", &RULE),
     ("default", &SERVE),
 ]);
 static TARGET: Shape = Shape::new(&[("by", &ANY), ("values", &ANY), ("serve", &ANY)]);
-static RULE: Shape = Shape::new(&[("name", &ANY), ("if", &EXPRESSION), ("serve", &SERVE)]);
+static PREREQUISITE: Shape = Shape::new(&[("flag", &ANY), ("variants", &ANY)]);
+static RULE: Shape = Shape::new(&[
+    ("name", &ANY),
+    ("if", &EXPRESSION),
+    ("window", &WINDOW),
+    ("serve", &SERVE),
+]);
+static WINDOW: Shape = Shape::new(&[("from", &ANY), ("until", &ANY)]);
 static EXPRESSION: Shape = Shape {
     first: &[("attribute", &ANY)],
     other: Some(&EXPRESSION),
@@ -133,8 +142,16 @@ static EXPRESSION: Shape = Shape {
 static SERVE: Shape = Shape::new(&[
     ("percent", &ANY),
     ("ranges", &RANGE),
+    ("ramp", &RAMP),
     ("by", &ANY),
     ("salt", &ANY),
+]);
+static RAMP: Shape = Shape::new(&[
+    ("variant", &ANY),
+    ("from", &ANY),
+    ("to", &ANY),
+    ("start", &ANY),
+    ("end", &ANY),
 ]);
 static RANGE: Shape = Shape::new(&[("variant", &ANY), ("start", &ANY), ("end", &ANY)]);
 

@@ -9,7 +9,7 @@ use plane_model::{
     Operand, Operator, SegmentName, Timestamp, Violation, Violations,
 };
 
-use super::{in_use, missing};
+use super::{in_use, missing, prerequisites};
 use crate::command::{Action, Command};
 use crate::draft::{Draft, environments};
 use crate::prepare::Touched;
@@ -20,6 +20,7 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
         match (key.kind(), draft.get(key).as_deref()) {
             (Kind::Flag, Some(Document::Flag(flag))) => {
                 check_flag(draft, touched, key, flag, &pointer, found);
+                prerequisites::check_flag(draft, touched, key, Some(flag), &pointer, found);
             }
             (Kind::Flag, None) => {
                 let subject = format!("flag:{}", key.name());
@@ -27,7 +28,10 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
                     .any(Kind::Targeting, |other, _| other.name() == key.name())
                     .or_else(|| draft.any(Kind::Pin, |other, _| other.name() == subject))
                     .or_else(|| draft.any(Kind::Kill, |other, _| other.name() == subject));
-                found.extend(user.map(|user| in_use(pointer, key, &user)));
+                match user {
+                    Some(user) => found.push(in_use(pointer, key, &user)),
+                    None => prerequisites::check_flag(draft, touched, key, None, &pointer, found),
+                }
             }
             (Kind::Targeting, Some(Document::Targeting(targeting))) => {
                 check_targeting(draft, key, targeting, &pointer, found);
@@ -131,6 +135,7 @@ fn check_targeting(
         }
         _ => found.push(missing(pointer.to_owned(), &flag, "create the flag first")),
     }
+    prerequisites::check_targeting(draft, key, targeting, pointer, found);
     for (place, name) in segments(targeting) {
         let pointer = format!("{pointer}{place}");
         match SegmentName::new(&name) {

@@ -3,6 +3,7 @@
 mod commits;
 mod configuration;
 mod delivery;
+mod flags;
 mod hostile;
 mod laws;
 mod limits;

@@ -168,6 +168,32 @@ fn words(step: &Value) -> (Mark, String, Vec<String>) {
             let until = given("until").map(|it| format!("until {it}"));
             (mark(verdict), line, until.into_iter().collect())
         }
+        "prerequisite" => {
+            let met = if verdict == "true" {
+                "gives"
+            } else {
+                "does not give"
+            };
+            let wanted: Vec<String> = step
+                .get("wanted")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .map(inline)
+                .collect();
+            let line = format!(
+                "{} {met} {}, which it needs",
+                text("flag"),
+                wanted.join(" or ")
+            );
+            let found = format!(
+                "it gives {} ({})",
+                given("variant").unwrap_or_else(|| "the caller's default".to_owned()),
+                text("reason")
+            );
+            // What stops the flag is what decides.
+            (decides(verdict != "true"), line, vec![found])
+        }
         "target" => {
             let unit = given("unit").unwrap_or_else(|| "(missing)".to_owned());
             let word = if verdict == "true" { "is" } else { "is not" };
@@ -187,6 +213,13 @@ fn words(step: &Value) -> (Mark, String, Vec<String>) {
             let mut details = Vec::new();
             if let Some(when) = step.get("when") {
                 clauses(when, &mut details);
+            }
+            if let Some(window) = step.get("window").filter(|it| !it.is_null()) {
+                let end = |name: &str| window.get(name).map(inline);
+                let from = end("from").map(|it| format!(" from {it}"));
+                let until = end("until").map(|it| format!(" until {it}"));
+                let ends = [from, until].into_iter().flatten().collect::<String>();
+                details.push(format!("applies{ends}"));
             }
             if let Some(serve) = step.get("serve").filter(|it| !it.is_null()) {
                 details.push(format!("serves {}", served(serve)));
@@ -249,6 +282,17 @@ fn served(serve: &Value) -> String {
                     variant().unwrap_or_else(|| "the off variant".to_owned())
                 ),
                 _ => format!("a split by {by}, which the context does not have"),
+            }
+        }
+        Some("ramp") => {
+            let by = text("by").unwrap_or_default();
+            let share = text("share").unwrap_or_default();
+            match (text("unit"), text("slot")) {
+                (Some(unit), Some(slot)) => format!(
+                    "{}: {by} {unit} falls on slot {slot} of 100000, and the ramp has reached {share}",
+                    variant().unwrap_or_else(|| "the off variant".to_owned())
+                ),
+                _ => format!("a ramp by {by}, which the context does not have"),
             }
         }
         _ => variant().unwrap_or_else(|| "the caller's default".to_owned()),

@@ -3,8 +3,10 @@
 use anyhow::Result;
 use clap::Args;
 use plane_api::{DocumentReply, ViewDocument};
-use plane_model::documents::{Flag as Body, FlagState, Kill, Pin, Targeting};
-use plane_model::{DocumentKey, EnvironmentName, FlagKey, Kind, Serve, Split};
+use plane_model::documents::{Flag as Body, FlagState, Kill, Pin, Targeting, Window};
+use plane_model::{
+    AttributePath, Course, DocumentKey, EnvironmentName, FlagKey, Kind, Serve, Split,
+};
 use serde_json::{Value, json};
 
 use crate::output::{Cell, Page, Paint, inline, percent, shortened, time};
@@ -106,6 +108,12 @@ fn about(page: &mut Page, found: &DocumentReply<Body>) {
             "tags",
             Some(flag.tags.join(", ")).filter(|tags| !tags.is_empty()),
         ),
+        (
+            "lifecycle",
+            flag.lifecycle
+                .and_then(|it| serde_json::to_value(it).ok())
+                .map(|it| inline(&it)),
+        ),
         ("expires", flag.expires.map(time)),
         ("archived", flag.archived.then(|| "yes".to_owned())),
         ("revision", Some(found.revision.to_string())),
@@ -148,11 +156,15 @@ fn show_place(page: &mut Page, place: &Place) {
         return;
     };
     let mut rows: Vec<Vec<Cell>> = vec![vec!["  state".into(), state(targeting)]];
+    for needed in &targeting.prerequisites {
+        let variants: Vec<_> = needed.variants.iter().map(ToString::to_string).collect();
+        rows.push(vec![
+            "  needs".into(),
+            format!("{} to give {}", needed.flag, variants.join(" or ")).into(),
+        ]);
+    }
     for target in &targeting.targets {
-        let by = target
-            .by
-            .as_ref()
-            .map_or_else(|| "targetingKey".to_owned(), ToString::to_string);
+        let by = by(target.by.as_ref());
         rows.push(vec![
             "  target".into(),
             format!(
@@ -169,7 +181,7 @@ fn show_place(page: &mut Page, place: &Place) {
             .unwrap_or_default();
         rows.push(vec![
             format!("  rule {}", rule.name).into(),
-            format!("{when} → {}", serve(&rule.serve)).into(),
+            format!("{when}{} → {}", window(rule.window), serve(&rule.serve)).into(),
         ]);
     }
     let default = targeting
@@ -223,6 +235,7 @@ pub(super) fn summary(targeting: &Targeting) -> Cell {
         Some(Serve::Variant(variant)) => parts.push(variant.to_string()),
         Some(Serve::CallerDefault) => parts.push("caller's default".to_owned()),
         Some(Serve::Split(split)) => parts.push(shares(split)),
+        Some(Serve::Ramp(ramp)) => parts.push(course(&ramp.course)),
         None => {}
     }
     if !targeting.targets.is_empty() {
@@ -252,14 +265,35 @@ pub(super) fn serve(serve: &Serve) -> String {
     match serve {
         Serve::Variant(variant) => variant.to_string(),
         Serve::CallerDefault => "the caller's default".to_owned(),
-        Serve::Split(split) => {
-            let by = split
-                .by
-                .as_ref()
-                .map_or_else(|| "targetingKey".to_owned(), ToString::to_string);
-            format!("{} by {by}", shares(split))
-        }
+        Serve::Split(split) => format!("{} by {}", shares(split), by(split.by.as_ref())),
+        Serve::Ramp(ramp) => format!("{} by {}", course(&ramp.course), by(ramp.by.as_ref())),
     }
+}
+
+/// When a rule applies, in words.
+fn window(window: Option<Window>) -> String {
+    let Some(Window { from, until }) = window else {
+        return String::new();
+    };
+    let from = from.map(|it| format!(" from {}", time(it)));
+    let until = until.map(|it| format!(" until {}", time(it)));
+    [from, until].into_iter().flatten().collect()
+}
+
+fn by(path: Option<&AttributePath>) -> String {
+    path.map_or_else(|| "targetingKey".to_owned(), ToString::to_string)
+}
+
+/// How a ramp goes, in words.
+fn course(course: &Course) -> String {
+    format!(
+        "{} {} to {} between {} and {}",
+        course.variant,
+        percent(course.from),
+        percent(course.to),
+        course.start,
+        course.end
+    )
 }
 
 /// An expression in words, from its JSON form.

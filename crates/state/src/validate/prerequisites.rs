@@ -1,0 +1,198 @@
+//! Flags that need each other: what they name must be there, and none may come back to itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use plane_model::documents::{Flag, Targeting};
+use plane_model::{Code, Document, DocumentKey, FlagKey, Kind, Violation, Violations, limits};
+
+use super::{in_use, missing};
+use crate::draft::Draft;
+use crate::prepare::Touched;
+
+/// Checks what a touched targeting needs.
+pub(super) fn check_targeting(
+    draft: &mut Draft<'_>,
+    key: &DocumentKey,
+    targeting: &Targeting,
+    pointer: &str,
+    found: &mut Violations,
+) {
+    for (index, needed) in targeting.prerequisites.iter().enumerate() {
+        let pointer = format!("{pointer}/prerequisites/{index}");
+        let flag = DocumentKey::flag(&needed.flag);
+        let Some(document) = draft.get(&flag) else {
+            found.push(missing(
+                format!("{pointer}/flag"),
+                &flag,
+                "create the flag first",
+            ));
+            continue;
+        };
+        let Document::Flag(flag) = &*document else {
+            continue;
+        };
+        if flag.archived {
+            found.push(
+                Violation::new(
+                    Code::ReferenceMissing,
+                    format!("{pointer}/flag"),
+                    format!(
+                        "`{}` is archived, so it never gives what is needed",
+                        needed.flag
+                    ),
+                )
+                .next("need another flag, or bring this one back: set `archived` to false"),
+            );
+        }
+        for (at, variant) in needed.variants.iter().enumerate() {
+            let variants = flag.all_variants();
+            if !variants.contains_key(variant) {
+                let known: Vec<_> = variants.keys().map(|it| format!("`{it}`")).collect();
+                found.push(
+                    Violation::new(
+                        Code::VariantUnknown,
+                        format!("{pointer}/variants/{at}"),
+                        format!("the flag `{}` has no variant `{variant}`", needed.flag),
+                    )
+                    .next(format!("use one of {}", known.join(", "))),
+                );
+            }
+        }
+    }
+    check_circle(draft, key, targeting, pointer, found);
+}
+
+/// Refuses to delete, archive or change a flag on which another one rests.
+pub(super) fn check_flag(
+    draft: &mut Draft<'_>,
+    touched: &Touched,
+    key: &DocumentKey,
+    flag: Option<&Flag>,
+    pointer: &str,
+    found: &mut Violations,
+) {
+    let before = match draft.base().document(key).map(|it| &**it) {
+        Some(Document::Flag(before)) => before.all_variants(),
+        _ => return,
+    };
+    let variants = match flag {
+        Some(flag) if !flag.archived => flag.all_variants(),
+        _ => BTreeMap::new(),
+    };
+    if before.keys().all(|it| variants.contains_key(it)) {
+        return;
+    }
+    let user = draft.any(Kind::Targeting, |other, document| {
+        let Document::Targeting(targeting) = document else {
+            return false;
+        };
+        !touched.has(other)
+            && targeting.prerequisites.iter().any(|it| {
+                it.flag.as_str() == key.name()
+                    && it.variants.iter().any(|it| !variants.contains_key(it))
+            })
+    });
+    found.extend(user.map(|user| in_use(pointer.to_owned(), key, &user)));
+}
+
+/// What each flag of an environment needs.
+type Needs = BTreeMap<FlagKey, Vec<FlagKey>>;
+
+/// Refuses a circle, and a chain that is longer than the limit.
+fn check_circle(
+    draft: &mut Draft<'_>,
+    key: &DocumentKey,
+    targeting: &Targeting,
+    pointer: &str,
+    found: &mut Violations,
+) {
+    let before = match draft.base().document(key).map(|it| &**it) {
+        Some(Document::Targeting(before)) => before.prerequisites.as_slice(),
+        _ => &[],
+    };
+    let Ok(flag) = FlagKey::new(key.name()) else {
+        return;
+    };
+    // Most targetings need nothing, and most changes leave what is needed as it is.
+    if targeting.prerequisites.is_empty() || targeting.prerequisites == before {
+        return;
+    }
+    let all = draft.select(
+        Kind::Targeting,
+        |document| matches!(document, Document::Targeting(it) if !it.prerequisites.is_empty()),
+    );
+    let mut needs = Needs::new();
+    for (other, document) in all.iter().filter(|(other, _)| other.scope() == key.scope()) {
+        if let (Ok(name), Document::Targeting(it)) = (FlagKey::new(other.name()), &**document) {
+            let flags = it.prerequisites.iter().map(|it| it.flag.clone()).collect();
+            needs.insert(name, flags);
+        }
+    }
+    let pointer = format!("{pointer}/prerequisites");
+    if let Some(way) = circle(&needs, &flag) {
+        let way: Vec<_> = way.iter().map(|it| format!("`{it}`")).collect();
+        found.push(
+            Violation::new(
+                Code::ReferenceCycle,
+                pointer,
+                format!("the flags need each other in a circle: {}", way.join(" → ")),
+            )
+            .next("leave one of these prerequisites out"),
+        );
+        return;
+    }
+    let mut users = Needs::new();
+    for (user, flags) in &needs {
+        for needed in flags {
+            users.entry(needed.clone()).or_default().push(user.clone());
+        }
+    }
+    let depth = longest(&needs, &flag) + longest(&users, &flag);
+    if depth > limits::PREREQUISITE_DEPTH_MAX {
+        found.push(
+            Violation::new(
+                Code::LimitExceeded,
+                pointer,
+                format!("the chain of prerequisites through `{flag}` is {depth} long"),
+            )
+            .next(format!(
+                "keep it to {} flags below one another",
+                limits::PREREQUISITE_DEPTH_MAX
+            )),
+        );
+    }
+}
+
+/// A way from a flag back to itself.
+fn circle(needs: &Needs, start: &FlagKey) -> Option<Vec<FlagKey>> {
+    let mut seen = BTreeSet::new();
+    let mut ways = vec![vec![start.clone()]];
+    while let Some(way) = ways.pop() {
+        let Some(last) = way.last() else { continue };
+        for next in needs.get(last).into_iter().flatten() {
+            let longer = || way.iter().cloned().chain([next.clone()]).collect();
+            if next == start {
+                return Some(longer());
+            }
+            if seen.insert(next.clone()) {
+                ways.push(longer());
+            }
+        }
+    }
+    None
+}
+
+/// How many steps the longest way from `start` has, counted no further than over the limit.
+fn longest(edges: &Needs, start: &FlagKey) -> usize {
+    let mut level = BTreeSet::from([start]);
+    for depth in 0..=limits::PREREQUISITE_DEPTH_MAX {
+        level = level
+            .into_iter()
+            .flat_map(|it| edges.get(it).into_iter().flatten())
+            .collect();
+        if level.is_empty() {
+            return depth;
+        }
+    }
+    limits::PREREQUISITE_DEPTH_MAX + 1
+}

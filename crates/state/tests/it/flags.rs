@@ -1,0 +1,148 @@
+//! Flags and what they need of each other.
+
+use expect_test::expect;
+use plane_model::{Kind, limits};
+use plane_state::Op;
+use serde_json::{Value, json};
+
+use crate::world::{World, delete, put};
+
+fn flag(key: &str) -> Op {
+    put(Kind::Flag, "", key, json!({"type": "boolean"}))
+}
+
+fn targeting(key: &str, body: Value) -> Op {
+    put(Kind::Targeting, "production", key, body)
+}
+
+/// A flag that needs others.
+fn needing(key: &str, needed: &[&str]) -> Op {
+    let needed: Vec<_> = needed
+        .iter()
+        .map(|flag| json!({"flag": flag, "variants": ["on"]}))
+        .collect();
+    let body = json!({"state": "enabled", "prerequisites": needed, "default": "on"});
+    targeting(key, body)
+}
+
+fn world(flags: &[&str]) -> World {
+    let mut world = World::platform();
+    world
+        .write(flags.iter().map(|key| flag(key)).collect())
+        .unwrap();
+    world
+}
+
+#[test]
+fn what_a_targeting_cannot_mean_is_refused_with_its_place() {
+    let mut world = world(&["a"]);
+    let body = json!({
+        "state": "enabled",
+        "prerequisites": [
+            {"flag": "gone", "variants": ["on"]},
+            {"flag": "a", "variants": []},
+            {"flag": "a", "variants": ["maybe"]}
+        ],
+        "rules": [
+            {"name": "one", "if": {"attribute": "x", "matches": "(a"}, "window": {}, "serve": "on"},
+            {"name": "two", "if": {"attribute": "x", "matches": "a{1000}{1000}"}, "window": {"from": "2026-02-01", "until": "2026-01-01"}, "serve": "on"}
+        ],
+        "default": {"ramp": {"variant": "on", "to": 0, "start": "2026-01-01", "end": "2026-02-01"}}
+    });
+    expect![[r#"
+        /ops/0/body/prerequisites/1/variants: no variant of `a` will do [FIELD_INVALID]; name at least one, such as ["on"]
+        /ops/0/body/prerequisites/2/flag: `a` is a prerequisite twice [FIELD_INVALID]; name each flag once, with all variants that will do
+        /ops/0/body/rules/0/if: `(a` is not a pattern: unclosed group [EXPRESSION_INVALID]; write a regular expression without look-around, back-references and large counts
+        /ops/0/body/rules/0/window: the window has neither `from` nor `until` [FIELD_INVALID]; set `from`, `until` or both, the earlier one first, or leave the window out
+        /ops/0/body/rules/1/if: `a{1000}{1000}` is not a pattern: its counts multiply to more than a pattern may take in memory [EXPRESSION_INVALID]; write a regular expression without look-around, back-references and large counts
+        /ops/0/body/rules/1/window: the window ends at 2026-01-01T00:00:00Z, which is not after 2026-02-01T00:00:00Z, where it begins [FIELD_INVALID]; set `from`, `until` or both, the earlier one first, or leave the window out
+        /ops/0/body/default/ramp: the ramp ends with the percentage that it starts with [SPLIT_INVALID]; set `start` before `end`, and `from` and `to` to different percentages
+    "#]].assert_eq(&world.refused(vec![targeting("a", body)]));
+    let body = json!({
+        "state": "enabled",
+        "prerequisites": [{"flag": "gone", "variants": ["on"]}, {"flag": "b", "variants": ["maybe"]}],
+        "default": {"ramp": {"variant": "never", "to": 1, "start": "2026-01-01", "end": "2026-02-01"}}
+    });
+    expect![[r#"
+        /ops/1/body/default: the flag has no variant `never` [VARIANT_UNKNOWN]; use one of `off`, `on`, or add the variant to the flag
+        /ops/1/body/prerequisites/0/flag: there is no flag `gone` [REFERENCE_MISSING]; create the flag first
+        /ops/1/body/prerequisites/1/variants/0: the flag `b` has no variant `maybe` [VARIANT_UNKNOWN]; use one of `off`, `on`
+    "#]].assert_eq(&world.refused(vec![flag("b"), targeting("a", body)]));
+}
+
+#[test]
+fn flags_that_need_each_other_in_a_circle_are_refused() {
+    let mut world = world(&["a", "b", "c"]);
+    expect![[r#"
+        /ops/0/body/prerequisites: the flags need each other in a circle: `a` → `a` [REFERENCE_CYCLE]; leave one of these prerequisites out
+    "#]].assert_eq(&world.refused(vec![needing("a", &["a"])]));
+    world
+        .write(vec![needing("a", &["b"]), needing("b", &["c"])])
+        .unwrap();
+    expect![[r#"
+        /ops/0/body/prerequisites: the flags need each other in a circle: `c` → `a` → `b` → `c` [REFERENCE_CYCLE]; leave one of these prerequisites out
+    "#]].assert_eq(&world.refused(vec![needing("c", &["a"])]));
+    // Elsewhere they do not need each other.
+    let body = json!({"state": "enabled", "prerequisites": [{"flag": "a", "variants": ["on"]}]});
+    world
+        .write(vec![put(Kind::Targeting, "staging", "c", body)])
+        .unwrap();
+    // Turning the order around in one commit is no circle.
+    world
+        .write(vec![needing("a", &[]), needing("c", &["a"])])
+        .unwrap();
+}
+
+#[test]
+fn a_chain_of_prerequisites_is_as_long_as_the_limit_says_wherever_it_grows() {
+    let keys: Vec<String> = (0..=limits::PREREQUISITE_DEPTH_MAX + 1)
+        .map(|at| format!("f{at}"))
+        .collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let mut world = world(&keys);
+    let links: Vec<Op> = keys
+        .windows(2)
+        .take(limits::PREREQUISITE_DEPTH_MAX)
+        .map(|pair| needing(pair[0], &[pair[1]]))
+        .collect();
+    world.write(links).unwrap();
+    let last = keys[limits::PREREQUISITE_DEPTH_MAX];
+    let report = world.refused(vec![needing(
+        last,
+        &[keys[limits::PREREQUISITE_DEPTH_MAX + 1]],
+    )]);
+    assert!(
+        report.contains("/ops/0/body/prerequisites:") && report.contains("LIMIT_EXCEEDED"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_flag_that_another_one_needs_is_not_deleted_archived_or_robbed_of_its_variant() {
+    let mut world = world(&["a", "b"]);
+    world.write(vec![needing("a", &["b"])]).unwrap();
+    for op in [
+        delete(Kind::Flag, "", "b"),
+        put(
+            Kind::Flag,
+            "",
+            "b",
+            json!({"type": "boolean", "archived": true}),
+        ),
+        put(
+            Kind::Flag,
+            "",
+            "b",
+            json!({"type": "boolean", "variants": {"yes": true, "off": false}}),
+        ),
+    ] {
+        let report = world.refused(vec![op]);
+        assert!(
+            report.contains("in use by targeting") && report.contains("REFERENCE_IN_USE"),
+            "{report}"
+        );
+    }
+    world
+        .write(vec![needing("a", &[]), delete(Kind::Flag, "", "b")])
+        .unwrap();
+}
