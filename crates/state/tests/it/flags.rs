@@ -63,25 +63,25 @@ fn what_a_targeting_cannot_mean_is_refused_with_its_place() {
         "prerequisites": [{"flag": "gone", "variants": ["on"]}, {"flag": "b", "variants": ["maybe"]}],
         "default": {"ramp": {"variant": "never", "to": 1, "start": "2026-01-01", "end": "2026-02-01"}}
     });
-    expect![[r#"
+    expect![[r"
         /ops/1/body/default: the flag has no variant `never` [VARIANT_UNKNOWN]; use one of `off`, `on`, or add the variant to the flag
         /ops/1/body/prerequisites/0/flag: there is no flag `gone` [REFERENCE_MISSING]; create the flag first
         /ops/1/body/prerequisites/1/variants/0: the flag `b` has no variant `maybe` [VARIANT_UNKNOWN]; use one of `off`, `on`
-    "#]].assert_eq(&world.refused(vec![flag("b"), targeting("a", body)]));
+    "]].assert_eq(&world.refused(vec![flag("b"), targeting("a", body)]));
 }
 
 #[test]
 fn flags_that_need_each_other_in_a_circle_are_refused() {
     let mut world = world(&["a", "b", "c"]);
-    expect![[r#"
+    expect![[r"
         /ops/0/body/prerequisites: the flags need each other in a circle: `a` → `a` [REFERENCE_CYCLE]; leave one of these prerequisites out
-    "#]].assert_eq(&world.refused(vec![needing("a", &["a"])]));
+    "]].assert_eq(&world.refused(vec![needing("a", &["a"])]));
     world
         .write(vec![needing("a", &["b"]), needing("b", &["c"])])
         .unwrap();
-    expect![[r#"
+    expect![[r"
         /ops/0/body/prerequisites: the flags need each other in a circle: `c` → `a` → `b` → `c` [REFERENCE_CYCLE]; leave one of these prerequisites out
-    "#]].assert_eq(&world.refused(vec![needing("c", &["a"])]));
+    "]].assert_eq(&world.refused(vec![needing("c", &["a"])]));
     // Elsewhere they do not need each other.
     let body = json!({"state": "enabled", "prerequisites": [{"flag": "a", "variants": ["on"]}]});
     world
