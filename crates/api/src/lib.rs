@@ -31,8 +31,8 @@ pub use commits::{
 pub use documents::{ConfigSummary, DocumentName, DocumentReply, List};
 pub use history::{CommitRecord, CommitRecordOp, RecordReply};
 pub use instances::{
-    AckProblem, AckReply, AckRequest, AckState, AgentContract, Contract, InstanceCounts,
-    InstanceStatus, RevisionStatusReply, ServiceStatus,
+    AckProblem, AckReply, AckRequest, AckState, Contract, InstanceCounts, InstanceStatus,
+    RevisionStatusReply, ServiceStatus,
 };
 pub use openapi::{External, openapi};
 pub use operations::{Operation, operations};
@@ -45,8 +45,8 @@ pub use runtime::{
 };
 pub use trees::{TreeDocument, TreeReply, TreeRequest, TreesReply};
 pub use view::{
-    BookmarkEvent, ChangeEvent, GoawayEvent, RefetchEvent, VIEW_FORMAT, ViewChange, ViewDocument,
-    ViewReply,
+    BookmarkEvent, ChangeEvent, GoawayEvent, KeysReply, RefetchEvent, ServerKey, Signed,
+    VIEW_FORMAT, ViewChange, ViewDocument, ViewReply,
 };
 
 /// Names of the headers that are this API's own.
@@ -59,6 +59,8 @@ pub mod headers {
     pub const REASON: &str = "control-plane-reason";
     /// On a request that writes: the key that makes a repeated request one commit.
     pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+    /// On a view, and on the reply that says that it is unchanged: its signed head, as JSON.
+    pub const HEAD: &str = "control-plane-head";
     /// On requests and replies: names the request in logs.
     pub const REQUEST_ID: &str = "x-request-id";
 }

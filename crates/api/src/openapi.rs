@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::operations::{Caller, Operation, Query, Reply, SchemaOf, operations};
 use crate::{
-    BookmarkEvent, ChangeEvent, GoawayEvent, Problem, RefetchEvent, is_retryable, is_sent, status,
+    BookmarkEvent, ChangeEvent, GoawayEvent, Problem, RefetchEvent, Signed, is_retryable, is_sent,
+    status,
 };
 
 /// A type of a reply that this crate does not know: its name in the table, and its schema.
@@ -124,7 +125,9 @@ fn describe(
     responses.insert("200".to_owned(), success(operation, external, generator));
     if operation.id == "getView" {
         let text = "The view is the one that `If-None-Match` names.";
-        responses.insert("304".to_owned(), json!({ "description": text }));
+        let headers = json!({ "Control-Plane-Head": head(generator) });
+        let unchanged = json!({ "description": text, "headers": headers });
+        responses.insert("304".to_owned(), unchanged);
     }
     for status in statuses(operation) {
         let reference = json!({ "$ref": format!("#/components/responses/Problem{status}") });
@@ -283,7 +286,19 @@ fn success(operation: &Operation, external: &[External], generator: &mut SchemaG
             },
         });
     }
+    if operation.id == "getView" {
+        response["headers"]["Control-Plane-Head"] = head(generator);
+    }
     response
+}
+
+/// The header that vouches for a view.
+fn head(generator: &mut SchemaGenerator) -> Value {
+    let schema = generator.subschema_for::<Signed>().to_value();
+    json!({
+        "description": "the signed head of the view, as JSON",
+        "content": { "application/json": { "schema": schema } },
+    })
 }
 
 /// An event of a stream: its name, and JSON as its data.

@@ -25,7 +25,8 @@ pub struct ViewReply {
     pub environment: EnvironmentName,
     /// How often the log was recovered from a backup: a lower revision is newer only with a higher epoch.
     pub epoch: u64,
-    /// For whom it was narrowed: `all` tenants, or one token.
+    /// For whom it was narrowed: `all` who see all tenants, or `token:ID:` and the first 16 hex digits of the
+    /// SHA-256 of the token.
     pub audience: String,
     /// The digest over all documents: whoever computes another one has not received what was sent.
     pub root: Digest,
@@ -33,6 +34,36 @@ pub struct ViewReply {
     pub documents: Vec<ViewDocument>,
     /// Manifests and locks that the documents refer to, by digest.
     pub blobs: BTreeMap<Digest, String>,
+}
+
+/// A statement and the signature over it.
+///
+/// What is signed is the text of `payload` as it stands here, with the type of statement before it (DSSE).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Signed {
+    /// The statement in canonical JSON.
+    pub payload: String,
+    /// The signature: `ed25519:`, the id of the key, `:`, and 64 bytes in base64.
+    pub signature: String,
+}
+
+/// The keys that a server signs heads of views with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeysReply {
+    /// The keys, the oldest first; the last one signs.
+    pub keys: Vec<ServerKey>,
+}
+
+/// A key that a server signs with, or did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServerKey {
+    /// The public key: `ed25519:` and 32 bytes in base64.
+    pub key: String,
+    /// Its id: the SHA-256 of its canonical TUF object, in hex.
+    pub key_id: String,
+    /// What the key before says of this one; absent for the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endorsement: Option<Signed>,
 }
 
 /// One document of a view.
@@ -60,6 +91,9 @@ pub struct ChangeEvent {
     pub revision: u64,
     /// The documents that changed.
     pub documents: Vec<ViewChange>,
+    /// The head of the view after this and all changes before it; absent if another change follows at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
 }
 
 /// One document that changed.
@@ -71,6 +105,9 @@ pub struct ViewChange {
     pub scope: String,
     /// The name.
     pub name: String,
+    /// The tenant in whose part it counts; absent if it is shared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
     /// The revision of the change.
     pub revision: u64,
     /// What it says now; null if it is gone.
@@ -89,6 +126,9 @@ pub struct RefetchEvent {
 pub struct BookmarkEvent {
     /// The revision.
     pub revision: u64,
+    /// The head of the view at this revision; absent while the server prepares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
 }
 
 /// Event `goaway`: the node ends the stream; connect again after the delay, with `Last-Event-ID`.

@@ -21,7 +21,6 @@
 
 pub mod canonical;
 mod codes;
-mod contract;
 pub mod digest;
 pub mod documents;
 mod expr;
@@ -40,7 +39,6 @@ mod violation;
 pub mod yaml;
 
 pub use codes::Code;
-pub use contract::{AgentContract, Contract};
 pub use digest::Digest;
 pub use documents::{DecodeError, Document};
 pub use expr::{

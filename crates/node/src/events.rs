@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use plane_model::{Digest, Document, DocumentKey, Timestamp};
+use plane_model::{Digest, Timestamp};
+use plane_state::delivery::Changed;
 use tokio::sync::broadcast;
 
 /// How many events a follower may lag behind before it has to fetch the whole view.
@@ -21,16 +22,7 @@ pub struct Event {
     /// When.
     pub at: Timestamp,
     /// What changed.
-    pub changes: Vec<ChangedDocument>,
-}
-
-/// A document that changed.
-#[derive(Debug, Clone)]
-pub struct ChangedDocument {
-    /// Which.
-    pub key: DocumentKey,
-    /// Its content now; none if it is gone or cannot be read.
-    pub document: Option<Arc<Document>>,
+    pub changes: Vec<Changed>,
 }
 
 #[derive(Debug)]

@@ -28,7 +28,7 @@ mod writer;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{AtError, CommitError, StartError};
-pub use events::{ChangedDocument, Event};
+pub use events::Event;
 pub use history::{CommitDetail, DocumentChange, HistoryQuery};
 pub use node::{
     Committed, Node, Options, RevertOutcome, RevertRequest, Status, TreeOutcome, TreeRequest,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use plane_log::{ChangeLog, ReadError, ReadLimit, StoredEntry};
 use plane_model::{Digest, DocumentKey, Timestamp};
+use plane_state::delivery::Changed;
 use plane_state::{BodyRef, Head, Record, State, checkpoint, salted_digest};
 
 use crate::checkpoints::Pace;
@@ -100,7 +101,7 @@ fn decode(bytes: &[u8], fetched: &Fetched) -> Result<State, checkpoint::Checkpoi
 }
 
 /// What folding one record told.
-pub(crate) type Folded = (Head, Vec<plane_eval::Change>);
+pub(crate) type Folded = (Head, Vec<Changed>);
 
 /// Folds consecutive entries, each checked against the chain.
 ///
@@ -131,7 +132,9 @@ pub(crate) async fn fold(
             tracing::warn!(revision = anomaly.revision, detail = %anomaly.detail, "passed over");
         }
         state = next;
-        folded.push((state.head(), applied.changes));
+        let changes = applied.changes.into_iter();
+        let changes = changes.map(|change| Changed::of(&state, change));
+        folded.push((state.head(), changes.collect()));
     }
     Ok((state, folded))
 }

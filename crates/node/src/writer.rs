@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use plane_log::{AppendError, Appended, append_settled};
 use plane_model::{Digest, Kind, Timestamp};
+use plane_state::delivery::Changed;
 use plane_state::{
     Action, Admission, Command, Plan, Prepared, Rejection, Sealed, State, admit, plan, prepare,
     seal,
@@ -18,7 +19,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use crate::convert::{Fetched, entry};
 use crate::error::CommitError;
-use crate::events::{ChangedDocument, Event};
+use crate::events::Event;
 use crate::load::fold;
 use crate::node::Shared;
 use crate::snapshot::Snapshot;
@@ -78,7 +79,7 @@ pub(crate) struct Queues {
 struct Ready {
     job: Job,
     sealed: Sealed,
-    changes: Vec<plane_eval::Change>,
+    changes: Vec<Changed>,
 }
 
 pub(crate) struct Writer {
@@ -288,7 +289,9 @@ impl Writer {
             ready.push(Ready {
                 job,
                 sealed,
-                changes: applied.changes,
+                changes: (applied.changes.into_iter())
+                    .map(|change| Changed::of(&state, change))
+                    .collect(),
             });
         }
         (ready, state)
@@ -299,7 +302,7 @@ impl Writer {
         let before = self.shared.snapshot();
         let all: Vec<_> = ready
             .iter()
-            .flat_map(|it| it.changes.iter().cloned())
+            .flat_map(|it| it.changes.iter().map(Changed::change))
             .collect();
         self.shared.publish(before.after(state, &all));
         self.shared
@@ -307,19 +310,11 @@ impl Writer {
             .written(ready.iter().map(|it| it.sealed.bytes.len() as u64).sum());
         for it in ready {
             let record = &it.sealed.record;
-            let changes = it
-                .changes
-                .into_iter()
-                .map(|change| ChangedDocument {
-                    key: change.key,
-                    document: change.document,
-                })
-                .collect();
             self.shared.events.publish(Arc::new(Event {
                 revision: record.revision,
                 hash: it.sealed.hash,
                 at: record.at,
-                changes,
+                changes: it.changes,
             }));
             let done = Done {
                 revision: record.revision,
@@ -384,17 +379,11 @@ impl Writer {
             };
             match folded {
                 Ok((state, folded)) => {
-                    let changes: Vec<_> =
-                        folded.iter().flat_map(|it| it.1.iter().cloned()).collect();
+                    let changes: Vec<_> = (folded.iter())
+                        .flat_map(|it| it.1.iter().map(Changed::change))
+                        .collect();
                     self.shared.publish(before.after(state, &changes));
                     for (head, changes) in folded {
-                        let changes = changes
-                            .into_iter()
-                            .map(|it| ChangedDocument {
-                                key: it.key,
-                                document: it.document,
-                            })
-                            .collect();
                         self.shared.events.publish(Arc::new(Event {
                             revision: head.revision,
                             hash: head.hash,

@@ -17,6 +17,7 @@ mod connection;
 mod cursor;
 mod failure;
 mod handlers;
+mod heads;
 mod instances;
 mod metrics;
 mod patience;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use heads::ServerKeys;
 pub use rate::Rate;
 pub use routes::router;
 pub use serve::{Shutdown, serve};
@@ -61,6 +63,8 @@ pub struct ServerOptions {
     pub write_timeout: Duration,
     /// How long open requests have to end after shutdown begins.
     pub drain_timeout: Duration,
+    /// What views are signed with; keys of this process alone unless others are given.
+    pub keys: ServerKeys,
     /// Says when to stop.
     pub shutdown: Shutdown,
 }
@@ -80,6 +84,7 @@ impl Default for ServerOptions {
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
+            keys: ServerKeys::of_this_process(),
             shutdown: Shutdown::new(),
         }
     }

@@ -23,8 +23,9 @@ use tokio::time::{Instant, Sleep};
 
 use crate::auth::{Caller, Known};
 use crate::call::App;
+use crate::heads::Signer;
 use crate::view::Audience;
-use feeds::{Feeds, Message};
+use feeds::{About, Again, Feeds, Message};
 use frame::Place;
 
 /// How many bytes a reader that catches up is sent at once.
@@ -39,8 +40,8 @@ pub(crate) struct Streams {
     max: usize,
     open: Arc<AtomicUsize>,
     feeds: OnceLock<Arc<Feeds>>,
-    /// Fills the feeds; ends with the streams.
-    filling: Mutex<JoinSet<()>>,
+    /// The tasks behind the feeds; they end with the streams.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 /// One stream's place among all that are open.
@@ -59,7 +60,7 @@ impl Streams {
             max,
             open: Arc::default(),
             feeds: OnceLock::new(),
-            filling: Mutex::default(),
+            tasks: Mutex::default(),
         }
     }
 
@@ -80,17 +81,18 @@ impl Streams {
             // Subscribed before the head is read, so that nothing falls between.
             let events = app.node.events();
             let head = app.node.snapshot().state().head();
-            let feeds = Arc::new(Feeds::new((head.revision, head.hash)));
-            let shutdown = app.options.shutdown.clone();
-            self.filling
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .spawn(feeds::fill(
-                    feeds.clone(),
-                    events,
-                    app.node.clone(),
-                    shutdown,
-                ));
+            let signer = Signer {
+                keys: app.options.keys.clone(),
+                node: app.node.clone(),
+            };
+            let feeds = Arc::new(Feeds::new((head.revision, head.hash), signer));
+            let (node, shutdown) = (&app.node, &app.options.shutdown);
+            let fill = feeds::fill(feeds.clone(), events, node.clone(), shutdown.clone());
+            let prepare = feeds::prepare(feeds.clone(), node.clone(), shutdown.clone());
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.spawn(fill);
+            tasks.spawn(prepare);
+            drop(tasks);
             feeds
         })
     }
@@ -127,6 +129,8 @@ struct Follower {
     last: Place,
     /// What lies between `last` and this revision is not told by the feed but read from the log's last commits.
     behind_until: u64,
+    /// Whether that waits for a message about the head: what the view holds is not known yet.
+    waits_for_head: bool,
     told_at: Instant,
     /// Wakes for a bookmark or the end of the token; one timer for the life of the stream.
     timer: Pin<Box<Sleep>>,
@@ -162,6 +166,7 @@ impl Follower {
             first: None,
             last: (head.revision, head.hash),
             behind_until: 0,
+            waits_for_head: false,
             told_at: now,
             timer: Box::pin(tokio::time::sleep_until(now)),
             ends: None,
@@ -192,7 +197,7 @@ impl Follower {
 
     fn resume(&mut self, place: Place, last_id: Option<&str>) {
         let Some(last_id) = last_id else {
-            self.first = Some(frame::bookmark(self.last));
+            self.first = self.bookmark();
             return;
         };
         let node = &self.app.node;
@@ -209,7 +214,7 @@ impl Follower {
                 self.last = seen;
                 self.behind_until = place.0;
                 if seen.0 >= place.0 {
-                    self.first = Some(frame::bookmark(seen));
+                    self.first = self.bookmark();
                 }
             }
             None => self.first = Some(frame::refetch(self.last)),
@@ -226,7 +231,7 @@ impl Follower {
         loop {
             let told = match self.ends {
                 Some(reason) => Told::End(reason),
-                None if self.last.0 < self.behind_until => self.catch_up(),
+                None if self.last.0 < self.behind_until && !self.waits_for_head => self.catch_up(),
                 None => self.wait().await,
             };
             match told {
@@ -270,22 +275,36 @@ impl Follower {
 
     /// Takes what the feed says.
     fn told(&mut self, message: Message) -> Told {
+        if message.about == About::Head {
+            self.waits_for_head = false;
+            let is_behind = self.last.0 < self.behind_until;
+            if is_behind {
+                return Told::Nothing;
+            }
+            if message.last.0 < self.last.0 {
+                return Told::Frames(frame::bookmark(self.last, None));
+            }
+            self.last = message.last;
+            return message.frames.map_or(Told::Nothing, Told::Frames);
+        }
         if message.last.0 <= self.last.0 {
             return Told::Nothing;
         }
         if self.has_expired() {
             return Told::End(TOKEN_INVALID);
         }
-        if message.is_about_access {
+        if message.about == About::Access {
             match self.authorise() {
                 Ok(false) => {}
                 Ok(true) => return self.start_anew(),
                 Err(reason) => return Told::End(reason),
             }
         }
-        if message.first <= self.last.0 {
-            // The reader has seen a part of it elsewhere.
-            self.behind_until = message.last.0;
+        let is_whole = message.about != About::Changes && message.frames.is_some();
+        // The reader has seen a part of it elsewhere, or has to catch up before.
+        let is_apart = message.first <= self.last.0 || self.last.0 < self.behind_until;
+        if is_apart && !is_whole {
+            self.behind_until = self.behind_until.max(message.last.0);
             return Told::Nothing;
         }
         self.last = message.last;
@@ -300,24 +319,31 @@ impl Follower {
         let Some(events) = self.app.node.events_after(self.last.0) else {
             return self.start_anew();
         };
-        let mut text = Vec::new();
-        for event in events {
-            if event.revision > self.behind_until || text.len() >= CATCH_UP_BYTES {
-                break;
-            }
-            if self.concerns_access(&event) {
-                return self.start_anew();
-            }
-            if let Some(frame) = frame::change(&self.audience, &self.caller.scope, &event) {
-                text.extend_from_slice(&frame);
-            }
-            self.last = (event.revision, event.hash);
+        if events.iter().any(|event| self.concerns_access(event)) {
+            return self.start_anew();
         }
-        if text.is_empty() {
-            Told::Nothing
-        } else {
-            Told::Frames(text.into())
+        let feeds = self.app.streams.feeds(&self.app);
+        let scope = &self.caller.scope;
+        match feeds.tell_again(&self.audience, scope, &events, CATCH_UP_BYTES) {
+            Again::Frames(text, last) => {
+                self.last = last;
+                Told::Frames(text.into())
+            }
+            Again::Whole => self.start_anew(),
+            Again::NotReady => {
+                self.waits_for_head = true;
+                Told::Nothing
+            }
         }
+    }
+
+    /// Tells where the reader is, signed if the feed is here too; none if a message about the head is to come.
+    fn bookmark(&self) -> Option<Bytes> {
+        let feeds = self.app.streams.feeds(&self.app);
+        let (place, signed) = feeds.place(&self.audience, &self.caller.scope);
+        let signed = signed?;
+        let signed = Some(&*signed).filter(|_| place == self.last);
+        Some(frame::bookmark(self.last, signed))
     }
 
     /// Says whether a commit may have changed what this reader sees.
@@ -341,6 +367,7 @@ impl Follower {
         let head = self.app.node.snapshot().state().head();
         self.last = (head.revision, head.hash);
         self.behind_until = 0;
+        self.waits_for_head = false;
         Told::Frames(frame::refetch(self.last))
     }
 
@@ -349,12 +376,15 @@ impl Follower {
             Err(reason) => Told::End(reason),
             Ok(true) => self.start_anew(),
             Ok(false) if self.bookmark_at() <= Instant::now() => {
-                let place = self.app.streams.feeds(&self.app).place();
+                let feeds = self.app.streams.feeds(&self.app);
+                let (place, signed) = feeds.place(&self.audience, &self.caller.scope);
                 // Read in this order: what was handed out up to the place has arrived, and was none of the reader's business.
-                if self.feed.is_empty() && place.0 > self.last.0 {
+                let is_behind = self.last.0 < self.behind_until;
+                if self.feed.is_empty() && !is_behind && place.0 > self.last.0 {
                     self.last = place;
                 }
-                Told::Frames(frame::bookmark(self.last))
+                let signed = signed.filter(|_| place == self.last);
+                Told::Frames(frame::bookmark(self.last, signed.as_deref()))
             }
             Ok(false) => Told::Nothing,
         }
@@ -404,7 +434,8 @@ impl Follower {
         }
         let has_changed = scope != self.caller.scope;
         if has_changed {
-            self.audience = Audience::new(environment, &scope, &self.app.views.stranger);
+            let stranger = &self.app.views.stranger;
+            self.audience = Audience::new(environment, &scope, self.caller.hash, stranger);
             self.caller.scope = scope;
         }
         Ok(has_changed)

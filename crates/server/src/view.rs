@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::body::Bytes;
+use axum::http::HeaderValue;
 use plane_api::VIEW_FORMAT;
-use plane_model::{Digest, DocumentKey, EnvironmentName, Kind, TenantId, TokenId};
+use plane_model::{Digest, DocumentKey, EnvironmentName, Kind, TenantId, Timestamp, TokenId};
 use plane_node::{Node, Snapshot};
 use plane_state::Scope;
-use plane_state::delivery::{self, Projection};
+use plane_state::delivery::{self, AUDIENCE_ALL, Projection, audience_of_token};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::call::Call;
 use crate::failure::Failure;
+use crate::heads::{Head, ServerKeys};
 
 /// How many audiences are kept ready at once.
 const AUDIENCES_KEPT: usize = 1_024;
@@ -25,7 +27,7 @@ const ZSTD_LEVEL: i32 = 3;
 pub(crate) struct Audience {
     environment: EnvironmentName,
     /// None for all who see all tenants; the others get one each.
-    token: Option<TokenId>,
+    token: Option<(TokenId, Digest)>,
 }
 
 impl Audience {
@@ -35,17 +37,23 @@ impl Audience {
         Ok(Self::new(
             environment,
             call.scope(),
+            call.caller().hash,
             &call.app().views.stranger,
         ))
     }
 
-    /// The audience of a scope; `stranger` is a tenant that no token names.
-    pub(crate) fn new(environment: EnvironmentName, scope: &Scope, stranger: &TenantId) -> Self {
+    /// The audience of a scope, whose token has this digest; `stranger` is a tenant that no token names.
+    pub(crate) fn new(
+        environment: EnvironmentName,
+        scope: &Scope,
+        token: Digest,
+        stranger: &TenantId,
+    ) -> Self {
         let sees_all = scope.sees_tenant(&environment, stranger);
         let token = if sees_all {
             None
         } else {
-            scope.token().cloned()
+            scope.token().map(|id| (id.clone(), token))
         };
         Self { environment, token }
     }
@@ -59,10 +67,12 @@ impl Audience {
         self.token.is_some()
     }
 
-    fn name(&self) -> String {
-        self.token
-            .as_ref()
-            .map_or_else(|| "all".to_owned(), |token| format!("token:{token}"))
+    /// The name in views and heads: a holder knows its own token, and so whether it is meant.
+    pub(crate) fn name(&self) -> String {
+        match &self.token {
+            None => AUDIENCE_ALL.to_owned(),
+            Some((id, digest)) => audience_of_token(id, digest),
+        }
     }
 }
 
@@ -95,9 +105,15 @@ pub(crate) struct Prepared {
     bytes: Bytes,
     zstd: OnceLock<Option<Bytes>>,
     etags: [String; 2],
+    head: Head,
 }
 
 impl Prepared {
+    /// The signed head, as the value of a header.
+    pub(crate) fn head(&self, keys: &ServerKeys, now: Timestamp) -> Option<HeaderValue> {
+        self.head.header(keys, now)
+    }
+
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
@@ -239,6 +255,7 @@ fn compose(snapshot: &Snapshot, scope: &Scope, audience: &Audience) -> Result<Pr
             format!("\"{revision}-{short}\""),
             format!("\"{revision}-{short}-zstd\""),
         ],
+        head: Head::new(audience, state, (revision, head.hash), root),
     })
 }
 

@@ -59,8 +59,8 @@ impl ChainCheck {
         }
     }
 
-    /// Checks the next record, and gives it if it can be read.
-    pub fn record(&mut self, stored: &StoredRecord<'_>) -> Option<Record> {
+    /// Checks the next record.
+    pub fn record(&mut self, stored: &StoredRecord<'_>) {
         let at = stored.revision;
         let mut damage = |what: &str, detail: String| {
             self.damages.push(Damage {
@@ -87,11 +87,8 @@ impl ChainCheck {
                 ),
             );
         }
-        let record = match Record::decode(stored.bytes) {
-            Err(detail) => {
-                damage("record", detail);
-                None
-            }
+        match Record::decode(stored.bytes) {
+            Err(detail) => damage("record", detail),
             Ok(record) => {
                 if record.revision != stored.revision
                     || record.parent != stored.parent
@@ -120,12 +117,10 @@ impl ChainCheck {
                     }
                     self.blobs.extend(op.blobs.iter().copied());
                 }
-                Some(record)
             }
-        };
+        }
         self.next = stored.revision.saturating_add(1);
         self.parent = stored.hash;
-        record
     }
 
     /// Checks a stored body; `None` where it was erased.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::{AT, Operation, Query, Reply, get, json, post, text};
 use crate::{
     AckReply, AckRequest, EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply,
-    HealthReply, ReadyReply, RevisionStatusReply, ViewReply,
+    HealthReply, KeysReply, ReadyReply, RevisionStatusReply, ViewReply,
 };
 
 const TENANT: Query = text("tenant", "the tenant that asks");
@@ -125,6 +125,15 @@ pub(super) fn runtime_operations(table: &mut Vec<Operation>) {
         )
         .reply(Reply::Events)
         .codes(&[Code::EnvironmentNotFound, Code::Overloaded]),
+    );
+    table.push(
+        get(
+            "getKeys",
+            "/v1/keys",
+            "delivery",
+            "Reads the public keys that views are signed with.",
+        )
+        .reply(Reply::Json(json::<KeysReply>)),
     );
     table.push(
         post(

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use plane_api::headers;
 
-use crate::call::{Answer, Call, no_environment};
+use crate::call::{Answer, Call, json, no_environment};
 use crate::failure::Failure;
 use crate::query::refuse;
 use crate::stream;
@@ -30,10 +30,11 @@ pub(super) async fn view(call: Call) -> Answer {
     loop {
         revisions.mark_unchanged();
         let views = &call.app().views;
-        let audience = Audience::new(environment.clone(), &scope, &views.stranger);
+        let hash = call.caller().hash;
+        let audience = Audience::new(environment.clone(), &scope, hash, &views.stranger);
         let prepared = views.get(call.node(), &scope, &audience).await?;
         if !holds(call.headers(), &prepared) {
-            return Ok(whole(call.headers(), &prepared));
+            return Ok(signed(&call, &prepared, whole(call.headers(), &prepared)));
         }
         let changed = tokio::time::timeout_at(ends, revisions.changed());
         let woken = tokio::select! {
@@ -41,17 +42,31 @@ pub(super) async fn view(call: Call) -> Answer {
             () = call.app().options.shutdown.begun() => false,
         };
         if !woken {
-            return Ok(unchanged(&prepared));
+            return Ok(signed(&call, &prepared, unchanged(&prepared)));
         }
         // What the token covers may have changed with the revision.
         let snapshot = call.node().snapshot();
-        let hash = call.caller().hash;
         let known = (call.app().scopes).known(hash, snapshot.state(), call.node().now())?;
         scope = known.scope;
         if !scope.sees_environment(&environment) || snapshot.view(&environment).is_none() {
             return Err(no_environment(environment.as_str()));
         }
     }
+}
+
+/// Adds the head, signed not long ago: also who holds the view learns that it is still the newest.
+fn signed(call: &Call, prepared: &Prepared, mut response: Response) -> Response {
+    if let Some(head) = prepared.head(&call.app().options.keys, call.node().now()) {
+        let name = HeaderName::from_static(headers::HEAD);
+        response.headers_mut().insert(name, head);
+    }
+    response
+}
+
+/// Reads the public keys that heads are signed with.
+pub(super) fn keys(call: &Call) -> Answer {
+    let revision = call.node().snapshot().revision();
+    json(revision, &call.app().options.keys.listed())
 }
 
 /// Says whether the caller holds this very view.

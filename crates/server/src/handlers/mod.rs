@@ -131,6 +131,7 @@ handlers! {
     "getRevisionStatus" => Quick(instances::revision_status),
     "getView" => Waiting(|call| Box::pin(delivery::view(call))),
     "getStream" => Quick(delivery::stream),
+    "getKeys" => Quick(delivery::keys),
     "getOpenApi" => Open(|app| Ok(server::openapi(app))),
     "getHealth" => Open(server::health),
     "getReadiness" => Open(server::readiness),

@@ -1,48 +1,43 @@
 //! Feeds: what each audience is told, written once by one task and shared by all who follow it.
 //!
-//! Only readers whose business a commit is are woken. Commits that wait are told in one piece, so that a
-//! burst costs each reader one write and not one for each commit.
+//! Only readers whose business a commit is are woken. Commits that wait are told in one piece with one
+//! signed head at its end, so that a burst costs each reader one write and not one for each commit.
+//!
+//! What an audience's view holds is prepared by a task of its own, when its first reader comes and
+//! when other manifests may be in the view. Until that is done its readers are told to fetch the view
+//! instead of what changed in it, unless that is a kill: nobody waits.
 //!
 //! INVARIANT: joining a feed and handing out commits exclude each other: a feed tells everything
 //! after the place that [`Feeds::join`] gave, and nothing up to it.
 
-use std::collections::HashMap;
+mod feed;
+mod tasks;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::body::Bytes;
-use plane_node::{Event, Node};
+use plane_api::Signed;
+use plane_node::Event;
 use plane_state::Scope;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use plane_state::delivery::Projection;
+use tokio::sync::{Notify, broadcast};
 
-use super::frame::{self, Place};
-use crate::Shutdown;
+use super::frame::Place;
+use crate::heads::Signer;
 use crate::view::Audience;
+use feed::Feed;
 
-/// How many messages a feed keeps for those who are slow; who is further behind reads the log's last
-/// commits for itself.
-const MESSAGES_KEPT: usize = 64;
-/// How many commits are handed out at once.
-const COMMITS_MAX: usize = 256;
-/// How large a message of several commits may be.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024;
-
-/// What the readers of a feed are told.
-#[derive(Debug, Clone)]
-pub(super) struct Message {
-    /// The first revision that it is about.
-    pub(super) first: u64,
-    /// The last one.
-    pub(super) last: Place,
-    /// The events as they are sent; none if only access is concerned.
-    pub(super) frames: Option<Bytes>,
-    /// Whether readers have to look again what they may see.
-    pub(super) is_about_access: bool,
-}
+pub(super) use feed::{About, Again, Message};
+pub(super) use tasks::{fill, prepare};
 
 /// All feeds of a server.
 #[derive(Debug)]
-pub(super) struct Feeds(Mutex<Inner>);
+pub(super) struct Feeds {
+    inner: Mutex<Inner>,
+    signer: Signer,
+    /// Wakes who prepares what views hold.
+    unprepared: Notify,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -52,25 +47,75 @@ struct Inner {
     ended: Option<&'static str>,
     /// An audience has more than one feed only while what its token covers is changing.
     feeds: HashMap<Audience, Vec<Feed>>,
+    /// Feeds that wait to be prepared; each is in it once.
+    unprepared: VecDeque<Unprepared>,
+    /// How often a feed was put in line.
+    tickets: u64,
 }
 
-#[derive(Debug)]
-struct Feed {
+/// A feed whose view has to be prepared.
+#[derive(Debug, Clone)]
+struct Unprepared {
+    audience: Audience,
     scope: Arc<Scope>,
-    sender: broadcast::Sender<Message>,
+    /// Tells it from earlier times in line, whose result would come too late.
+    ticket: u64,
+}
+
+impl Inner {
+    fn feed(&mut self, audience: &Audience, scope: &Arc<Scope>) -> Option<&mut Feed> {
+        let feeds = self.feeds.get_mut(audience)?;
+        feeds
+            .iter_mut()
+            .find(|feed| !audience.is_of_one_token() || feed.scope == *scope)
+    }
+
+    /// Puts feeds in line that have lost track of what their view holds.
+    #[expect(
+        clippy::iter_over_hash_type,
+        reason = "each is prepared for itself, whatever their order"
+    )]
+    fn put_in_line(&mut self) -> bool {
+        let Self {
+            feeds,
+            unprepared,
+            tickets,
+            ..
+        } = self;
+        let before = *tickets;
+        for (audience, feeds) in feeds {
+            for feed in feeds {
+                if let Some(scope) = feed.wants_preparation(*tickets + 1) {
+                    *tickets += 1;
+                    unprepared.push_back(Unprepared {
+                        audience: audience.clone(),
+                        scope,
+                        ticket: *tickets,
+                    });
+                }
+            }
+        }
+        *tickets > before
+    }
 }
 
 impl Feeds {
-    pub(super) fn new(place: Place) -> Self {
-        Self(Mutex::new(Inner {
-            place,
-            ended: None,
-            feeds: HashMap::new(),
-        }))
+    pub(super) fn new(place: Place, signer: Signer) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                place,
+                ended: None,
+                feeds: HashMap::new(),
+                unprepared: VecDeque::new(),
+                tickets: 0,
+            }),
+            signer,
+            unprepared: Notify::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Follows what an audience is told after the place that is returned.
@@ -87,22 +132,43 @@ impl Feeds {
             return Err(reason);
         }
         let place = inner.place;
-        let feeds = inner.feeds.entry(audience.clone()).or_default();
-        let known = feeds
-            .iter()
-            .find(|feed| !audience.is_of_one_token() || feed.scope == *scope);
-        if let Some(feed) = known {
-            return Ok((feed.sender.subscribe(), place));
+        if let Some(known) = inner.feed(audience, scope) {
+            return Ok((known.subscribe(), place));
         }
-        let (sender, receiver) = broadcast::channel(MESSAGES_KEPT);
-        let scope = scope.clone();
-        feeds.push(Feed { scope, sender });
+        let (feed, receiver) = Feed::new(scope.clone());
+        let feeds = inner.feeds.entry(audience.clone()).or_default();
+        feeds.push(feed);
+        self.put_in_line(inner);
         Ok((receiver, place))
     }
 
-    /// Everything up to here was handed out.
-    pub(super) fn place(&self) -> Place {
-        self.lock().place
+    /// Everything up to here was handed out; and the head of an audience's view here, once it is prepared.
+    pub(super) fn place(
+        &self,
+        audience: &Audience,
+        scope: &Arc<Scope>,
+    ) -> (Place, Option<Arc<Signed>>) {
+        let mut inner = self.lock();
+        let place = inner.place;
+        let feed = inner.feed(audience, scope);
+        let head = feed.and_then(|feed| feed.signed(audience, place, &self.signer));
+        (place, head)
+    }
+
+    /// Tells one reader again what the log has kept after what it saw.
+    pub(super) fn tell_again(
+        &self,
+        audience: &Audience,
+        scope: &Arc<Scope>,
+        events: &[Arc<Event>],
+        bytes_max: usize,
+    ) -> Again {
+        let mut inner = self.lock();
+        let place = inner.place;
+        match inner.feed(audience, scope) {
+            Some(feed) => feed.tell_again(audience, events, place, bytes_max, &self.signer),
+            None => Again::Whole,
+        }
     }
 
     /// Why there is nothing more to come, if so.
@@ -117,173 +183,58 @@ impl Feeds {
         inner.feeds.clear();
     }
 
+    fn handed_out(&self) -> u64 {
+        self.lock().place.0
+    }
+
     fn hand_out(&self, commits: &[Arc<Event>]) {
         let Some(last) = commits.last() else { return };
-        self.tell_all(last.revision, last.hash, |audience, feed| {
-            feed.tell(audience, commits);
+        let place = (last.revision, last.hash);
+        self.tell_all(place, |audience, feed| {
+            feed.tell(audience, commits, &self.signer);
         });
     }
 
     /// Tells everybody to fetch the view, because commits up to a place were missed.
     fn skip_to(&self, place: Place) {
-        let first = self.place().0 + 1;
-        self.tell_all(place.0, place.1, |_, feed| {
-            feed.send(Message {
-                first,
-                last: place,
-                frames: Some(frame::refetch(place)),
-                is_about_access: true,
-            });
-        });
+        let first = self.handed_out() + 1;
+        self.tell_all(place, |_, feed| feed.skip(first, place));
     }
 
-    fn tell_all(&self, revision: u64, hash: plane_model::Digest, tell: impl Fn(&Audience, &Feed)) {
+    fn tell_all(&self, place: Place, tell: impl Fn(&Audience, &mut Feed)) {
         let mut inner = self.lock();
         inner.feeds.retain(|audience, feeds| {
-            feeds.retain(|feed| feed.sender.receiver_count() > 0);
-            for feed in &*feeds {
+            feeds.retain(Feed::has_readers);
+            for feed in &mut *feeds {
                 tell(audience, feed);
+                feed.announce(audience, place, &self.signer);
             }
             !feeds.is_empty()
         });
-        inner.place = (revision, hash);
-    }
-}
-
-impl Feed {
-    fn tell(&self, audience: &Audience, commits: &[Arc<Event>]) {
-        let mut gathered = Gathered::default();
-        for commit in commits {
-            let frames = frame::change(audience, &self.scope, commit);
-            let place = (commit.revision, commit.hash);
-            if frame::is_about_access(commit) {
-                self.send_all(gathered.take());
-                self.send(Message {
-                    first: commit.revision,
-                    last: place,
-                    frames,
-                    is_about_access: true,
-                });
-            } else if let Some(frame) = frames {
-                if gathered.bytes + frame.len() > MESSAGE_BYTES_MAX {
-                    self.send_all(gathered.take());
-                }
-                gathered.push(place, frame);
-            }
-        }
-        self.send_all(gathered.take());
+        inner.place = place;
+        self.put_in_line(inner);
     }
 
-    fn send_all(&self, message: Option<Message>) {
-        if let Some(message) = message {
-            self.send(message);
+    fn put_in_line(&self, mut inner: MutexGuard<'_, Inner>) {
+        if inner.put_in_line() {
+            drop(inner);
+            self.unprepared.notify_one();
         }
     }
 
-    fn send(&self, message: Message) {
-        // An error only says that the last reader has just left.
-        drop(self.sender.send(message));
-    }
-}
-
-/// Events that go out in one piece.
-#[derive(Debug, Default)]
-struct Gathered {
-    first: u64,
-    last: Option<Place>,
-    frames: Vec<Bytes>,
-    bytes: usize,
-}
-
-impl Gathered {
-    fn push(&mut self, place: Place, frame: Bytes) {
-        if self.last.is_none() {
-            self.first = place.0;
-        }
-        self.last = Some(place);
-        self.bytes += frame.len();
-        self.frames.push(frame);
+    fn next_unprepared(&self) -> Option<Unprepared> {
+        self.lock().unprepared.pop_front()
     }
 
-    fn take(&mut self) -> Option<Message> {
-        let Self {
-            first,
-            last,
-            frames,
-            ..
-        } = std::mem::take(self);
-        let frames = match <[Bytes; 1]>::try_from(frames) {
-            Ok([one]) => one,
-            Err(several) => several.concat().into(),
-        };
-        Some(Message {
-            first,
-            last: last?,
-            frames: Some(frames),
-            is_about_access: false,
-        })
-    }
-}
-
-/// Ends the feeds however the task that fills them ends.
-struct Filling {
-    feeds: Arc<Feeds>,
-    reason: &'static str,
-}
-
-impl Drop for Filling {
-    fn drop(&mut self) {
-        self.feeds.end(self.reason);
-    }
-}
-
-/// Hands out commits until the server or the node stops.
-pub(super) async fn fill(
-    feeds: Arc<Feeds>,
-    mut events: broadcast::Receiver<Arc<Event>>,
-    node: Node,
-    shutdown: Shutdown,
-) {
-    let mut filling = Filling {
-        feeds,
-        reason: "the node has stopped",
-    };
-    let feeds = filling.feeds.clone();
-    let mut commits = Vec::new();
-    let stopping = std::pin::pin!(shutdown.begun());
-    let mut stopping = stopping;
-    loop {
-        let received = tokio::select! {
-            biased;
-            () = &mut stopping => {
-                filling.reason = "the server is shutting down";
-                return;
-            }
-            received = events.recv() => received,
-        };
-        let mut is_whole = true;
-        match received {
-            Ok(event) => commits.push(event),
-            Err(RecvError::Lagged(_)) => is_whole = false,
-            Err(RecvError::Closed) => return,
+    /// Gives a feed what its view holds at a revision, unless it has lost track again.
+    fn prepared(&self, of: &Unprepared, projection: &Projection, revision: u64) {
+        let mut inner = self.lock();
+        let place = inner.place;
+        let feeds = inner.feeds.get_mut(&of.audience).into_iter().flatten();
+        for feed in feeds.filter(|feed| feed.waits_with(of.ticket)) {
+            feed.prepared(projection.clone(), revision);
+            feed.announce(&of.audience, place, &self.signer);
         }
-        while is_whole && commits.len() < COMMITS_MAX {
-            match events.try_recv() {
-                Ok(event) => commits.push(event),
-                Err(TryRecvError::Lagged(_)) => is_whole = false,
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-            }
-        }
-        // A commit may have been published between the subscription and the first look at the head.
-        let handed_out = feeds.place().0;
-        commits.retain(|event| event.revision > handed_out);
-        feeds.hand_out(&commits);
-        commits.clear();
-        if !is_whole {
-            // Followed anew before the head is read, so that nothing falls between.
-            events = node.events();
-            let head = node.snapshot().state().head();
-            feeds.skip_to((head.revision, head.hash));
-        }
+        self.put_in_line(inner);
     }
 }

@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 
 use axum::body::Bytes;
-use plane_api::{BookmarkEvent, ChangeEvent, GoawayEvent, RefetchEvent, ViewChange};
-use plane_model::{Digest, Kind};
-use plane_node::{ChangedDocument, Event};
-use plane_state::Scope;
+use plane_api::{BookmarkEvent, GoawayEvent, RefetchEvent, Signed};
+use plane_model::{Digest, Kind, TenantId};
+use plane_node::Event;
+use plane_state::delivery::{Changed, part};
 use serde::Serialize;
-
-use crate::view::{Audience, is_shared};
+use serde_json::value::RawValue;
 
 /// How large a change may be that is told whole.
 const CHANGE_BYTES_MAX: usize = 16 * 1024;
@@ -19,42 +18,76 @@ const RETRY_MS: (u64, u64) = (250, 5_000);
 /// A point of the log: a revision and its hash.
 pub(super) type Place = (u64, Digest);
 
-/// What an audience is told of a commit; none if nothing of it is its business.
-pub(super) fn change(audience: &Audience, scope: &Scope, event: &Event) -> Option<Bytes> {
-    let environment = audience.environment();
-    let documents: Vec<&ChangedDocument> = event
-        .changes
-        .iter()
-        // A version that no channel, pin or fallback names is in no view.
-        .filter(|change| !matches!(change.key.kind(), Kind::Agent | Kind::Tool))
-        .filter(|change| is_shared(&change.key, environment) && scope.sees(&change.key))
-        .collect();
-    if documents.is_empty() {
-        return None;
-    }
-    let place = (event.revision, event.hash);
-    if documents.iter().any(|change| brings_blobs(change)) {
-        return Some(refetch(place));
-    }
-    let change = ChangeEvent {
-        revision: event.revision,
-        documents: documents
-            .into_iter()
-            .map(|change| ViewChange {
-                kind: change.key.kind(),
-                scope: change.key.scope().to_owned(),
-                name: change.key.name().to_owned(),
-                revision: event.revision,
-                body: change.document.as_ref().map(|document| document.to_value()),
+/// A commit as an audience is told of it, before it is known whether another one follows at once.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) place: Place,
+    data: String,
+}
+
+/// [`plane_api::ChangeEvent`] with the bodies as they are stored: holders compute digests of these bytes.
+#[derive(Serialize)]
+struct WireChange<'a> {
+    revision: u64,
+    documents: Vec<WireDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct WireDocument<'a> {
+    kind: Kind,
+    scope: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<TenantId>,
+    revision: u64,
+    body: Option<&'a RawValue>,
+}
+
+impl Change {
+    /// What an audience is told of a commit that changed these of its documents; none if it is more than
+    /// is told whole.
+    pub(super) fn of(place: Place, documents: &[&Changed]) -> Option<Self> {
+        let bytes: usize =
+            (documents.iter().filter_map(|it| it.body())).fold(0, |sum, it| sum + it.len());
+        if bytes > CHANGE_BYTES_MAX {
+            return None;
+        }
+        let documents = documents
+            .iter()
+            .map(|it| {
+                let body = it.body().map(|bytes| serde_json::from_slice(bytes));
+                Some(WireDocument {
+                    kind: it.key.kind(),
+                    scope: it.key.scope(),
+                    name: it.key.name(),
+                    tenant: part(&it.key),
+                    revision: it.revision,
+                    body: body.transpose().ok()?,
+                })
             })
-            .collect(),
-    };
-    let written = frame("change", place, &change);
-    Some(if written.len() <= CHANGE_BYTES_MAX {
-        written
-    } else {
-        refetch(place)
-    })
+            .collect::<Option<_>>()?;
+        let revision = place.0;
+        let data = serde_json::to_string(&WireChange {
+            revision,
+            documents,
+        });
+        data.ok()
+            .filter(|data| data.len() <= CHANGE_BYTES_MAX)
+            .map(|data| Self { place, data })
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// The event; `signed` is the head after it.
+    pub(super) fn frame(mut self, signed: Option<&Signed>) -> Bytes {
+        if let Some(signed) = signed.and_then(|it| serde_json::to_string(it).ok()) {
+            self.data.pop();
+            let _ = write!(self.data, ",\"signed\":{signed}}}");
+        }
+        frame("change", self.place, &self.data)
+    }
 }
 
 /// Says whether a commit can change what somebody may see.
@@ -67,14 +100,18 @@ pub(super) fn is_about_access(event: &Event) -> bool {
     })
 }
 
-/// Tells that nothing else happened up to here.
-pub(super) fn bookmark(place: Place) -> Bytes {
-    frame("bookmark", place, &BookmarkEvent { revision: place.0 })
+/// Tells that nothing else happened up to here; `signed` is the head here.
+pub(super) fn bookmark(place: Place, signed: Option<&Signed>) -> Bytes {
+    let event = BookmarkEvent {
+        revision: place.0,
+        signed: signed.cloned(),
+    };
+    written("bookmark", place, &event)
 }
 
 /// Tells to fetch the view.
 pub(super) fn refetch(place: Place) -> Bytes {
-    frame("refetch", place, &RefetchEvent { revision: place.0 })
+    written("refetch", place, &RefetchEvent { revision: place.0 })
 }
 
 /// Tells to connect elsewhere, after a while that differs from reader to reader.
@@ -83,22 +120,18 @@ pub(super) fn goaway(place: Place, reason: &str) -> Bytes {
     let (least, most) = RETRY_MS;
     let retry_ms = least + spread * (most - least) / 1_000;
     let reason = reason.to_owned();
-    frame("goaway", place, &GoawayEvent { reason, retry_ms })
+    written("goaway", place, &GoawayEvent { reason, retry_ms })
 }
 
-/// Says whether a change can make manifests reachable that the reader does not hold.
-fn brings_blobs(change: &ChangedDocument) -> bool {
-    use plane_model::Document;
-    match change.document.as_deref() {
-        Some(Document::Channel(_) | Document::Environment(_)) => true,
-        Some(Document::Pin(pin)) => pin.version.is_some(),
-        Some(Document::Kill(kill)) => kill.fallback.is_some(),
-        _ => false,
-    }
+fn written<T: Serialize>(event: &str, place: Place, data: &T) -> Bytes {
+    frame(
+        event,
+        place,
+        &serde_json::to_string(data).unwrap_or_default(),
+    )
 }
 
-fn frame<T: Serialize>(event: &str, (revision, hash): Place, data: &T) -> Bytes {
-    let data = serde_json::to_string(data).unwrap_or_default();
+fn frame(event: &str, (revision, hash): Place, data: &str) -> Bytes {
     let mut text = String::with_capacity(data.len() + 64);
     let short = short_hash(&hash);
     let _ = write!(

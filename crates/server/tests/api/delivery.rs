@@ -215,7 +215,7 @@ async fn a_stream_tells_each_change_once_and_resumes_after_the_last_one_seen() {
         .put("/v1/flags/a", json!({ "type": "boolean" }))
         .await
         .ok();
-    let a = events.next().await.unwrap();
+    let a = events.news().await;
     assert_eq!(a.kind, "change");
     let revision = server.revision();
     assert!(a.id.starts_with(&format!("{revision}.")), "{}", a.id);
@@ -245,11 +245,8 @@ async fn a_stream_tells_each_change_once_and_resumes_after_the_last_one_seen() {
         .open()
         .await;
     let mut resumed = Events::of(resumed);
-    assert_eq!(
-        resumed.next().await.unwrap().data["documents"][0]["name"],
-        "b"
-    );
-    let gone = resumed.next().await.unwrap();
+    assert_eq!(resumed.news().await.data["documents"][0]["name"], "b");
+    let gone = resumed.news().await;
     assert_eq!(gone.data["documents"][0]["body"], Value::Null);
     let again = server
         .call("GET", STREAM)
@@ -294,14 +291,14 @@ async fn a_change_that_is_large_or_brings_manifests_is_fetched_with_the_view() {
         .put("/v1/segments/large", json!({ "include": ids }))
         .await
         .ok();
-    assert_eq!(events.next().await.unwrap().kind, "refetch");
+    assert_eq!(events.news().await.kind, "refetch");
     let pin = "/v1/environments/production/tenants/acme/pins/agent:support";
     server.put(pin, json!({ "version": "1.0.0" })).await.ok();
-    assert_eq!(events.next().await.unwrap().kind, "refetch");
+    assert_eq!(events.news().await.kind, "refetch");
     let kill = "/v1/environments/production/kills/agent:support";
     server.put(kill, json!({ "reason": "now" })).await.ok();
     assert_eq!(
-        events.next().await.unwrap().kind,
+        events.news().await.kind,
         "change",
         "a kill is never behind a fetch"
     );
@@ -436,6 +433,8 @@ async fn a_stream_is_told_to_fetch_when_its_token_covers_something_else() {
         .header("if-match", &etag);
     call.json(&binding).send().await.ok();
     assert_eq!(events.next().await.unwrap().kind, "refetch");
+    // Its view is prepared anew.
+    assert_eq!(events.next().await.unwrap().kind, "bookmark");
     let pin = "/v1/environments/production/tenants/zeta/pins/flag:reasoning";
     server.put(pin, json!({ "variant": "on" })).await.ok();
     assert_eq!(events.next().await.unwrap().kind, "change");

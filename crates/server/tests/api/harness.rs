@@ -306,6 +306,17 @@ impl Events {
         }
     }
 
+    /// The next event that is not a bookmark, without its signed head.
+    pub(crate) async fn news(&mut self) -> Event {
+        loop {
+            let mut event = self.next().await.unwrap();
+            if event.kind != "bookmark" {
+                event.data.as_object_mut().unwrap().remove("signed");
+                return event;
+            }
+        }
+    }
+
     /// The next event; none if the stream has ended.
     pub(crate) async fn next(&mut self) -> Option<Event> {
         if self.text.is_empty() {

@@ -5,6 +5,7 @@ mod bodies;
 mod delivery;
 mod documents;
 mod harness;
+mod heads;
 mod history;
 mod instances;
 mod limits;

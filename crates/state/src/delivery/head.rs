@@ -1,11 +1,36 @@
 //! What a server says of a view, and signs.
 
-use plane_model::{Digest, EnvironmentName, Timestamp, canonical};
+use plane_model::{Digest, EnvironmentName, Timestamp, TokenId, canonical};
 use plane_registry::{KeyId, PublicKey, Signature, SigningKey};
 use serde::{Deserialize, Serialize};
 
 /// What a signed head is: no other statement passes for one.
 pub const HEAD_PAYLOAD_TYPE: &str = "application/vnd.control-plane.head.v1+json";
+
+/// The audience of all who see all tenants.
+pub const AUDIENCE_ALL: &str = "all";
+
+/// How the audience of a single token is called; `digest` is that of the token's text.
+///
+/// It tells nobody the token, and whoever has the token knows the digest: it cannot be given the view
+/// of another one.
+pub fn audience_of_token(id: &TokenId, digest: &Digest) -> String {
+    format!("token:{id}:{}", short_digest(digest))
+}
+
+/// Says whether a view for `audience` is meant for who has the token with this digest.
+pub fn is_audience_of(audience: &str, token: Option<&Digest>) -> bool {
+    let of_token = audience.strip_prefix("token:");
+    match (of_token.and_then(|it| it.rsplit_once(':')), token) {
+        (Some((_, short)), Some(token)) => short == short_digest(token),
+        (Some(_), None) => false,
+        (None, _) => audience == AUDIENCE_ALL,
+    }
+}
+
+fn short_digest(digest: &Digest) -> String {
+    digest.hex().chars().take(16).collect()
+}
 
 /// Says which view an audience has, as of when, and until when that is to be believed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +145,19 @@ mod tests {
             }
         );
         assert!(canonical::is_canonical(payload.as_bytes()));
+    }
+
+    #[test]
+    fn a_view_is_meant_for_all_or_for_one_token() {
+        let (mine, other) = (Digest::of(b"cp_mine"), Digest::of(b"cp_other"));
+        let audience = audience_of_token(&TokenId::new("svc").unwrap(), &mine);
+        assert!(is_audience_of(&audience, Some(&mine)));
+        for token in [None, Some(&other)] {
+            assert!(!is_audience_of(&audience, token));
+            assert!(is_audience_of(AUDIENCE_ALL, token));
+            assert!(!is_audience_of("everybody", token));
+            assert!(!is_audience_of("token:svc", token));
+        }
     }
 
     #[test]

@@ -5,12 +5,18 @@
 
 mod head;
 mod holding;
+mod keys;
 mod merkle;
 mod projection;
 mod roots;
 
-pub use head::{HEAD_PAYLOAD_TYPE, HeadError, HeadStatement};
+pub use head::{
+    AUDIENCE_ALL, HEAD_PAYLOAD_TYPE, HeadError, HeadStatement, audience_of_token, is_audience_of,
+};
 pub use holding::{At, Delivered, Holding, StandIn, StandIns};
+pub use keys::{
+    ENDORSEMENT_PAYLOAD_TYPE, Endorsed, Endorsement, KeyRing, KeyRingError, follow as follow_keys,
+};
 pub use merkle::MerkleMap;
 pub use projection::{Changed, Followed, Projection, part};
 pub use roots::{Name, Roots};

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use plane_eval::Change;
 use plane_model::documents::Published;
 use plane_model::{
     ArtifactKind, ArtifactVersion, Digest, Document, DocumentKey, EnvironmentName, Kind, TenantId,
@@ -36,6 +37,39 @@ pub struct Changed {
     pub bytes: Option<Arc<[u8]>>,
     /// What they say, as far as they can be read.
     pub document: Option<Arc<Document>>,
+}
+
+impl Changed {
+    /// Adds to a change what the state that it led to has stored.
+    pub fn of(state: &State, change: Change) -> Self {
+        let Change {
+            key,
+            revision,
+            document,
+        } = change;
+        let entry = state.entry(&key);
+        let bytes = entry.filter(|it| it.revision == revision);
+        Self {
+            bytes: bytes.map(|it| it.bytes.clone()),
+            key,
+            revision,
+            document,
+        }
+    }
+
+    /// The change without the bytes.
+    pub fn change(&self) -> Change {
+        Change {
+            key: self.key.clone(),
+            revision: self.revision,
+            document: self.document.clone(),
+        }
+    }
+
+    /// What a holder is given: the stored bytes, unless they cannot be read.
+    pub fn body(&self) -> Option<&Arc<[u8]>> {
+        self.bytes.as_ref().filter(|_| self.document.is_some())
+    }
 }
 
 /// What changes mean for an audience.
@@ -86,20 +120,29 @@ impl Projection {
 
     /// Follows the changes of one revision, or of several in their order.
     pub fn follow<'a>(&mut self, scope: &Scope, changes: &'a [Changed]) -> Followed<'a> {
+        let followed = self.look(scope, changes);
+        if let Followed::Changes(mine) = &followed {
+            for change in mine {
+                match change.body() {
+                    Some(bytes) => put(&mut self.roots, &change.key, change.revision, bytes),
+                    None => remove(&mut self.roots, &change.key),
+                }
+            }
+        }
+        followed
+    }
+
+    /// Says what changes mean for the audience, without following them.
+    pub fn look<'a>(&self, scope: &Scope, changes: &'a [Changed]) -> Followed<'a> {
         let mine: Vec<_> = changes
             .iter()
             .filter(|it| self.has(&it.key, scope))
             .collect();
         if mine.iter().any(|it| self.reachable.is_changed_by(it)) {
-            return Followed::Anew;
+            Followed::Anew
+        } else {
+            Followed::Changes(mine)
         }
-        for change in &mine {
-            match (&change.bytes, &change.document) {
-                (Some(bytes), Some(_)) => put(&mut self.roots, &change.key, change.revision, bytes),
-                _ => remove(&mut self.roots, &change.key),
-            }
-        }
-        Followed::Changes(mine)
     }
 
     fn has(&self, key: &DocumentKey, scope: &Scope) -> bool {
