@@ -7,7 +7,6 @@ mod version;
 
 use std::sync::Arc;
 
-use plane_model::documents::Segment;
 use plane_model::{
     AttributePath, Clause, Document, Expr, Label, Network, Operand, Operator, Pattern, SegmentName,
     Timestamp,
@@ -252,16 +251,63 @@ impl Texts {
 }
 
 /// A segment, ready to be asked.
-pub(crate) type Members = Arc<Texts>;
+pub(crate) type Members = Arc<Audience>;
 
-/// Reads the members of a segment.
-pub(crate) fn members(document: &Document) -> Option<Members> {
-    match document {
-        Document::Segment(Segment { include, .. }) => {
-            Some(Arc::new(Texts::new(include.iter().map(String::as_str))))
-        }
-        _ => None,
+/// Whom a segment gathers.
+#[derive(Debug)]
+pub(crate) struct Audience {
+    include: Texts,
+    exclude: Texts,
+    when: Option<Tree>,
+}
+
+impl Audience {
+    /// Compiles a segment; none if the document is not one. `segment` finds those that it is made of.
+    pub(crate) fn new(
+        document: &Document,
+        segment: impl Fn(&str) -> Option<Members>,
+    ) -> Option<Self> {
+        let Document::Segment(body) = document else {
+            return None;
+        };
+        Some(Self {
+            include: Texts::new(body.include.iter().map(String::as_str)),
+            exclude: Texts::new(body.exclude.iter().map(String::as_str)),
+            when: body.when.as_ref().map(|when| Tree::new(when, &segment)),
+        })
     }
+
+    /// Says whether an id is in it.
+    fn has(&self, id: &str, facts: Facts<'_>) -> Verdict {
+        if self.include.has(id) {
+            return Verdict::True;
+        }
+        match &self.when {
+            Some(when) if !self.exclude.has(id) => when.verdict(facts),
+            _ => Verdict::False,
+        }
+    }
+
+    fn reads_tenant(&self) -> bool {
+        self.when.as_ref().is_some_and(Tree::reads_tenant)
+    }
+}
+
+/// Says whether an id is in one of some segments.
+fn in_any(segments: &[Members], complete: bool, id: &str, facts: Facts<'_>) -> Verdict {
+    let mut verdict = if complete {
+        Verdict::False
+    } else {
+        Verdict::Unknown
+    };
+    for segment in segments {
+        match segment.has(id, facts) {
+            Verdict::True => return Verdict::True,
+            Verdict::Unknown => verdict = Verdict::Unknown,
+            Verdict::False => {}
+        }
+    }
+    verdict
 }
 
 /// A clause, compiled.
@@ -384,8 +430,22 @@ impl Compiled {
         &self.place
     }
 
+    fn reads_tenant(&self) -> bool {
+        let segments = match &self.test {
+            Test::Segment { segments, .. } => &segments[..],
+            _ => &[],
+        };
+        self.place.reads_tenant() || segments.iter().any(|it| it.reads_tenant())
+    }
+
     #[inline]
     pub(crate) fn verdict(&self, facts: Facts<'_>) -> Verdict {
+        if let Test::Segment { segments, complete } = &self.test {
+            return match self.place.read(facts) {
+                Seen::Text(id) => in_any(segments, *complete, id, facts),
+                _ => Verdict::Unknown,
+            };
+        }
         // The commonest first: a string of the caller's.
         if let Place::Named { ends, path } = &self.place
             && let Some(text) = facts.ctx.attribute_text(*ends, path)
@@ -420,15 +480,6 @@ impl Test {
                 Ok(address) => networks.iter().any(|it| it.has(address)).into(),
                 Err(_) => Verdict::Unknown,
             },
-            Self::Segment { segments, complete } => {
-                if segments.iter().any(|members| members.has(text)) {
-                    Verdict::True
-                } else if *complete {
-                    Verdict::False
-                } else {
-                    Verdict::Unknown
-                }
-            }
             _ => Verdict::Unknown,
         }
     }
@@ -551,9 +602,19 @@ impl Tree {
         }
     }
 
+    fn verdict(&self, facts: Facts<'_>) -> Verdict {
+        if self.is_true(facts) {
+            Verdict::True
+        } else if self.is_false(facts) {
+            Verdict::False
+        } else {
+            Verdict::Unknown
+        }
+    }
+
     pub(crate) fn reads_tenant(&self) -> bool {
         match self {
-            Self::Clause(clause) => clause.place.reads_tenant(),
+            Self::Clause(clause) => clause.reads_tenant(),
             Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::reads_tenant),
             Self::Not(part) => part.reads_tenant(),
         }

@@ -30,6 +30,7 @@ mod explain;
 mod flag;
 mod hash;
 mod resolve;
+mod segments;
 mod source;
 mod table;
 mod tenant;

@@ -19,6 +19,7 @@ use crate::explain::{self, Explanation};
 use crate::flag::{Chunk, Question};
 use crate::hash::FastState;
 use crate::resolve::{self, Registry, ResolveError, Resolved};
+use crate::segments::Segments;
 use crate::source::{Change, Source};
 use crate::table::FlagTable;
 use crate::tenant::TenantFacts;
@@ -72,7 +73,7 @@ pub struct View {
     bucketing: Bucketing,
     flags: FlagTable,
     tenants: Map<TenantId, Arc<TenantFacts>>,
-    segments: imbl::OrdMap<SegmentName, Members>,
+    segments: Segments,
     /// The flags whose rules name a segment, by their places.
     segment_users: imbl::OrdMap<SegmentName, imbl::OrdSet<u32>>,
     configs: Configs,
@@ -107,7 +108,7 @@ impl View {
             bucketing: Bucketing::default(),
             flags: FlagTable::default(),
             tenants: tenants.0,
-            segments: imbl::OrdMap::default(),
+            segments: Segments::default(),
             segment_users: imbl::OrdMap::default(),
             configs: Configs::default(),
             registry: Registry::default(),
@@ -343,7 +344,7 @@ impl View {
     }
 
     pub(crate) fn segment(&self, name: &str) -> Option<Members> {
-        self.segments.get(name).cloned()
+        self.segments.members(name)
     }
 }
 

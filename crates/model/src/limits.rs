@@ -22,6 +22,8 @@ pub const PREREQUISITE_DEPTH_MAX: usize = 16;
 pub const FLAG_VARIANTS_MAX: usize = 100;
 /// Nesting of one targeting expression.
 pub const EXPRESSION_DEPTH_MAX: usize = 16;
+/// How deep segments may be made of each other.
+pub const SEGMENT_DEPTH_MAX: usize = 16;
 /// Ids in one segment.
 pub const SEGMENT_IDS_MAX: usize = 100_000;
 /// Nesting of one config document.

@@ -2,9 +2,11 @@
 
 pub(crate) mod config;
 pub(crate) mod flags;
+mod graph;
 pub(crate) mod places;
 mod prerequisites;
 pub(crate) mod registry;
+mod segments;
 
 use plane_model::{Code, DocumentKey, Kind, Violation, Violations, limits};
 

@@ -1,7 +1,7 @@
 //! `flag`: what is switched on for whom.
 
 mod explain;
-mod show;
+pub(super) mod show;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -8,6 +8,7 @@ use plane_client::Condition;
 use plane_model::documents::{Segment as SegmentBody, Tenant as Body, TenantStatus};
 use plane_model::{DocumentKey, Kind, Label, SegmentName, TenantId};
 
+use super::flag::show::expression;
 use super::{WriteArgs, show_commit};
 use crate::output::{Cell, Paint, count};
 use crate::parse;
@@ -257,6 +258,17 @@ impl Segment {
                     ]);
                     for id in &found.body.include {
                         page.line(format!("    {id}"));
+                    }
+                    if !found.body.exclude.is_empty() {
+                        let held = count(found.body.exclude.len(), "id");
+                        page.fields(vec![("never", Some(held))]);
+                        for id in &found.body.exclude {
+                            page.line(format!("    {id}"));
+                        }
+                    }
+                    let when = found.body.when.as_ref();
+                    if let Some(Ok(when)) = when.map(serde_json::to_value) {
+                        page.fields(vec![("and where", Some(expression(&when)))]);
                     }
                 })
             }

@@ -9,7 +9,6 @@ use plane_model::{
 };
 
 use super::View;
-use crate::clause::members;
 use crate::flag::{Chunk, Parts, Stored};
 use crate::resolve::{Overrider, RegistryDraft};
 use crate::source::Source;
@@ -20,6 +19,8 @@ pub(super) struct Draft {
     view: View,
     /// The documents of the flags that were touched, by the flags' places.
     parts: BTreeMap<u32, Parts>,
+    /// The segments that were touched.
+    segments: BTreeSet<SegmentName>,
     /// Touched by a segment or the environment only.
     stale: BTreeSet<u32>,
     registry: RegistryDraft,
@@ -37,6 +38,7 @@ impl Draft {
         Self {
             view,
             parts: BTreeMap::new(),
+            segments: BTreeSet::new(),
             stale: BTreeSet::new(),
             registry: RegistryDraft::default(),
         }
@@ -108,13 +110,8 @@ impl Draft {
         let Ok(name) = SegmentName::new(name) else {
             return;
         };
-        if let Some(users) = self.view.segment_users.get(&name) {
-            self.stale.extend(users);
-        }
-        match document.and_then(|document| members(document)) {
-            Some(members) => self.view.segments.insert(name, members),
-            None => self.view.segments.remove(&name),
-        };
+        self.view.segments.set(&name, document);
+        self.segments.insert(name);
     }
 
     fn flag(&mut self, key: &str, edit: impl FnOnce(&mut Parts)) {
@@ -280,6 +277,14 @@ impl Draft {
     /// Compiles what was touched.
     pub(super) fn finish(mut self, revision: u64, source: &dyn Source) -> View {
         self.view.revision = revision;
+        for name in self
+            .view
+            .segments
+            .compile(std::mem::take(&mut self.segments))
+        {
+            self.stale
+                .extend(self.view.segment_users.get(&name).into_iter().flatten());
+        }
         for (place, parts) in std::mem::take(&mut self.parts) {
             self.stale.remove(&place);
             self.recompile(place, parts);

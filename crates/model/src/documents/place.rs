@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{Labels, check_prose, over_limit};
-use crate::{Code, Label, Pointer, Violation, Violations, limits};
+use crate::{Code, Expr, Label, Pointer, Violation, Violations, limits};
 
 /// How units are hashed to slots.
 #[derive(
@@ -120,7 +120,10 @@ impl Tenant {
 }
 
 /// A set of ids that rules can name.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+///
+/// An id that is included is in it, whatever else is said; one that is excluded is not; of all
+/// others the expression decides, and without one they are not in it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Segment {
     /// Whom it gathers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,13 +131,35 @@ pub struct Segment {
     /// The ids that are in it.
     #[serde(default)]
     pub include: BTreeSet<String>,
+    /// The ids that are not in it, even where `when` holds.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub exclude: BTreeSet<String>,
+    /// Whom it gathers besides: those for whose context this is true. May name other segments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Expr>,
 }
 
 impl Segment {
     pub(super) fn check(&self, found: &mut Violations) {
         check_prose("/description", self.description.as_deref(), found);
-        if self.include.len() > limits::SEGMENT_IDS_MAX {
-            found.push(over_limit("/include", "ids", limits::SEGMENT_IDS_MAX));
+        for (pointer, ids) in [("/include", &self.include), ("/exclude", &self.exclude)] {
+            if ids.len() > limits::SEGMENT_IDS_MAX {
+                found.push(over_limit(pointer, "ids", limits::SEGMENT_IDS_MAX));
+            }
+        }
+        if let Some(both) = self.include.intersection(&self.exclude).next() {
+            let shown: String = both.chars().take(80).collect();
+            found.push(
+                Violation::new(
+                    Code::FieldInvalid,
+                    "/exclude",
+                    format!("`{shown}` is both included and excluded"),
+                )
+                .next("leave it in one of the two lists"),
+            );
+        }
+        if let Some(when) = &self.when {
+            when.check("/when", found);
         }
     }
 }

@@ -93,7 +93,12 @@ static PIN: Shape = Shape::new(&[
 ]);
 
 /// A segment.
-pub(super) static SEGMENT: Shape = Shape::new(&[("description", &ANY), ("include", &ANY)]);
+pub(super) static SEGMENT: Shape = Shape::new(&[
+    ("description", &ANY),
+    ("include", &ANY),
+    ("exclude", &ANY),
+    ("when", &EXPRESSION),
+]);
 
 /// A flag with its targeting in each environment.
 pub(super) static FLAG: Shape = Shape::new(&[

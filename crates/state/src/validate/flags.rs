@@ -1,15 +1,14 @@
 //! Flags, targeting, segments, kills and pins: what they name must be there.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use plane_model::documents::{Flag, Pin, Targeting};
 use plane_model::{
     ArtifactKind, ArtifactName, ArtifactVersion, Code, Document, DocumentKey, FlagKey, Kind,
-    Operand, Operator, SegmentName, Timestamp, Violation, Violations,
+    Timestamp, Violation, Violations,
 };
 
-use super::{in_use, missing, prerequisites};
+use super::{in_use, missing, prerequisites, segments};
 use crate::command::{Action, Command};
 use crate::draft::{Draft, environments};
 use crate::prepare::Touched;
@@ -36,15 +35,10 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
             (Kind::Targeting, Some(Document::Targeting(targeting))) => {
                 check_targeting(draft, key, targeting, &pointer, found);
             }
-            (Kind::Segment, None) => {
-                let user = draft.any(Kind::Targeting, |_, other| match other {
-                    Document::Targeting(it) => {
-                        segments(it).iter().any(|(_, name)| name == key.name())
-                    }
-                    _ => false,
-                });
-                found.extend(user.map(|user| in_use(pointer, key, &user)));
+            (Kind::Segment, Some(Document::Segment(segment))) => {
+                segments::check(draft, key, segment, &pointer, found);
             }
+            (Kind::Segment, None) => segments::check_unused(draft, key, pointer, found),
             (Kind::Kill, Some(Document::Kill(kill))) => {
                 check_subject(draft, key, &pointer, found);
                 if let (Some(("agent", name)), Some(version)) = (key.subject(), &kill.fallback) {
@@ -136,34 +130,10 @@ fn check_targeting(
         _ => found.push(missing(pointer.to_owned(), &flag, "create the flag first")),
     }
     prerequisites::check_targeting(draft, key, targeting, pointer, found);
-    for (place, name) in segments(targeting) {
-        let pointer = format!("{pointer}{place}");
-        match SegmentName::new(&name) {
-            Ok(name) => {
-                let segment = DocumentKey::segment(&name);
-                if !draft.has(&segment) {
-                    found.push(missing(pointer, &segment, "create the segment first"));
-                }
-            }
-            Err(error) => found.push(error.at(pointer)),
-        }
-    }
-}
-
-/// The segments that a targeting names, and in which rule.
-fn segments(targeting: &Targeting) -> BTreeSet<(String, String)> {
-    let mut names = BTreeSet::new();
     for (index, rule) in targeting.rules.iter().enumerate() {
-        rule.when.for_each_clause(&mut |clause| {
-            if clause.operator == Operator::Segment {
-                names.extend(clause.operands.iter().filter_map(|operand| match operand {
-                    Operand::Text(name) => Some((format!("/rules/{index}/if"), name.clone())),
-                    _ => None,
-                }));
-            }
-        });
+        let pointer = format!("{pointer}/rules/{index}/if");
+        segments::check_named(draft, &segments::named(&rule.when), &pointer, found);
     }
-    names
 }
 
 /// What a kill or a pin names must be there.

@@ -1,10 +1,11 @@
 //! Flags that need each other: what they name must be there, and none may come back to itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use plane_model::documents::{Flag, Targeting};
 use plane_model::{Code, Document, DocumentKey, FlagKey, Kind, Violation, Violations, limits};
 
+use super::graph::{self, Needs};
 use super::{in_use, missing};
 use crate::draft::Draft;
 use crate::prepare::Touched;
@@ -95,9 +96,6 @@ pub(super) fn check_flag(
     found.extend(user.map(|user| in_use(pointer.to_owned(), key, &user)));
 }
 
-/// What each flag of an environment needs.
-type Needs = BTreeMap<FlagKey, Vec<FlagKey>>;
-
 /// Refuses a circle, and a chain that is longer than the limit.
 fn check_circle(
     draft: &mut Draft<'_>,
@@ -121,7 +119,7 @@ fn check_circle(
         Kind::Targeting,
         |document| matches!(document, Document::Targeting(it) if !it.prerequisites.is_empty()),
     );
-    let mut needs = Needs::new();
+    let mut needs = Needs::<FlagKey>::default();
     for (other, document) in all.iter().filter(|(other, _)| other.scope() == key.scope()) {
         if let (Ok(name), Document::Targeting(it)) = (FlagKey::new(other.name()), &**document) {
             let flags = it.prerequisites.iter().map(|it| it.flag.clone()).collect();
@@ -129,70 +127,10 @@ fn check_circle(
         }
     }
     let pointer = format!("{pointer}/prerequisites");
-    if let Some(way) = circle(&needs, &flag) {
-        let way: Vec<_> = way.iter().map(|it| format!("`{it}`")).collect();
-        found.push(
-            Violation::new(
-                Code::ReferenceCycle,
-                pointer,
-                format!("the flags need each other in a circle: {}", way.join(" → ")),
-            )
-            .next("leave one of these prerequisites out"),
-        );
-        return;
-    }
-    let mut users = Needs::new();
-    for (user, flags) in &needs {
-        for needed in flags {
-            users.entry(needed.clone()).or_default().push(user.clone());
-        }
-    }
-    let depth = longest(&needs, &flag) + longest(&users, &flag);
-    if depth > limits::PREREQUISITE_DEPTH_MAX {
-        found.push(
-            Violation::new(
-                Code::LimitExceeded,
-                pointer,
-                format!("the chain of prerequisites through `{flag}` is {depth} long"),
-            )
-            .next(format!(
-                "keep it to {} flags below one another",
-                limits::PREREQUISITE_DEPTH_MAX
-            )),
-        );
-    }
-}
-
-/// A way from a flag back to itself.
-fn circle(needs: &Needs, start: &FlagKey) -> Option<Vec<FlagKey>> {
-    let mut seen = BTreeSet::new();
-    let mut ways = vec![vec![start.clone()]];
-    while let Some(way) = ways.pop() {
-        let Some(last) = way.last() else { continue };
-        for next in needs.get(last).into_iter().flatten() {
-            let longer = || way.iter().cloned().chain([next.clone()]).collect();
-            if next == start {
-                return Some(longer());
-            }
-            if seen.insert(next.clone()) {
-                ways.push(longer());
-            }
-        }
-    }
-    None
-}
-
-/// How many steps the longest way from `start` has, counted no further than over the limit.
-fn longest(edges: &Needs, start: &FlagKey) -> usize {
-    let mut level = BTreeSet::from([start]);
-    for depth in 0..=limits::PREREQUISITE_DEPTH_MAX {
-        level = level
-            .into_iter()
-            .flat_map(|it| edges.get(it).into_iter().flatten())
-            .collect();
-        if level.is_empty() {
-            return depth;
-        }
-    }
-    limits::PREREQUISITE_DEPTH_MAX + 1
+    found.extend(graph::check(
+        &needs,
+        &flag,
+        limits::PREREQUISITE_DEPTH_MAX,
+        pointer,
+    ));
 }

@@ -74,13 +74,13 @@ fn what_a_targeting_cannot_mean_is_refused_with_its_place() {
 fn flags_that_need_each_other_in_a_circle_are_refused() {
     let mut world = world(&["a", "b", "c"]);
     expect![[r"
-        /ops/0/body/prerequisites: the flags need each other in a circle: `a` → `a` [REFERENCE_CYCLE]; leave one of these prerequisites out
+        /ops/0/body/prerequisites: they refer to each other in a circle: `a` → `a` [REFERENCE_CYCLE]; leave one of these references out
     "]].assert_eq(&world.refused(vec![needing("a", &["a"])]));
     world
         .write(vec![needing("a", &["b"]), needing("b", &["c"])])
         .unwrap();
     expect![[r"
-        /ops/0/body/prerequisites: the flags need each other in a circle: `c` → `a` → `b` → `c` [REFERENCE_CYCLE]; leave one of these prerequisites out
+        /ops/0/body/prerequisites: they refer to each other in a circle: `c` → `a` → `b` → `c` [REFERENCE_CYCLE]; leave one of these references out
     "]].assert_eq(&world.refused(vec![needing("c", &["a"])]));
     // Elsewhere they do not need each other.
     let body = json!({"state": "enabled", "prerequisites": [{"flag": "a", "variants": ["on"]}]});
@@ -145,4 +145,74 @@ fn a_flag_that_another_one_needs_is_not_deleted_archived_or_robbed_of_its_varian
     world
         .write(vec![needing("a", &[]), delete(Kind::Flag, "", "b")])
         .unwrap();
+}
+
+#[test]
+fn segments_are_made_of_others_that_are_there_and_never_of_themselves() {
+    let mut world = world(&["a"]);
+    let made_of = |name: &str, parts: &[&str]| {
+        let when = json!({"attribute": "user.id", "segment": parts});
+        put(
+            Kind::Segment,
+            "",
+            name,
+            json!({"include": [], "when": when}),
+        )
+    };
+    let plain = put(
+        Kind::Segment,
+        "",
+        "early",
+        json!({"include": ["u1"], "exclude": ["u2"]}),
+    );
+    expect![[r"
+        /ops/1/body/exclude: `u1` is both included and excluded [FIELD_INVALID]; leave it in one of the two lists
+        /ops/1/body/when: `(` is not a pattern: unclosed group [EXPRESSION_INVALID]; write a regular expression without look-around, back-references and large counts
+    "]].assert_eq(&world.refused(vec![
+        made_of("s", &["gone"]),
+        put(Kind::Segment, "", "both", json!({"include": ["u1"], "exclude": ["u1"], "when": {"attribute": "x", "matches": "("}})),
+    ]));
+    expect![[r"
+        /ops/0/body/when: there is no segment `gone` [REFERENCE_MISSING]; create the segment first
+    "]]
+    .assert_eq(&world.refused(vec![made_of("s", &["gone"])]));
+    world
+        .write(vec![plain, made_of("s", &["early"]), made_of("t", &["s"])])
+        .unwrap();
+    expect![[r"
+        /ops/0/body/when: they refer to each other in a circle: `early` → `t` → `s` → `early` [REFERENCE_CYCLE]; leave one of these references out
+    "]].assert_eq(&world.refused(vec![made_of("early", &["t"])]));
+    let report = world.refused(vec![delete(Kind::Segment, "", "early")]);
+    assert!(report.contains("REFERENCE_IN_USE"), "{report}");
+    world
+        .write(vec![
+            delete(Kind::Segment, "", "t"),
+            delete(Kind::Segment, "", "s"),
+            delete(Kind::Segment, "", "early"),
+        ])
+        .unwrap();
+}
+
+#[test]
+fn segments_are_made_of_each_other_as_deep_as_the_limit_says() {
+    let mut world = World::platform();
+    let made_of = |at: usize| {
+        let when = json!({"attribute": "user.id", "segment": format!("s{}", at + 1)});
+        put(
+            Kind::Segment,
+            "",
+            &format!("s{at}"),
+            json!({"include": [], "when": when}),
+        )
+    };
+    let last = |at: usize| put(Kind::Segment, "", &format!("s{at}"), json!({"include": []}));
+    let max = limits::SEGMENT_DEPTH_MAX;
+    world
+        .write((0..max).map(made_of).chain([last(max)]).collect())
+        .unwrap();
+    let report = world.refused(vec![made_of(max), last(max + 1)]);
+    assert!(
+        report.contains("/ops/0/body/when:") && report.contains("LIMIT_EXCEEDED"),
+        "{report}"
+    );
 }

@@ -297,7 +297,7 @@ fn course(course: &Course) -> String {
 }
 
 /// An expression in words, from its JSON form.
-pub(super) fn expression(value: &Value) -> String {
+pub(crate) fn expression(value: &Value) -> String {
     let Value::Object(members) = value else {
         return inline(value);
     };

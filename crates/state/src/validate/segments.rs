@@ -1,0 +1,113 @@
+//! Segments that are made of others.
+
+use std::collections::BTreeSet;
+
+use plane_model::documents::Segment;
+use plane_model::{
+    Document, DocumentKey, Expr, Kind, Operand, Operator, SegmentName, Violations, limits,
+};
+
+use super::graph::{self, Needs};
+use super::{in_use, missing};
+use crate::draft::Draft;
+
+/// Checks what a touched segment is made of.
+pub(super) fn check(
+    draft: &mut Draft<'_>,
+    key: &DocumentKey,
+    segment: &Segment,
+    pointer: &str,
+    found: &mut Violations,
+) {
+    let named = segment.when.as_ref().map(named).unwrap_or_default();
+    let pointer = format!("{pointer}/when");
+    check_named(draft, &named, &pointer, found);
+    let before = match draft.base().document(key).map(|it| &**it) {
+        Some(Document::Segment(before)) => before.when.as_ref(),
+        _ => None,
+    };
+    let Ok(name) = SegmentName::new(key.name()) else {
+        return;
+    };
+    if named.is_empty() || segment.when.as_ref() == before {
+        return;
+    }
+    let all = draft.select(
+        Kind::Segment,
+        |document| matches!(document, Document::Segment(it) if it.when.is_some()),
+    );
+    let mut needs = Needs::new();
+    for (other, document) in &all {
+        if let (Ok(other), Document::Segment(it)) = (SegmentName::new(other.name()), &**document) {
+            let parts = it.when.as_ref().map(self::named).unwrap_or_default();
+            let parts = parts.iter().filter_map(|it| SegmentName::new(it).ok());
+            needs.insert(other, parts.collect());
+        }
+    }
+    found.extend(graph::check(
+        &needs,
+        &name,
+        limits::SEGMENT_DEPTH_MAX,
+        pointer,
+    ));
+}
+
+/// The segments that an expression names must be there.
+pub(super) fn check_named(
+    draft: &mut Draft<'_>,
+    named: &BTreeSet<String>,
+    pointer: &str,
+    found: &mut Violations,
+) {
+    for name in named {
+        match SegmentName::new(name) {
+            Ok(name) => {
+                let segment = DocumentKey::segment(&name);
+                if !draft.has(&segment) {
+                    found.push(missing(
+                        pointer.to_owned(),
+                        &segment,
+                        "create the segment first",
+                    ));
+                }
+            }
+            Err(error) => found.push(error.at(pointer.to_owned())),
+        }
+    }
+}
+
+/// Refuses to delete a segment that rules or other segments name.
+pub(super) fn check_unused(
+    draft: &mut Draft<'_>,
+    key: &DocumentKey,
+    pointer: String,
+    found: &mut Violations,
+) {
+    let names = |expr: &Expr| named(expr).contains(key.name());
+    let user = draft
+        .any(Kind::Targeting, |_, other| match other {
+            Document::Targeting(it) => it.rules.iter().any(|rule| names(&rule.when)),
+            _ => false,
+        })
+        .or_else(|| {
+            draft.any(Kind::Segment, |_, other| match other {
+                Document::Segment(it) => it.when.as_ref().is_some_and(names),
+                _ => false,
+            })
+        });
+    found.extend(user.map(|user| in_use(pointer, key, &user)));
+}
+
+/// The segments that an expression names.
+pub(super) fn named(expr: &Expr) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    expr.for_each_clause(&mut |clause| {
+        if clause.operator == Operator::Segment {
+            names.extend(clause.operands.iter().filter_map(|operand| match operand {
+                Operand::Text(name) => Some(name.clone()),
+                _ => None,
+            }));
+        }
+    });
+    names
+}
