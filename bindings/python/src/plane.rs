@@ -84,7 +84,8 @@ fn context(
 
 /// Settings that take the place of the environment variables.
 fn builder(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Builder> {
-    let mut builder = ControlPlane::builder_from_env().map_err(|error| exception(py, &error))?;
+    let builder = ControlPlane::builder_from_env().map_err(|error| exception(py, &error))?;
+    let mut builder = builder.sdk(concat!("python/", env!("CARGO_PKG_VERSION")));
     for (name, value) in settings.iter() {
         if value.is_none() {
             continue;

@@ -249,3 +249,16 @@ def test_reprs_say_what_they_are_of() -> None:
     assert repr(agent).startswith("<Agent customer_support_agent@1.")
     assert "tenant123" in repr(agent)
     assert "production: tree at revision" in repr(client)
+
+
+def test_a_server_is_told_which_revision_a_worker_serves(server: Server) -> None:
+    client = ControlPlaneClient(
+        server.url, token=server.token, environment="production", service="orders", service_version="1.9", instance="worker-1"
+    )
+    revision = client.wait_ready(60)
+    # Closing tells the last word.
+    client.close()
+    status = json.loads(server.run("rev", str(revision), "status", "--output", "json"))
+    assert status["instances"]["applied"] == 1
+    assert status["services"][0]["service"] == "orders"
+    assert status["services"][0]["service_version"] == "1.9"

@@ -1,11 +1,9 @@
 //! What the instances of services say of the revisions that they hold, and what that adds up to.
 
-use std::collections::BTreeMap;
-
-use plane_model::{ArtifactName, ConfigName, EnvironmentName, FlagKey, Timestamp, documents};
+pub use plane_model::{AgentContract, Contract};
+use plane_model::{EnvironmentName, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// What an instance did about a revision.
 #[derive(
@@ -32,21 +30,17 @@ pub struct AckProblem {
     pub pointer: String,
     /// Why, in the instance's words.
     pub detail: String,
+    /// The revision since which it is so; 0 if the instance does not know.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub since: u64,
 }
 
-/// What a service relies on: a revision that breaks it is rejected there, and a plan says so beforehand.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Contract {
-    /// The JSON Schemas that config documents must fulfil.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub configs: BTreeMap<ConfigName, Value>,
-    /// The flags that must exist, with their types.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub flags: BTreeMap<FlagKey, documents::FlagType>,
-    /// The agents that must have a channel.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub agents: Vec<ArtifactName>,
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the serializer passes the field as it is"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Says what an instance of a service holds. The last one of an instance counts.
@@ -84,6 +78,10 @@ pub struct AckReply {
     pub revision: u64,
     /// After how many seconds the instance should say it again, changed or not.
     pub again_seconds: u64,
+    /// Whether the server does not know what the instance relies on: it should say so with its
+    /// contract next time, or with an empty one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wants_contract: bool,
 }
 
 /// How many instances are in which state.

@@ -31,8 +31,8 @@ pub use commits::{
 pub use documents::{ConfigSummary, DocumentName, DocumentReply, List};
 pub use history::{CommitRecord, CommitRecordOp, RecordReply};
 pub use instances::{
-    AckProblem, AckReply, AckRequest, AckState, Contract, InstanceCounts, InstanceStatus,
-    RevisionStatusReply, ServiceStatus,
+    AckProblem, AckReply, AckRequest, AckState, AgentContract, Contract, InstanceCounts,
+    InstanceStatus, RevisionStatusReply, ServiceStatus,
 };
 pub use openapi::{External, openapi};
 pub use operations::{Operation, operations};

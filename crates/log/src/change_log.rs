@@ -94,6 +94,15 @@ pub trait ChangeLog: Send + Sync + Debug {
     /// Stores a small value that belongs to the installation, of at most 64 KiB.
     async fn meta_put(&self, key: &str, value: &[u8]) -> Result<(), WriteError>;
 
+    /// Pages through the changes of all documents in the order of their keys, the oldest of each first.
+    ///
+    /// `after` is where the page before ended: a document and the revision of its change.
+    async fn changes_page(
+        &self,
+        after: Option<(DocumentKey, u64)>,
+        records: usize,
+    ) -> Result<Vec<StoredChange>, ReadError>;
+
     /// Pages through all bodies in the order of their digests, erased ones included.
     async fn bodies_page(
         &self,
@@ -147,6 +156,17 @@ pub struct ChangeRow {
     pub revision: u64,
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
+    /// Where the new bytes are; `None` deleted the document.
+    pub digest: Option<DigestRef>,
+}
+
+/// Gives one change of one document, as the index of changes has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredChange {
+    /// The document.
+    pub key: DocumentKey,
+    /// The revision that made it.
+    pub revision: u64,
     /// Where the new bytes are; `None` deleted the document.
     pub digest: Option<DigestRef>,
 }

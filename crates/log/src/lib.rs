@@ -29,7 +29,8 @@ pub mod sqlite;
 
 pub use bytes::Bytes;
 pub use change_log::{
-    Appended, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta, SnapshotRow, StoredBlob, StoredBody,
+    Appended, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta, SnapshotRow, StoredBlob,
+    StoredBody, StoredChange,
 };
 pub use entry::{Blob, Body, Change, DigestRef, DocumentKey, Entry, SALT_BYTES, StoredEntry};
 pub use error::{AppendError, LimitExceeded, OpenError, ReadError, WriteError};

@@ -1,6 +1,7 @@
 //! A log in memory: for tests and for trying things out. It is gone with the process.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use crate::run::{check_link, check_run};
 use crate::{
     AppendError, Appended, Body, Bytes, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta,
     DigestRef, DocumentKey, Entry, Hash, Head, HeadWatch, LogId, Order, Point, Query, ReadError,
-    ReadLimit, SnapshotRow, StoredBlob, StoredBody, StoredEntry, WriteError,
+    ReadLimit, SnapshotRow, StoredBlob, StoredBody, StoredChange, StoredEntry, WriteError,
 };
 
 /// Keeps a log in memory, with the semantics of a durable one up to the end of the process.
@@ -201,6 +202,37 @@ impl ChangeLog for MemoryLog {
             })
         });
         Ok(rows.collect())
+    }
+
+    async fn changes_page(
+        &self,
+        after: Option<(DocumentKey, u64)>,
+        records: usize,
+    ) -> Result<Vec<StoredChange>, ReadError> {
+        let tables = self.tables();
+        let (first, above) = after.map_or((Bound::Unbounded, 0), |(key, revision)| {
+            (Bound::Included(key), revision)
+        });
+        let same = match &first {
+            Bound::Included(key) => Some(key.clone()),
+            _ => None,
+        };
+        let documents = tables.changes.range((first, Bound::Unbounded));
+        let changes = documents.flat_map(|(key, changes)| {
+            let from = if same.as_ref() == Some(key) {
+                above + 1
+            } else {
+                0
+            };
+            changes
+                .range(from..)
+                .map(move |(revision, digest)| StoredChange {
+                    key: key.clone(),
+                    revision: *revision,
+                    digest: *digest,
+                })
+        });
+        Ok(changes.take(records.max(1)).collect())
     }
 
     async fn erase(&self, digest: &Hash) -> Result<bool, WriteError> {

@@ -21,6 +21,7 @@
 
 pub mod canonical;
 mod codes;
+mod contract;
 pub mod digest;
 pub mod documents;
 mod expr;
@@ -39,6 +40,7 @@ mod violation;
 pub mod yaml;
 
 pub use codes::Code;
+pub use contract::{AgentContract, Contract};
 pub use digest::Digest;
 pub use documents::{DecodeError, Document};
 pub use expr::{

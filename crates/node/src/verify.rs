@@ -10,6 +10,9 @@ use serde::Serialize;
 
 use crate::convert::digest;
 
+/// How many rows of the index of changes are compared at a time.
+const CHANGES_PAGE: usize = 1_000;
+
 /// What was verified, and what is damaged.
 #[derive(Debug, Clone, Serialize)]
 pub struct Verification {
@@ -44,40 +47,40 @@ pub async fn verify(
     let limit = ReadLimit::default();
     let mut check = ChainCheck::new(log.id().as_str());
     let (mut records, mut bodies, mut erased, mut blobs, mut checkpoints) = (0, 0, 0, 0, 0);
-    let mut after = 0;
     let mut index = Index::default();
-    loop {
-        let page = log.read(after, limit).await?;
-        let Some(last) = page.last() else { break };
-        after = last.revision;
-        for entry in &page {
-            index.add(entry.revision, &entry.record);
-            check.record(&StoredRecord {
-                revision: entry.revision,
-                parent: digest(&entry.parent),
-                hash: digest(&entry.hash),
-                id: &entry.id,
-                at_ms: entry.at_ms,
-                bytes: &entry.record,
-            });
-        }
-        records += page.len() as u64;
-        progress(records);
+    let mut page = log.read(0, limit).await?;
+    while let Some(last) = page.last() {
+        page = meanwhile(log.read(last.revision, limit), || {
+            for entry in &page {
+                let record = check.record(&StoredRecord {
+                    revision: entry.revision,
+                    parent: digest(&entry.parent),
+                    hash: digest(&entry.hash),
+                    id: &entry.id,
+                    at_ms: entry.at_ms,
+                    bytes: &entry.record,
+                });
+                index.add(entry.revision, record);
+            }
+            records += page.len() as u64;
+            progress(records);
+        })
+        .await?;
+    }
+    let mut page = log.bodies_page(None, limit).await?;
+    while let Some(last) = page.last() {
+        page = meanwhile(log.bodies_page(Some(last.digest), limit), || {
+            for stored in &page {
+                erased += u64::from(stored.body.is_none());
+                let content = stored.body.as_ref().map(|body| (&body.salt, &*body.bytes));
+                check.body(digest(&stored.digest), content);
+            }
+            bodies += page.len() as u64;
+            progress(records + bodies);
+        })
+        .await?;
     }
     let mut from = None;
-    loop {
-        let page = log.bodies_page(from, limit).await?;
-        let Some(last) = page.last() else { break };
-        from = Some(last.digest);
-        for stored in &page {
-            erased += u64::from(stored.body.is_none());
-            let content = stored.body.as_ref().map(|body| (&body.salt, &*body.bytes));
-            check.body(digest(&stored.digest), content);
-        }
-        bodies += page.len() as u64;
-        progress(records + bodies);
-    }
-    from = None;
     loop {
         let page = log.blobs_page(from, limit).await?;
         let Some(last) = page.last() else { break };
@@ -128,18 +131,24 @@ pub async fn verify(
     })
 }
 
+/// Does `work` on one page while the store reads the next, on a thread of its own.
+async fn meanwhile<T>(
+    next: impl Future<Output = Result<T, ReadError>>,
+    work: impl FnOnce(),
+) -> Result<T, ReadError> {
+    let work = async { work() };
+    tokio::join!(biased; next, work).0
+}
+
 /// What the records say about each document, to compare the index of changes with, which answers
 /// questions about the past.
 #[derive(Debug, Default)]
 struct Index(BTreeMap<LogKey, (u64, [u8; 32])>);
 
 impl Index {
-    fn add(&mut self, revision: u64, record: &[u8]) {
-        // A record that cannot be read is named where the chain is followed.
-        let Ok(record) = Record::decode(record) else {
-            return;
-        };
-        for op in record.ops {
+    /// Takes a record in; one that cannot be read is named where the chain is followed.
+    fn add(&mut self, revision: u64, record: Option<Record>) {
+        for op in record.into_iter().flat_map(|it| it.ops) {
             let key = LogKey::new(op.kind, op.scope, op.name);
             let digest = op.digest.as_ref().map(crate::convert::digest_ref);
             let (count, sum) = self.0.entry(key).or_default();
@@ -148,35 +157,39 @@ impl Index {
         }
     }
 
-    async fn compare(&self, log: &dyn ChangeLog, check: &mut ChainCheck) -> Result<(), ReadError> {
-        for (key, expected) in &self.0 {
-            let mut found = (0, [0; 32]);
-            let mut before = None;
-            loop {
-                let page = log.history(key, before, 1_000).await?;
-                let Some(last) = page.last() else { break };
-                before = Some(last.revision);
-                found.0 += page.len() as u64;
-                for row in &page {
+    async fn compare(
+        mut self,
+        log: &dyn ChangeLog,
+        check: &mut ChainCheck,
+    ) -> Result<(), ReadError> {
+        let place = |key: &LogKey| format!("index of {} `{}` `{}`", key.kind, key.scope, key.name);
+        let differs = "it does not say what the records say";
+        let mut settle = |key: &LogKey, found: (u64, [u8; 32])| match self.0.remove(key) {
+            None => check.note(place(key), "no record names the document"),
+            Some(expected) if expected != found => check.note(place(key), differs),
+            Some(_) => {}
+        };
+        let mut current: Option<(LogKey, (u64, [u8; 32]))> = None;
+        let mut page = log.changes_page(None, CHANGES_PAGE).await?;
+        while let Some(last) = page.last() {
+            let after = Some((last.key.clone(), last.revision));
+            page = meanwhile(log.changes_page(after, CHANGES_PAGE), || {
+                for row in page.drain(..) {
+                    if let Some((key, found)) = current.take_if(|(key, _)| *key != row.key) {
+                        settle(&key, found);
+                    }
+                    let (_, found) = current.get_or_insert_with(|| (row.key, Default::default()));
+                    found.0 += 1;
                     fold_in(&mut found.1, row.revision, row.digest.as_ref());
                 }
-            }
-            if found != *expected {
-                check.note(
-                    format!("index of {} `{}` `{}`", key.kind, key.scope, key.name),
-                    "it does not say what the records say",
-                );
-            }
+            })
+            .await?;
         }
-        let revision = log.head().await?.revision;
-        for row in log.snapshot_at(revision).await? {
-            if !self.0.contains_key(&row.key) {
-                let key = row.key;
-                check.note(
-                    format!("index of {} `{}` `{}`", key.kind, key.scope, key.name),
-                    "no record names the document",
-                );
-            }
+        if let Some((key, found)) = current {
+            settle(&key, found);
+        }
+        for key in self.0.keys() {
+            check.note(place(key), differs);
         }
         Ok(())
     }
@@ -184,12 +197,15 @@ impl Index {
 
 /// Adds one change to a sum that does not depend on the order of the changes.
 fn fold_in(sum: &mut [u8; 32], revision: u64, digest: Option<&DigestRef>) {
-    let text = match digest {
-        Some(DigestRef::Body(hash)) => format!("{revision} body {hash}"),
-        Some(DigestRef::Blob(hash)) => format!("{revision} blob {hash}"),
-        None => format!("{revision} gone"),
+    let (what, hash) = match digest {
+        Some(DigestRef::Body(hash)) => (1, *hash.as_bytes()),
+        Some(DigestRef::Blob(hash)) => (2, *hash.as_bytes()),
+        None => (0, [0; 32]),
     };
-    for (byte, other) in sum.iter_mut().zip(Digest::of(text.as_bytes()).as_bytes()) {
+    let mut change = [what; 41];
+    change[1..9].copy_from_slice(&revision.to_le_bytes());
+    change[9..].copy_from_slice(&hash);
+    for (byte, other) in sum.iter_mut().zip(Digest::of(&change).as_bytes()) {
         *byte ^= other;
     }
 }

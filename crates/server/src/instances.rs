@@ -62,6 +62,14 @@ impl Instances {
         before
     }
 
+    /// Says whether it is known what an instance relies on.
+    pub(crate) fn knows_contract(&self, key: &InstanceKey) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .get(key)
+            .is_some_and(|heard| heard.said.contract.is_some())
+    }
+
     /// Everything that was heard within a day of `now`, in the order of the keys; what is older is forgotten.
     pub(crate) fn all(&self, now: Timestamp) -> Vec<(InstanceKey, Heard)> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -245,10 +245,13 @@ impl<'a> Draft<'a> {
             .versions(kind, name)
             .filter_map(|(version, entry)| Some((version, entry.document()?.clone())))
             .collect();
-        for (key, document) in &self.changed {
-            if key.kind() == of
-                && let (Ok(version), Some(document)) =
-                    (key.name().parse::<ArtifactVersion>(), document)
+        let brought = self
+            .changed
+            .range(DocumentKey::bound(of, "", &format!("{name}@"))..);
+        for (key, document) in
+            brought.take_while(|(key, _)| key.kind() == of && base_name(key) == name.as_str())
+        {
+            if let (Ok(version), Some(document)) = (key.name().parse::<ArtifactVersion>(), document)
                 && version.name == *name
                 && !versions.iter().any(|(known, _)| *known == version)
             {

@@ -59,8 +59,8 @@ impl ChainCheck {
         }
     }
 
-    /// Checks the next record.
-    pub fn record(&mut self, stored: &StoredRecord<'_>) {
+    /// Checks the next record, and gives it if it can be read.
+    pub fn record(&mut self, stored: &StoredRecord<'_>) -> Option<Record> {
         let at = stored.revision;
         let mut damage = |what: &str, detail: String| {
             self.damages.push(Damage {
@@ -87,8 +87,11 @@ impl ChainCheck {
                 ),
             );
         }
-        match Record::decode(stored.bytes) {
-            Err(detail) => damage("record", detail),
+        let record = match Record::decode(stored.bytes) {
+            Err(detail) => {
+                damage("record", detail);
+                None
+            }
             Ok(record) => {
                 if record.revision != stored.revision
                     || record.parent != stored.parent
@@ -117,10 +120,12 @@ impl ChainCheck {
                     }
                     self.blobs.extend(op.blobs.iter().copied());
                 }
+                Some(record)
             }
-        }
+        };
         self.next = stored.revision.saturating_add(1);
         self.parent = stored.hash;
+        record
     }
 
     /// Checks a stored body; `None` where it was erased.

@@ -10,6 +10,7 @@ use plane_client::ControlPlane;
 use plane_client::sdk::{Builder, Context, Event, Source, Update};
 use serde_json::{Value, json};
 
+use crate::http::Connection;
 use crate::support::Server;
 
 /// How long a test waits for something that is certain to happen.
@@ -51,6 +52,18 @@ impl Relay {
     /// Leads new connections to another server, and cuts those that are open.
     fn turn(&self, server: &Server) {
         *self.target.lock().unwrap() = address(server);
+        for stream in self.open.lock().unwrap().drain(..) {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+impl Relay {
+    /// Cuts what is open, and leads nowhere from now on.
+    fn cut(&self) {
+        let nowhere = TcpListener::bind("127.0.0.1:0").unwrap();
+        *self.target.lock().unwrap() = nowhere.local_addr().unwrap();
+        drop(nowhere);
         for stream in self.open.lock().unwrap().drain(..) {
             drop(stream.shutdown(Shutdown::Both));
         }
@@ -226,4 +239,68 @@ fn a_service_that_starts_while_its_server_is_down_answers_as_before() {
     let status = &second.status()[0];
     assert_eq!(status.source, Source::LastKnownGood);
     assert_eq!(status.revision, Some(revision + 1));
+}
+
+/// Asks until the answer is as it will certainly be.
+#[track_caller]
+fn told(server: &Server, revision: u64, is_told: impl Fn(&Value) -> bool) -> Value {
+    let mut status = Value::Null;
+    for _ in 0..5_000 {
+        status = server.json(&format!("rev {revision} status"));
+        if is_told(&status) {
+            return status;
+        }
+    }
+    panic!("it is never told: {status:#}");
+}
+
+#[test]
+fn a_server_is_told_which_instances_serve_a_revision_and_which_do_not() {
+    let server = Server::with_platform();
+    let start = |instance: &str, url: &str| {
+        let builder = client(&server, url).service("orders");
+        let builder = builder.service_version("1.9").instance(instance);
+        let plane = builder.build().unwrap();
+        plane.wait_ready(SURE).unwrap();
+        plane
+    };
+    let relay = Relay::to(&server);
+    let (one, two) = (start("one", &server.url), start("two", &relay.url));
+    let revision = one.snapshot().unwrap().revision();
+    let status = told(&server, revision, |it| it["instances"]["applied"] == 2);
+    let services = status["services"].as_array().unwrap();
+    assert_eq!(services.len(), 1);
+    assert_eq!(
+        (&services[0]["service"], &services[0]["service_version"]),
+        (&json!("orders"), &json!("1.9"))
+    );
+
+    // The second one loses its server, to nothing that answers.
+    relay.cut();
+    server.ok("flag kill reasoning --environment production --reason test");
+    let next = revision + 1;
+    let status = told(&server, next, |it| it["instances"]["applied"] == 1);
+    assert_eq!(status["instances"]["lagging"], 1);
+    assert_eq!(status["behind"][0]["instance"], "two");
+    assert_eq!(status["behind"][0]["serves"], revision);
+    let text = server.ok(&format!("rev {next} status"));
+    assert!(text.contains("orders/two in production: behind"), "{text}");
+    let token = std::fs::read_to_string(server.path("data/admin-token")).unwrap();
+    let mut http = Connection::open(&server.url, token.trim()).unwrap();
+    let path = format!("/v1/revisions/{next}/status");
+    let reply = http.ask("GET", &path, "", "").unwrap();
+    assert_eq!(reply.body["instances"], status["instances"]);
+    drop(two);
+}
+
+#[test]
+fn the_last_word_of_a_client_that_closes_is_heard() {
+    let server = Server::with_platform();
+    let plane = client(&server, &server.url).instance("short");
+    let plane = plane.build().unwrap();
+    let revision = plane.wait_ready(SURE).unwrap();
+    plane.close();
+    let status = server.json(&format!("rev {revision} status"));
+    assert_eq!(status["instances"]["applied"], 1, "{status:#}");
+    assert_eq!(status["services"][0]["service"], "unknown_service");
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use plane_model::EnvironmentName;
+use plane_model::{Contract, EnvironmentName};
 
 use super::clock::{Clock, SystemClock};
 use super::error::Error;
@@ -34,6 +34,11 @@ pub struct Builder {
     pub(crate) start_timeout: Duration,
     pub(crate) listener: Listener,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) sdk: String,
+    /// What the service relies on.
+    pub(crate) contract: Contract,
+    /// The process in which the settings were made.
+    pub(crate) made_in: u32,
 }
 
 /// Where views come from.
@@ -60,6 +65,8 @@ pub(crate) struct Service {
     pub(crate) name: Option<String>,
     pub(crate) version: Option<String>,
     pub(crate) instance: Option<String>,
+    /// The machine.
+    pub(crate) host: Option<String>,
 }
 
 impl std::fmt::Debug for Token {
@@ -84,6 +91,9 @@ impl Default for Builder {
             start_timeout: START_TIMEOUT,
             listener: Listener::default(),
             clock: Arc::new(SystemClock::new()),
+            sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            contract: Contract::default(),
+            made_in: std::process::id(),
         }
     }
 }
@@ -130,6 +140,7 @@ impl Builder {
             name: text("CONTROL_PLANE_SERVICE")?.or(text("OTEL_SERVICE_NAME")?),
             version: text("CONTROL_PLANE_SERVICE_VERSION")?,
             instance: text("CONTROL_PLANE_INSTANCE")?,
+            host: text("HOSTNAME")?,
         };
         builder.state_dir = path("CONTROL_PLANE_STATE_DIR");
         builder.bundled = path("CONTROL_PLANE_BUNDLED_TREE");
@@ -198,7 +209,7 @@ impl Builder {
     }
 
     /// Says which of several processes of the service this is; host and process id unless it is
-    /// set (`CONTROL_PLANE_INSTANCE`).
+    /// set (`CONTROL_PLANE_INSTANCE`). A forked process adds its id to it.
     #[must_use]
     pub fn instance(mut self, name: &str) -> Self {
         self.service.instance = Some(name.to_owned());
@@ -247,8 +258,16 @@ impl Builder {
         self
     }
 
+    /// Says which SDK is built on this one, such as `python/0.1.0`.
+    #[must_use]
+    pub fn sdk(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.sdk);
+        self
+    }
+
     #[cfg(test)]
     pub(crate) fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.made_in = clock.process_id();
         self.clock = clock;
         self
     }

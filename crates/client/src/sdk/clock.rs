@@ -63,3 +63,52 @@ impl Clock for SystemClock {
         std::process::id()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod test {
+    //! A clock for tests.
+
+    use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+    use super::*;
+
+    /// A clock that stands still until it is moved.
+    #[derive(Debug, Default)]
+    pub(crate) struct TestClock {
+        pub(crate) ms: AtomicI64,
+        /// What is drawn next.
+        pub(crate) chance: AtomicU64,
+        pub(crate) forks: AtomicU32,
+    }
+
+    impl TestClock {
+        /// Moves it on.
+        pub(crate) fn advance(&self, length: Duration) {
+            let ms = i64::try_from(length.as_millis()).unwrap();
+            self.ms.fetch_add(ms, Ordering::SeqCst);
+        }
+
+        /// Is in a forked process from now on.
+        pub(crate) fn fork(&self, process: u32) {
+            self.forks.store(process, Ordering::SeqCst);
+        }
+    }
+
+    impl Clock for TestClock {
+        fn now(&self) -> Timestamp {
+            Timestamp(1_772_366_400_000 + self.ms.load(Ordering::SeqCst))
+        }
+
+        fn elapsed(&self) -> Duration {
+            Duration::from_millis(u64::try_from(self.ms.load(Ordering::SeqCst)).unwrap())
+        }
+
+        fn random(&self) -> u64 {
+            self.chance.load(Ordering::SeqCst)
+        }
+
+        fn process_id(&self) -> u32 {
+            self.forks.load(Ordering::SeqCst)
+        }
+    }
+}

@@ -14,6 +14,7 @@ use plane_eval::{Context, Reason};
 use plane_model::{Code, EnvironmentName, Timestamp};
 use serde_json::Value;
 
+use super::ack::{self, FLUSH_TIMEOUT, Refusal, Reporter};
 use super::answer::{self, Detail, Options};
 use super::builder::{Builder, Kind};
 use super::error::Error;
@@ -47,6 +48,8 @@ pub(crate) struct Core {
     is_connected: AtomicBool,
     watchers: ArcSwap<Vec<Arc<Watcher>>>,
     held_back: ArcSwap<Vec<HeldBack>>,
+    /// What came last and could not be served at all.
+    refusal: ArcSwapOption<Refusal>,
     /// When it was last known that there is nothing newer.
     confirmed_at: AtomicI64,
 }
@@ -65,6 +68,7 @@ impl Core {
             is_connected: AtomicBool::new(false),
             watchers: ArcSwap::default(),
             held_back: ArcSwap::default(),
+            refusal: ArcSwapOption::empty(),
             confirmed_at: AtomicI64::new(0),
         })
     }
@@ -190,11 +194,17 @@ impl Core {
                     }
                 });
             }
-            Some(Kind::Servers(_)) => self.spawn(&process, |core, process| {
-                let http = Http::new();
-                process.interruptible(http.agent());
-                follow::run(core, process, Box::new(http));
-            }),
+            Some(Kind::Servers(_)) => {
+                self.spawn(&process, |core, process| {
+                    let http = Http::new();
+                    process.interruptible(http.agent());
+                    follow::run(core, process, Box::new(http));
+                });
+                process.progress().is_telling = true;
+                self.spawn(&process, |core, process| {
+                    ack::run(core, process, Reporter::new(Box::new(Http::new())));
+                });
+            }
             None => {}
         }
         // In a forked process, for those who watched in the one that it comes from.
@@ -319,12 +329,16 @@ impl Core {
         let is_kept = held.origin == Origin::Kept;
         let is_fallback = is_kept || held.origin == Origin::Bundled;
         self.held.store(Some(Arc::new(held)));
+        if is_followed {
+            self.refusal.store(None);
+        }
         Counts::add(&self.counts.updates);
         if !is_fallback {
             self.confirm();
         }
         let mut progress = process.progress();
         progress.news += 1;
+        progress.untold += 1;
         let is_first = !progress.is_settled;
         // What was kept is served, but a first use waits whether a server has something newer.
         progress.is_settled |= !is_kept;
@@ -388,10 +402,35 @@ impl Core {
         self.confirmed_at.store(self.now().0, Ordering::Relaxed);
     }
 
+    /// Notes that something came that could not be served, of a revision if that is known.
+    pub(crate) fn refused(&self, process: &Process, revision: Option<u64>, detail: &str) {
+        Counts::add(&self.counts.rejected);
+        let Some(revision) = revision else { return };
+        let detail = detail.to_owned();
+        self.refusal
+            .store(Some(Arc::new(Refusal { revision, detail })));
+        process.progress().untold += 1;
+        process.moved.notify_all();
+    }
+
+    /// What could not be served at all, since something else was.
+    pub(crate) fn refusal(&self) -> Option<Arc<Refusal>> {
+        self.refusal.load_full()
+    }
+
+    /// The documents whose newest content is not served.
+    pub(crate) fn held_back_now(&self) -> Arc<Vec<HeldBack>> {
+        self.held_back.load_full()
+    }
+
     /// Notes what is held back now, and says what is new of it.
-    pub(crate) fn held_back(&self, held_back: Vec<HeldBack>) {
+    pub(crate) fn held_back(&self, process: &Process, held_back: Vec<HeldBack>) {
         let held_back = Arc::new(held_back);
         let before = self.held_back.swap(held_back.clone());
+        if *before != *held_back {
+            process.progress().untold += 1;
+            process.moved.notify_all();
+        }
         for document in held_back.iter().filter(|it| !before.contains(it)) {
             let message = format!(
                 "the newest {} is held back and the one before is served: {} processes died after \
@@ -572,17 +611,20 @@ impl Core {
             return;
         }
         self.tend_at.store(i64::MAX, Ordering::Relaxed);
+        let last_word = ack::acknowledgement(self);
         self.held.store(None);
         let process = self.process.load();
         if process.id == self.settings.clock.process_id() {
             let mut progress = process.progress();
             progress.is_closed = true;
+            progress.last_word = last_word;
             if let Some(agent) = progress.agent.take() {
                 agent.shutdown();
             }
             process.moved.notify_all();
             drop(progress);
             process.unmark();
+            process.wait_for_told(FLUSH_TIMEOUT);
         }
     }
 }

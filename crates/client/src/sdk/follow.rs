@@ -168,7 +168,7 @@ impl Follower {
         let mut whole = match wire::whole(&stored.base, &core.name, &mut gate) {
             Ok(whole) => whole,
             Err(detail) => {
-                Counts::add(&core.counts.rejected);
+                core.refused(process, None, &detail);
                 let origin = keeper.path().display().to_string();
                 return core.failed(process, Error::View { origin, detail });
             }
@@ -329,7 +329,7 @@ impl Follower {
         };
         let mut gate = gate(core, process, &mut self.breaker);
         let said = wire::event(&event.name, &event.data, holding, &mut gate).map_err(|detail| {
-            Counts::add(&core.counts.rejected);
+            core.refused(process, wire::revision_in(&event.id), &detail);
             // What is missing comes with the whole.
             self.needs = Some(0);
             Error::View {
@@ -381,7 +381,8 @@ impl Follower {
         };
         let mut gate = gate(core, process, &mut self.breaker);
         let whole = wire::whole(&bytes, &core.name, &mut gate).map_err(|detail| {
-            Counts::add(&core.counts.rejected);
+            let revision = etag.as_deref().and_then(wire::revision_in);
+            core.refused(process, revision, &detail);
             Error::View {
                 origin: target.url.clone(),
                 detail,
@@ -390,8 +391,9 @@ impl Follower {
         let at = whole.holding.at();
         let held = self.holding.as_ref().map(|held| held.at().clone());
         if let Some(held) = held.or_else(|| inherited(core)) {
-            check_succession(&held, &self.last_id, at, &whole.id, target)
-                .inspect_err(|_| Counts::add(&core.counts.rejected))?;
+            check_succession(&held, &self.last_id, at, &whole.id, target).inspect_err(|error| {
+                core.refused(process, Some(at.revision), &error.to_string());
+            })?;
         }
         if let Some(least) = self.needs.filter(|least| at.revision < *least) {
             let detail = format!("it is at revision {}, and {least} was told of", at.revision);
@@ -443,7 +445,7 @@ impl Follower {
         self.holding = Some(holding);
         core.serve(process, held);
         if let Some(breaker) = &self.breaker {
-            core.held_back(breaker.held_back());
+            core.held_back(process, breaker.held_back());
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::time::Duration;
 
-use plane_api::Problem;
+use plane_api::{AckReply, AckRequest, Problem};
 use plane_model::EnvironmentName;
 use ureq::http::{Method, Request, Response, StatusCode};
 
@@ -82,6 +82,17 @@ pub(crate) trait Transport: Send {
     fn stream(&self, target: &Target, last_id: &str) -> Result<Box<dyn Events>, Failure>;
 }
 
+/// Tells servers what this instance holds.
+pub(crate) trait Tells: Send {
+    /// Tells it within `timeout`.
+    fn tell(
+        &self,
+        target: &Target,
+        request: &AckRequest,
+        timeout: Duration,
+    ) -> Result<AckReply, Failure>;
+}
+
 /// An open stream.
 pub(crate) trait Events: Send {
     /// Waits for something to come, and reads the events that end in it.
@@ -112,32 +123,32 @@ impl Http {
         self.agent.clone()
     }
 
-    fn send(
+    fn get(
         &self,
         target: &Target,
         rest: &str,
         names: &[(&str, &str)],
         timeout: Option<Duration>,
     ) -> Result<Response<ureq::Body>, Failure> {
-        let url = target.url.trim_end_matches('/');
-        let below = path(&["environments", target.environment.as_str()]);
-        let mut request = Request::builder()
-            .method(Method::GET)
-            .uri(format!("{url}{below}{rest}"));
-        if let Some(token) = &target.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
+        let mut request = begun(Method::GET, target, rest);
         for (name, value) in names {
             request = request.header(*name, *value);
         }
-        let request = request
-            .body(())
-            .map_err(|error| Why::Foreign(error.to_string()))?;
+        self.send(target, request.body(()), timeout)
+    }
+
+    fn send<B: ureq::AsSendBody>(
+        &self,
+        target: &Target,
+        request: Result<Request<B>, ureq::http::Error>,
+        timeout: Option<Duration>,
+    ) -> Result<Response<ureq::Body>, Failure> {
+        let request = request.map_err(|error| Why::Foreign(error.to_string()))?;
         let mut config = self
             .agent
             .configure_request(request)
             .timeout_global(timeout);
-        if is_loopback(url) {
+        if is_loopback(&target.url) {
             // What runs on this machine is not reached through a proxy.
             config = config.proxy(None);
         }
@@ -163,7 +174,7 @@ impl Transport for Http {
         } else {
             format!("/view?wait={}", wait.as_secs())
         };
-        let mut response = self.send(target, &rest, &names, Some(VIEW_TIMEOUT + wait))?;
+        let mut response = self.get(target, &rest, &names, Some(VIEW_TIMEOUT + wait))?;
         if response.status() == StatusCode::NOT_MODIFIED {
             return Ok(Answer::Unchanged);
         }
@@ -186,7 +197,7 @@ impl Transport for Http {
 
     fn stream(&self, target: &Target, last_id: &str) -> Result<Box<dyn Events>, Failure> {
         let names = [("accept", "text/event-stream"), ("last-event-id", last_id)];
-        let response = self.send(target, "/stream", &names, None)?;
+        let response = self.get(target, "/stream", &names, None)?;
         let media = header(&response, "content-type").unwrap_or_default();
         if !media.starts_with("text/event-stream") {
             let detail = format!("the stream is answered with `{media}`");
@@ -197,6 +208,35 @@ impl Transport for Http {
             decoder: EventDecoder::new(EVENT_BYTES_MAX).after(last_id),
             buffer: vec![0; 16 * 1024].into_boxed_slice(),
         }))
+    }
+}
+
+impl Tells for Http {
+    fn tell(
+        &self,
+        target: &Target,
+        request: &AckRequest,
+        timeout: Duration,
+    ) -> Result<AckReply, Failure> {
+        let foreign = |error: &dyn std::fmt::Display| Why::Foreign(error.to_string());
+        let body = serde_json::to_vec(request).map_err(|error| foreign(&error))?;
+        let begun = begun(Method::POST, target, "/acks").header("content-type", "application/json");
+        let mut response = self.send(target, begun.body(&*body), Some(timeout))?;
+        let reader = response.body_mut().as_reader().take(PROBLEM_BYTES_MAX);
+        Ok(serde_json::from_reader(reader).map_err(|error| foreign(&error))?)
+    }
+}
+
+/// A request about the environment, as whom it is asked.
+fn begun(method: Method, target: &Target, rest: &str) -> ureq::http::request::Builder {
+    let url = target.url.trim_end_matches('/');
+    let below = path(&["environments", target.environment.as_str()]);
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("{url}{below}{rest}"));
+    match &target.token {
+        Some(token) => request.header("authorization", format!("Bearer {token}")),
+        None => request,
     }
 }
 

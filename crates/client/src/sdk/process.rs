@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use plane_api::AckRequest;
 use plane_model::Timestamp;
 
 use super::error::Error;
@@ -33,6 +34,14 @@ pub(crate) struct Progress {
     /// When the first use stops waiting.
     pub(crate) wait_until: Option<Duration>,
     pub(crate) last_error: Option<(Timestamp, Error)>,
+    /// Whether servers are told what is held.
+    pub(crate) is_telling: bool,
+    /// Counts what servers should be told of.
+    pub(crate) untold: u64,
+    /// How much of that they were told.
+    pub(crate) told: u64,
+    /// What they are told last.
+    pub(crate) last_word: Option<AckRequest>,
     /// What ends requests that wait.
     pub(crate) agent: Option<ureq::Agent>,
     /// What says, if it outlives the process, that it died.
@@ -91,6 +100,33 @@ impl Process {
             .wait_while(self.progress(), waiting)
             .unwrap_or_else(PoisonError::into_inner);
         (!progress.is_closed).then_some(progress.news)
+    }
+
+    /// Waits at most `length` for something that servers were not told yet; says how much there is to tell.
+    pub(crate) fn wait_for_untold(&self, seen: u64, length: Duration) -> u64 {
+        let waiting = |progress: &mut Progress| !progress.is_closed && progress.untold == seen;
+        let (progress, _) = self
+            .moved
+            .wait_timeout_while(self.progress(), length, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        progress.untold
+    }
+
+    /// Notes that servers know all up to here, or need not.
+    pub(crate) fn told(&self, untold: u64) {
+        let mut progress = self.progress();
+        progress.told = progress.told.max(untold);
+        self.moved.notify_all();
+    }
+
+    /// Waits until servers were told all, or will not be.
+    pub(crate) fn wait_for_told(&self, length: Duration) {
+        let waiting =
+            |progress: &mut Progress| progress.is_telling && progress.told < progress.untold;
+        let waited = self
+            .moved
+            .wait_timeout_while(self.progress(), length, waiting);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Waits; true if the client was closed meanwhile.

@@ -271,6 +271,13 @@ fn at(holding: &Holding, revision: u64) -> At {
     }
 }
 
+/// The revision that the id of an event, or the `ETag` of a view, begins with.
+pub(crate) fn revision_in(id: &str) -> Option<u64> {
+    let id = id.trim_start_matches('"');
+    let end = id.find(|it: char| !it.is_ascii_digit()).unwrap_or(id.len());
+    id.get(..end)?.parse().ok()
+}
+
 fn short(hash: &Digest) -> String {
     hash.hex().chars().take(8).collect()
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::{
     AppendError, Appended, Body, Bytes, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta,
     DocumentKey, Entry, Hash, Head, HeadWatch, LogId, Query, ReadError, ReadLimit, SnapshotRow,
-    StoredBlob, StoredBody, StoredEntry, WriteError,
+    StoredBlob, StoredBody, StoredChange, StoredEntry, WriteError,
 };
 
 /// Says how one append fails.
@@ -112,6 +112,14 @@ impl ChangeLog for FaultyLog {
         limit: usize,
     ) -> Result<Vec<ChangeRow>, ReadError> {
         self.inner.history(key, before, limit).await
+    }
+
+    async fn changes_page(
+        &self,
+        after: Option<(DocumentKey, u64)>,
+        records: usize,
+    ) -> Result<Vec<StoredChange>, ReadError> {
+        self.inner.changes_page(after, records).await
     }
 
     async fn erase(&self, digest: &Hash) -> Result<bool, WriteError> {

@@ -81,6 +81,7 @@ macro_rules! change_log_conformance {
             a_snapshot_is_the_fold_of_the_changes_up_to_it
             the_last_change_of_a_document_in_an_entry_stands
             history_lists_the_changes_of_one_document_newest_first
+            pages_of_changes_join_without_gap_or_overlap
             each_query_filter_selects_and_all_of_them_combine
             query_pages_join_without_gap_or_overlap
             a_time_names_the_last_revision_at_or_before_it

@@ -127,6 +127,43 @@ pub async fn the_last_change_of_a_document_in_an_entry_stands(fixture: &dyn Fixt
     );
 }
 
+/// Pages of changes name every change once, in the order of documents and then of revisions, however small they are.
+pub async fn pages_of_changes_join_without_gap_or_overlap(fixture: &dyn Fixture) {
+    let log = fixture.open();
+    let mut head = Head::GENESIS;
+    let mut expected = Vec::new();
+    for n in 0..12_u8 {
+        let mut draft = Draft::after(head);
+        for key in [
+            flag("a"),
+            DocumentKey::new("flag", "dev", format!("f{}", n % 5)),
+        ] {
+            let digest = if n % 4 == 3 {
+                draft = draft.delete(&key);
+                None
+            } else {
+                draft = draft.put(&key, &[n]);
+                Some(DigestRef::Body(fake_body(&[n]).digest))
+            };
+            expected.push((key, u64::from(n) + 1, digest));
+        }
+        head = append_all(&*log, head, &[draft.build()]).await;
+    }
+    expected.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    for records in [0, 1, 2, 7, 100] {
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let page = log.changes_page(after, records).await.unwrap();
+            let Some(last) = page.last() else { break };
+            assert!(page.len() <= records.max(1));
+            after = Some((last.key.clone(), last.revision));
+            found.extend(page.into_iter().map(|it| (it.key, it.revision, it.digest)));
+        }
+        assert_eq!(found, expected, "{records} at a time");
+    }
+}
+
 /// History lists the changes of one document and of no other, newest first, page by page.
 pub async fn history_lists_the_changes_of_one_document_newest_first(fixture: &dyn Fixture) {
     let log = fixture.open();

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::fault::open_error;
@@ -183,6 +184,8 @@ fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "mmap_size", 0)?;
     db.pragma_update(None, "trusted_schema", "OFF")?;
     db.pragma_update(None, "cell_size_check", "ON")?;
+    // Without it every statement with `LIMIT ?` is compiled anew whenever the number is bound again.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.set_prepared_statement_cache_capacity(64);
     Ok(db)
 }

@@ -34,7 +34,7 @@ use crate::run::check_run;
 use crate::{
     AppendError, Appended, Body, Bytes, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta,
     DocumentKey, Entry, Hash, Head, HeadWatch, LogId, OpenError, Query, ReadError, ReadLimit,
-    SnapshotRow, StoredBlob, StoredBody, StoredEntry, WriteError,
+    SnapshotRow, StoredBlob, StoredBody, StoredChange, StoredEntry, WriteError,
 };
 
 pub(crate) use self::fault::{Abort, open_error, read_error, transact};
@@ -266,6 +266,15 @@ impl ChangeLog for SqliteLog {
     ) -> Result<Vec<ChangeRow>, ReadError> {
         let key = key.clone();
         self.scan(move |db| read::history(db, &key, before, limit))
+            .await
+    }
+
+    async fn changes_page(
+        &self,
+        after: Option<(DocumentKey, u64)>,
+        records: usize,
+    ) -> Result<Vec<StoredChange>, ReadError> {
+        self.scan(move |db| read::changes_page(db, after, records))
             .await
     }
 

@@ -12,7 +12,7 @@ use super::tail::stored;
 use crate::query::Gathered;
 use crate::{
     Body, Bytes, ChangeRow, Checkpoint, CheckpointMeta, DocumentKey, Entry, Hash, Head, Order,
-    Point, Query, ReadLimit, SnapshotRow, StoredBlob, StoredBody, StoredEntry,
+    Point, Query, ReadLimit, SnapshotRow, StoredBlob, StoredBody, StoredChange, StoredEntry,
 };
 
 const ENTRY: &str = "e.revision, e.parent, e.hash, e.id, e.request, e.at_ms, e.record";
@@ -196,6 +196,35 @@ pub(crate) fn snapshot_at(db: &Connection, revision: u64) -> rusqlite::Result<Ve
         }))
     })?;
     rows.filter_map(Result::transpose).collect()
+}
+
+pub(crate) fn changes_page(
+    db: &Connection,
+    after: Option<(DocumentKey, u64)>,
+    records: usize,
+) -> rusqlite::Result<Vec<StoredChange>> {
+    let mut statement = db.prepare_cached(
+        "SELECT kind, scope, name, revision, blob, digest FROM change
+         WHERE (kind, scope, name, revision) > (?, ?, ?, ?)
+         ORDER BY kind, scope, name, revision LIMIT ?",
+    )?;
+    let (key, revision) = after.unwrap_or_else(|| (DocumentKey::new("", "", ""), 0));
+    let limit = Revision(records.max(1) as u64);
+    let rows = statement.query_map(
+        params![key.kind, key.scope, key.name, Revision(revision), limit],
+        |row| {
+            Ok(StoredChange {
+                key: DocumentKey {
+                    kind: row.get(0)?,
+                    scope: row.get(1)?,
+                    name: row.get(2)?,
+                },
+                revision: row.get::<_, Revision>(3)?.0,
+                digest: digest_ref(row.get(4)?, row.get(5)?),
+            })
+        },
+    )?;
+    rows.collect()
 }
 
 pub(crate) fn history(

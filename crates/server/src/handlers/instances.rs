@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use plane_api::{
-    AckReply, AckRequest, AckState, InstanceCounts, InstanceStatus, RevisionStatusReply,
-    ServiceStatus,
+    AckProblem, AckReply, AckRequest, AckState, InstanceCounts, InstanceStatus,
+    RevisionStatusReply, ServiceStatus,
 };
 use plane_model::{Code, EnvironmentName, Timestamp, Violation, Violations};
 
@@ -52,6 +52,7 @@ pub(super) fn acknowledge(call: &Call) -> Answer {
         service: request.service.clone(),
         instance: request.instance.clone(),
     };
+    let wants_contract = request.contract.is_none() && !call.app().instances.knows_contract(&key);
     let before = call.app().instances.hear(key, now, request.clone());
     let said = |it: &AckRequest| (it.serves, it.revision, it.state, it.problems.clone());
     if before.as_ref().map(said) != Some(said(&request)) {
@@ -61,6 +62,7 @@ pub(super) fn acknowledge(call: &Call) -> Answer {
     let reply = AckReply {
         revision,
         again_seconds: AGAIN_SECONDS,
+        wants_contract,
     };
     json(revision, &reply)
 }
@@ -157,7 +159,9 @@ enum Standing {
 fn standing(revision: u64, now: Timestamp, heard: &Heard) -> Standing {
     let said = &heard.said;
     // What it says of a revision goes for the one asked about if that one is part of it.
-    if said.state != AckState::Applied && said.revision >= revision {
+    let is_of_it = |problem: &AckProblem| problem.since <= revision;
+    let is_told = said.problems.is_empty() || said.problems.iter().any(is_of_it);
+    if said.state != AckState::Applied && said.revision >= revision && is_told {
         return Standing::Refuses(said.state);
     }
     if said.serves >= revision {

@@ -65,9 +65,44 @@ async fn who_rejects_or_holds_back_a_revision_is_named_with_the_reason() {
     assert_eq!(behind[0]["state"], "rejected");
     assert_eq!(behind[0]["problems"][0]["pointer"], "/temperature");
     assert_eq!(behind[2].get("state"), None, "it only lags");
-    // What was rejected in a later revision says nothing of an earlier one that is served.
     let earlier = status(&server, head - 1).await;
     assert_eq!(earlier["instances"]["lagging"], 0);
+}
+
+#[tokio::test]
+async fn what_is_refused_since_a_revision_says_nothing_of_an_earlier_one_that_was_served() {
+    let server = Server::start().await;
+    server.given_a_platform().await;
+    let head = server.revision();
+    let mut refused = ack("a", head);
+    refused["state"] = json!("rejected");
+    refused["problems"] = json!([
+        { "subject": "config:ai", "pointer": "/temperature", "detail": "3 is more than 2", "since": head },
+    ]);
+    server.post(ACKS, refused).await.ok();
+    assert_eq!(status(&server, head).await["instances"]["rejected"], 1);
+    let earlier = status(&server, head - 1).await;
+    assert_eq!(
+        (
+            &earlier["instances"]["applied"],
+            &earlier["instances"]["rejected"]
+        ),
+        (&json!(1), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn an_instance_is_asked_what_it_relies_on_until_it_says_so() {
+    let server = Server::start().await;
+    server.given_a_platform().await;
+    let reply = server.post(ACKS, ack("a", 1)).await.ok();
+    assert_eq!(reply["wants_contract"], true);
+    let mut telling = ack("a", 1);
+    telling["contract"] = json!({});
+    let reply = server.post(ACKS, telling).await.ok();
+    assert_eq!(reply.get("wants_contract"), None);
+    let reply = server.post(ACKS, ack("a", 2)).await.ok();
+    assert_eq!(reply.get("wants_contract"), None);
 }
 
 #[tokio::test]

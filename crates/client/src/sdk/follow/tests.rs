@@ -1,47 +1,20 @@
 //! A server that follows a script.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use plane_api::Problem;
 use plane_eval::Context;
-use plane_model::{Digest, EnvironmentName, Timestamp};
+use plane_model::{Digest, EnvironmentName};
 use serde_json::{Value, json};
 
 use super::super::builder::Builder;
-use super::super::clock::Clock;
+use super::super::clock::test::TestClock;
 use super::super::event::Event;
 use super::super::status::{Source, Status};
 use super::*;
 use crate::sse::ServerEvent;
-
-/// A clock that stands still until it is moved.
-#[derive(Debug, Default)]
-struct TestClock {
-    ms: AtomicI64,
-    /// What is drawn next.
-    chance: AtomicU64,
-    forks: AtomicU32,
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(1_772_366_400_000 + self.ms.load(Ordering::SeqCst))
-    }
-
-    fn elapsed(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.ms.load(Ordering::SeqCst)).unwrap())
-    }
-
-    fn random(&self) -> u64 {
-        self.chance.load(Ordering::SeqCst)
-    }
-
-    fn process_id(&self) -> u32 {
-        self.forks.load(Ordering::SeqCst)
-    }
-}
 
 /// What one read of a stream after the other gives.
 type Reads = Vec<Result<Vec<ServerEvent>, Failure>>;
