@@ -5,6 +5,7 @@ mod merge;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
 use plane_model::{ConfigName, Document, Label, Selector, TenantId};
@@ -189,6 +190,21 @@ impl ConfigDocument {
             Some(Document::Schema(schema)) => Some(schema),
             _ => None,
         }
+    }
+
+    /// The regions and plans that layers tell apart, and none of either.
+    pub(crate) fn places(&self) -> (BTreeSet<Option<String>>, BTreeSet<Option<String>>) {
+        let of = |label: fn(&Selector) -> Option<&Label>| {
+            let labels = self.layers.iter().filter_map(move |it| label(&it.selector));
+            let named = labels.map(|it| Some(it.as_str().to_owned()));
+            named.chain([None]).collect()
+        };
+        (of(|it| it.region.as_ref()), of(|it| it.plan.as_ref()))
+    }
+
+    /// The tenants that have layers of their own.
+    pub(crate) fn own_tenants(&self) -> impl Iterator<Item = &TenantId> {
+        self.tenants.keys()
     }
 
     /// The layers that apply, the lightest first.

@@ -46,4 +46,4 @@ pub use resolve::{
     Subject, Warning, WarningCode,
 };
 pub use source::{Change, Signature, Source};
-pub use view::{FlagHandle, Tenants, View};
+pub use view::{FlagHandle, Keep, Tenants, View};

@@ -1,5 +1,6 @@
 //! What one environment gets of the state: everything that evaluating in it needs.
 
+mod keep;
 mod update;
 
 use std::fmt;
@@ -23,6 +24,8 @@ use crate::segments::Segments;
 use crate::source::{Change, Source};
 use crate::table::FlagTable;
 use crate::tenant::TenantFacts;
+
+pub use keep::Keep;
 
 /// A persistent map that is fast to look up.
 type Map<K, V> = imbl::GenericHashMap<K, V, FastState, imbl::shared_ptr::DefaultSharedPtr>;

@@ -23,6 +23,7 @@
 pub mod access;
 pub mod checkpoint;
 mod command;
+mod contract;
 pub mod delivery;
 mod draft;
 mod plan;
@@ -39,6 +40,7 @@ pub mod verify;
 
 pub use access::Scope;
 pub use command::{Action, Change, Command, Expect, Op};
+pub use contract::{Breach, CheckedContract};
 pub use draft::ReadSet;
 pub use plan::{Difference, Effect, Plan, PlannedChange, differences, plan};
 pub use prepare::{Prepared, PreparedOp, Rejection, named_blobs, prepare};

@@ -219,6 +219,10 @@ pub(crate) fn acknowledgement(core: &Core) -> Option<AckRequest> {
         let detail = format!("{starts} processes died after they had applied it");
         problems.push(problem(&document.document, "", &detail));
     }
+    for breach in core.breaches().iter() {
+        state = AckState::Rejected;
+        problems.push(problem(&breach.subject, &breach.pointer, &breach.detail));
+    }
     if let Some(refusal) = &refusal {
         state = AckState::Rejected;
         problems.push(problem("view", "", &refusal.detail));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plane_model::{Contract, EnvironmentName};
+use plane_state::CheckedContract;
 
 use super::clock::{Clock, SystemClock};
 use super::error::Error;
@@ -37,6 +38,8 @@ pub struct Builder {
     pub(crate) sdk: String,
     /// What the service relies on.
     pub(crate) contract: Contract,
+    /// The same, ready to be held against views; none if nothing is relied on.
+    pub(crate) checked: Option<CheckedContract>,
     /// The process in which the settings were made.
     pub(crate) made_in: u32,
 }
@@ -93,6 +96,7 @@ impl Default for Builder {
             clock: Arc::new(SystemClock::new()),
             sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             contract: Contract::default(),
+            checked: None,
             made_in: std::process::id(),
         }
     }
@@ -258,6 +262,17 @@ impl Builder {
         self
     }
 
+    /// Declares what the service relies on: config documents by schema, flags by type, agents by
+    /// version and schema.
+    ///
+    /// A revision that breaks it is not served for the documents that break it: the last good ones
+    /// serve, or nothing if there are none. That is told as an event and to the server.
+    #[must_use]
+    pub fn contract(mut self, contract: Contract) -> Self {
+        self.contract = contract;
+        self
+    }
+
     /// Says which SDK is built on this one, such as `python/0.1.0`.
     #[must_use]
     pub fn sdk(mut self, name: &str) -> Self {
@@ -276,8 +291,8 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::UrlMissing`] if nothing says where to read from, [`Error::Settings`] if a setting
-    /// cannot be used.
-    pub fn build(self) -> Result<ControlPlane, Error> {
+    /// cannot be used, [`Error::Invalid`] if a schema of the contract is none.
+    pub fn build(mut self) -> Result<ControlPlane, Error> {
         match &self.kind {
             None => return Err(Error::UrlMissing),
             Some(Kind::Servers(urls)) => {
@@ -298,6 +313,10 @@ impl Builder {
                 setting: "CONTROL_PLANE_ENVIRONMENT",
                 detail: error.to_string(),
             })?;
+        }
+        if !self.contract.is_empty() {
+            let checked = CheckedContract::new(&self.contract).map_err(Error::Invalid)?;
+            self.checked = Some(checked);
         }
         Ok(ControlPlane::of(self))
     }

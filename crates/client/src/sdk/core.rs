@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use plane_eval::{Context, Reason};
 use plane_model::{Code, EnvironmentName, Timestamp};
+use plane_state::Breach;
 use serde_json::Value;
 
 use super::ack::{self, FLUSH_TIMEOUT, Refusal, Reporter};
@@ -48,6 +49,8 @@ pub(crate) struct Core {
     is_connected: AtomicBool,
     watchers: ArcSwap<Vec<Arc<Watcher>>>,
     held_back: ArcSwap<Vec<HeldBack>>,
+    /// What the service relies on and the newest revision breaks: what was before serves there.
+    breaches: ArcSwap<Vec<Breach>>,
     /// What came last and could not be served at all.
     refusal: ArcSwapOption<Refusal>,
     /// When it was last known that there is nothing newer.
@@ -68,6 +71,7 @@ impl Core {
             is_connected: AtomicBool::new(false),
             watchers: ArcSwap::default(),
             held_back: ArcSwap::default(),
+            breaches: ArcSwap::default(),
             refusal: ArcSwapOption::empty(),
             confirmed_at: AtomicI64::new(0),
         })
@@ -328,6 +332,7 @@ impl Core {
         let is_followed = held.origin == Origin::Server;
         let is_kept = held.origin == Origin::Kept;
         let is_fallback = is_kept || held.origin == Origin::Bundled;
+        let held = self.fulfilled(held);
         self.held.store(Some(Arc::new(held)));
         if is_followed {
             self.refusal.store(None);
@@ -354,6 +359,50 @@ impl Core {
                 format!("revision {revision} is served: {cause}"),
             );
         }
+    }
+
+    /// Puts what was served before in the place of what breaks what the service relies on.
+    fn fulfilled(&self, held: Held) -> Held {
+        let Some(contract) = &self.settings.checked else {
+            return held;
+        };
+        let service = self.settings.service.name.as_deref();
+        let (breaches, keep) = contract.check(&held.view, service);
+        let news: Vec<_> = {
+            let before = self.breaches.load();
+            let news = breaches.iter().filter(|it| !before.contains(it));
+            news.cloned().collect()
+        };
+        let is_broken = !breaches.is_empty();
+        self.breaches.store(Arc::new(breaches));
+        if !news.is_empty() {
+            Counts::add(&self.counts.rejected);
+        }
+        for breach in news {
+            let message = format!(
+                "revision {} is not served for {}, whose last good content serves: {}{}",
+                held.place.revision,
+                breach.subject,
+                if breach.pointer.is_empty() {
+                    String::new()
+                } else {
+                    format!("{}: ", breach.pointer)
+                },
+                breach.detail
+            );
+            self.tell(Level::Error, None, message);
+        }
+        if !is_broken {
+            return held;
+        }
+        let before = self.peek();
+        let view = held.view.keeping(before.as_ref().map(|it| &it.view), &keep);
+        Held { view, ..held }
+    }
+
+    /// What the service relies on and the newest revision breaks.
+    pub(crate) fn breaches(&self) -> Arc<Vec<Breach>> {
+        self.breaches.load_full()
     }
 
     /// Notes that a server answers.

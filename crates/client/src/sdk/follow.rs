@@ -456,7 +456,7 @@ impl Follower {
             return;
         };
         let is_good = match breaker.settle(process, now) {
-            Ok(is_good) => is_good && breaker.held_back().is_empty(),
+            Ok(is_good) => is_good && breaker.held_back().is_empty() && core.breaches().is_empty(),
             Err(error) => {
                 tracing::warn!(%error, "the breaker cannot take down what is good");
                 false

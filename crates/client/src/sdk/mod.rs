@@ -45,4 +45,7 @@ pub use snapshot::Snapshot;
 pub use status::{Counters, HeldBack, Source, Status};
 pub use watch::{Update, Watch};
 
+pub use plane_model::documents::FlagType;
+pub use plane_model::{AgentContract, Contract};
+
 pub use plane_eval::{Attribute, Context, ErrorCode, Explanation, Reason, Resolved, Warning};

@@ -558,3 +558,80 @@ fn a_callback_that_panics_is_counted_and_called_again_and_others_are_told() {
         assert_eq!(plane.status()[0].counters.callback_panics, n);
     }
 }
+
+#[test]
+fn what_breaks_what_a_service_relies_on_is_not_served_and_the_last_good_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = |variant: &str, size: u32| {
+        small_tree(dir.path(), variant);
+        write(
+            dir.path(),
+            "configs/pool/base.yaml",
+            &format!("size: {size}\n"),
+        );
+    };
+    tree("off", 5);
+    let (seen, events) = mpsc::channel();
+    let contract = json!({
+        "configs": { "pool": { "properties": { "size": { "maximum": 10 } } } },
+        "flags": { "checkout": "boolean", "missing": "string" },
+    });
+    let plane = ControlPlane::builder()
+        .tree(dir.path())
+        .environment("production")
+        .contract(serde_json::from_value(contract).unwrap())
+        .on_event(move |event| seen.send(event.clone()).unwrap_or_default())
+        .build()
+        .unwrap();
+    let now = || {
+        let ctx = Context::new();
+        let is_on = plane.is_enabled("checkout", &ctx, false);
+        (is_on, plane.config("pool.size", &ctx).unwrap())
+    };
+    assert_eq!(now(), (false, json!(5)));
+    let said = |found: &str| {
+        let event = events.recv_timeout(SURE).unwrap();
+        assert!(event.message.contains(found), "{}", event.message);
+    };
+    said("flag:missing");
+    said("revision 1 is served");
+    tree("on", 50);
+    said("config:pool, whose last good content serves: /size: ");
+    said("revision 2 is served");
+    assert_eq!(now(), (true, json!(5)));
+    tree("on", 7);
+    said("revision 3 is served");
+    assert_eq!(now(), (true, json!(7)));
+}
+
+#[test]
+fn an_agent_that_a_service_cannot_use_stays_as_it_was_until_it_can() {
+    let contract = |text: &str| {
+        let contract = json!({ "agents": { "customer_support_agent": { "version": text } } });
+        ControlPlane::builder()
+            .tree(EXAMPLE)
+            .environment("production")
+            .contract(serde_json::from_value(contract).unwrap())
+            .build()
+            .unwrap()
+    };
+    let resolve = |plane: ControlPlane| {
+        plane
+            .resolve("customer_support_agent", &enterprise())
+            .map(|it| it.agent().to_string())
+    };
+    let expected = "customer_support_agent@1.0.0".to_owned();
+    assert_eq!(resolve(contract("^1")), Ok(expected));
+    assert!(resolve(contract("^2")).is_err(), "there is nothing before");
+}
+
+#[test]
+fn a_contract_whose_schema_is_none_is_refused() {
+    let contract = json!({ "configs": { "pool": { "type": "number-ish" } } });
+    let error = ControlPlane::builder()
+        .tree(EXAMPLE)
+        .contract(serde_json::from_value(contract).unwrap())
+        .build()
+        .unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)), "{error}");
+}

@@ -9,6 +9,8 @@ use plane_model::{
     Range,
 };
 
+use serde_json::Value;
+
 use super::offer::{Manifest, Offer, published};
 use super::{ResolveError, Subject};
 use crate::bucket;
@@ -149,6 +151,18 @@ impl AgentEntry {
             .map(|(_, offer)| offer)
     }
 
+    /// The versions that the channel can give, with the metadata of those that can be given.
+    pub(crate) fn offered(&self) -> Vec<(semver::Version, Option<Value>)> {
+        let fallback = self.kill().and_then(|kill| kill.fallback.as_ref());
+        let named = self.named().into_iter();
+        let given = named.filter(|(version, lock)| lock.is_some() || Some(version) != fallback);
+        let metadata = |key: &OfferKey| {
+            let content = self.offers.get(key)?.content.as_ref().ok()?;
+            content.manifest.get().get("metadata").cloned()
+        };
+        given.map(|key| (key.0.clone(), metadata(&key))).collect()
+    }
+
     /// What the channel and the kill may give.
     fn named(&self) -> BTreeSet<OfferKey> {
         let mut named = BTreeSet::new();
@@ -167,6 +181,19 @@ impl AgentEntry {
 impl Registry {
     pub(crate) fn agent(&self, name: &ArtifactName) -> Option<&AgentEntry> {
         self.agents.get(name).map(|entry| &**entry)
+    }
+
+    /// Gives an agent the channel of another view, or none; kills and what is read anew stay.
+    pub(crate) fn keep_agent(&mut self, name: &ArtifactName, before: Option<&AgentEntry>) {
+        let now = self.agents.get(name).cloned().unwrap_or_default();
+        let mut kept = before.cloned().unwrap_or_default();
+        for offer in kept.offers.values_mut() {
+            // The places of flags are of that view.
+            *offer = Arc::new(offer.overridden_by(&self.overriders));
+        }
+        kept.kill.clone_from(&now.kill);
+        kept.offers.extend(now.offers.clone());
+        self.agents.insert(name.clone(), Arc::new(kept));
     }
 
     /// The agents that have a channel in this environment, in no order.

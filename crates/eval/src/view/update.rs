@@ -114,7 +114,7 @@ impl Draft {
         self.segments.insert(name);
     }
 
-    fn flag(&mut self, key: &str, edit: impl FnOnce(&mut Parts)) {
+    pub(super) fn flag(&mut self, key: &str, edit: impl FnOnce(&mut Parts)) {
         if let Ok(key) = FlagKey::new(key) {
             let place = self.place(&key);
             let parts = self.parts.entry(place);
