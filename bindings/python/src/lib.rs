@@ -3,24 +3,35 @@
 //! It must never decide anything that the Rust SDK does not, hold the interpreter's lock while it waits, or let a
 //! panic or an error of Rust reach a Python caller as anything but an exception of the package.
 //!
-//! Start reading at `plane.rs`; `error.rs` is how errors become exceptions. What is structured crosses as JSON, which
-//! the Python side reads, so that it is the caller's own copy.
+//! Start reading at `client.rs` (what the package's classes build on) and `plane.rs`; `whom.rs` is whom calls are for,
+//! `error.rs` how errors become exceptions, `trace.rs` and `log.rs` what OpenTelemetry and `logging` are told. What is
+//! structured crosses as JSON, which the Python side reads, so that it is the caller's own copy.
 //!
 //! INVARIANT: whatever waits (a server, a file, a first view) runs detached from the interpreter.
 
+mod client;
 mod error;
+mod log;
 mod memory;
 mod plane;
+mod trace;
+mod whom;
 
 use pyo3::prelude::*;
 
+use client::Client;
 use memory::Memory;
 use plane::{Plane, WatchHandle};
+use whom::Ambient;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Ambient>()?;
+    module.add_class::<Client>()?;
     module.add_class::<Memory>()?;
     module.add_class::<Plane>()?;
     module.add_class::<WatchHandle>()?;
+    module.add_function(wrap_pyfunction!(client::shared, module)?)?;
+    module.add_function(wrap_pyfunction!(client::share, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

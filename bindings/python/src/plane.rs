@@ -13,6 +13,9 @@ use pyo3::types::PyDict;
 use serde_json::{Map, Value, json};
 
 use crate::error::{exception, invalid};
+use crate::log;
+use crate::trace::Span;
+use crate::whom::{named, whom};
 
 /// A client of the control plane.
 #[pyclass(frozen, weakref, module = "control_plane._core")]
@@ -41,51 +44,11 @@ impl WatchHandle {
     }
 }
 
-/// Whom an evaluation is for.
-fn context(
-    py: Python<'_>,
-    tenant: Option<&str>,
-    user: Option<&str>,
-    attributes: Option<&Bound<'_, PyDict>>,
-) -> PyResult<Context> {
-    let mut ctx = Context::new();
-    if let Some(tenant) = tenant {
-        ctx = ctx.with_tenant(tenant);
-    }
-    if let Some(user) = user {
-        ctx = ctx.with_user(user);
-    }
-    let Some(attributes) = attributes.filter(|it| !it.is_empty()) else {
-        return Ok(ctx);
-    };
-    for (name, value) in attributes.iter() {
-        let name: String = name.extract()?;
-        ctx = if let Ok(text) = value.extract::<String>() {
-            ctx.with(&name, text.as_str())
-        } else if let Ok(is_true) = value.extract::<bool>() {
-            ctx.with(&name, is_true)
-        } else if let Ok(number) = value.extract::<f64>() {
-            ctx.with(&name, number)
-        } else if let Ok(texts) = value.extract::<Vec<String>>() {
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            ctx.with(&name, texts.as_slice())
-        } else {
-            return Err(invalid(
-                py,
-                &format!(
-                    "the attribute `{name}` is neither a string, a number, a boolean nor a list of strings"
-                ),
-                "send only attributes that rules can look at",
-            ));
-        };
-    }
-    Ok(ctx)
-}
-
 /// Settings that take the place of the environment variables.
 fn builder(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Builder> {
-    let builder = ControlPlane::builder_from_env().map_err(|error| exception(py, &error))?;
-    let mut builder = builder.sdk(concat!("python/", env!("CARGO_PKG_VERSION")));
+    let from_env = ControlPlane::builder_from_env().map_err(|error| exception(py, &error))?;
+    let sdk = concat!("python/", env!("CARGO_PKG_VERSION"));
+    let mut builder = from_env.sdk(sdk).on_event(log::tell);
     for (name, value) in settings.iter() {
         if value.is_none() {
             continue;
@@ -126,6 +89,41 @@ impl Plane {
             Some(name) => self.plane.environment(name),
             None => self.plane.default_environment(),
         }
+    }
+
+    /// Says whether a flag is on, and tells the current span if there is one that records.
+    pub(crate) fn is_enabled(
+        &self,
+        py: Python<'_>,
+        flag: &str,
+        ctx: &Context,
+        options: Options,
+        environment: Option<&str>,
+    ) -> PyResult<bool> {
+        if let Some(span) = Span::recording(py) {
+            let snapshot = py.detach(|| self.environment(environment)?.snapshot());
+            if let Ok(snapshot) = snapshot {
+                let evaluation = snapshot.view().evaluate_key(flag, ctx, snapshot.at());
+                let variant = evaluation.variant().map(ToString::to_string);
+                span.evaluated(flag, variant.as_deref(), snapshot.revision());
+                return Ok(snapshot.is_enabled(flag, ctx, options));
+            }
+        }
+        if let Some(environment) = environment {
+            let environment = self
+                .environment(Some(environment))
+                .map_err(|error| exception(py, &error))?;
+            return Ok(py.detach(|| environment.is_enabled(flag, ctx, options)));
+        }
+        if self.is_ready.load(Ordering::Relaxed) {
+            return Ok(self.plane.is_enabled(flag, ctx, options));
+        }
+        Ok(py.detach(|| {
+            let is_enabled = self.plane.is_enabled(flag, ctx, options);
+            let is_ready = self.plane.status().iter().any(|it| it.revision.is_some());
+            self.is_ready.store(is_ready, Ordering::Relaxed);
+            is_enabled
+        }))
     }
 
     /// Runs what may wait, detached from the interpreter.
@@ -179,51 +177,8 @@ impl Plane {
         self.is_ready.load(Ordering::Relaxed)
     }
 
-    /// Says whether a flag is on.
-    #[pyo3(signature = (flag, tenant, user, rollout, default, environment, attributes))]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the package passes all of them by position, which is the quickest"
-    )]
-    fn is_enabled(
-        &self,
-        py: Python<'_>,
-        flag: &str,
-        tenant: Option<&str>,
-        user: Option<&str>,
-        rollout: Option<f64>,
-        default: bool,
-        environment: Option<&str>,
-        attributes: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<bool> {
-        let ctx = context(py, tenant, user, attributes)?;
-        let options = Options {
-            default,
-            rollout_percent_max: rollout,
-        };
-        if let Some(environment) = environment {
-            let environment = self
-                .environment(Some(environment))
-                .map_err(|error| exception(py, &error))?;
-            return Ok(py.detach(|| environment.is_enabled(flag, &ctx, options)));
-        }
-        if self.is_ready.load(Ordering::Relaxed) {
-            return Ok(self.plane.is_enabled(flag, &ctx, options));
-        }
-        Ok(py.detach(|| {
-            let is_enabled = self.plane.is_enabled(flag, &ctx, options);
-            let is_ready = self.plane.status().iter().any(|it| it.revision.is_some());
-            self.is_ready.store(is_ready, Ordering::Relaxed);
-            is_enabled
-        }))
-    }
-
     /// Evaluates a flag and says why, as JSON.
-    #[pyo3(signature = (flag, default, tenant = None, user = None, environment = None, attributes = None))]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the package passes all of them by position"
-    )]
+    #[pyo3(signature = (flag, default, tenant = None, user = None, environment = None))]
     fn evaluate(
         &self,
         py: Python<'_>,
@@ -232,26 +187,29 @@ impl Plane {
         tenant: Option<&str>,
         user: Option<&str>,
         environment: Option<&str>,
-        attributes: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<String> {
-        let ctx = context(py, tenant, user, attributes)?;
-        let default = parsed(py, default)?;
-        Self::waiting(py, || {
-            let detail = self.environment(environment)?.evaluate(flag, &ctx, default);
-            Ok(text(&json!({
-                "value": detail.value,
-                "variant": detail.variant.map(|it| it.to_string()),
-                "reason": detail.reason.as_str(),
-                "error_code": detail.error.map(plane_client::sdk::FlagError::as_str),
-                "error_message": detail.error_detail,
-                "rule": detail.rule,
-                "revision": detail.revision,
-            })))
-        })
+        let whom = whom(py, tenant, user)?;
+        let (ctx, default) = (&*whom, parsed(py, default)?);
+        let detail = Self::waiting(py, || {
+            Ok(self.environment(environment)?.evaluate(flag, ctx, default))
+        })?;
+        let variant = detail.variant.as_ref().map(ToString::to_string);
+        if let Some(span) = Span::recording(py) {
+            span.evaluated(flag, variant.as_deref(), detail.revision);
+        }
+        Ok(text(&json!({
+            "value": detail.value,
+            "variant": variant,
+            "reason": detail.reason.as_str(),
+            "error_code": detail.error.map(plane_client::sdk::FlagError::as_str),
+            "error_message": detail.error_detail,
+            "rule": detail.rule,
+            "revision": detail.revision,
+        })))
     }
 
     /// Says which agent a tenant gets, as JSON.
-    #[pyo3(signature = (agent, tenant = None, user = None, environment = None, attributes = None))]
+    #[pyo3(signature = (agent, tenant = None, user = None, environment = None))]
     fn resolve(
         &self,
         py: Python<'_>,
@@ -259,19 +217,18 @@ impl Plane {
         tenant: Option<&str>,
         user: Option<&str>,
         environment: Option<&str>,
-        attributes: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Vec<u8>> {
-        let ctx = context(py, tenant, user, attributes)?;
-        let resolved = Self::waiting(py, || {
-            Ok(self
-                .environment(environment)?
-                .resolve(agent, &ctx)?
-                .to_json())
-        })?;
+        let whom = whom(py, tenant, user)?;
+        let ctx = &*whom;
+        let resolved = Self::waiting(py, || self.environment(environment)?.resolve(agent, ctx))?;
         if environment.is_none() {
             self.is_ready.store(true, Ordering::Relaxed);
         }
-        Ok(resolved)
+        if let Some(span) = Span::recording(py) {
+            let digest = resolved.effective_digest().to_string();
+            span.resolved(&resolved.agent().to_string(), &digest, resolved.revision());
+        }
+        Ok(py.detach(|| resolved.to_json()))
     }
 
     /// Reads configuration, as JSON.
@@ -284,9 +241,10 @@ impl Plane {
         user: Option<&str>,
         environment: Option<&str>,
     ) -> PyResult<String> {
-        let ctx = context(py, tenant, user, None)?;
+        let whom = whom(py, tenant, user)?;
+        let ctx = &*whom;
         Self::waiting(py, || {
-            Ok(text(&self.environment(environment)?.config(path, &ctx)?))
+            Ok(text(&self.environment(environment)?.config(path, ctx)?))
         })
     }
 
@@ -300,7 +258,7 @@ impl Plane {
         tenant: Option<&str>,
         environment: Option<&str>,
     ) -> PyResult<WatchHandle> {
-        let ctx = context(py, tenant, None, None)?;
+        let ctx = named(Context::new(), tenant, None);
         let callback = Arc::new(callback);
         let call = move |update: &Update| {
             let told = json!({
@@ -310,7 +268,8 @@ impl Plane {
                 "revision": update.revision,
                 "cause": update.cause,
             });
-            Python::attach(|py| {
+            // The interpreter may be on its way out; then there is nobody to call.
+            Python::try_attach(|py| {
                 // What a callback raises is reported by the package's own wrapper; what gets past it is shown here.
                 if let Err(error) = callback.call1(py, (text(&told),)) {
                     error.write_unraisable(py, None);
@@ -400,6 +359,11 @@ impl Plane {
             })
             .collect();
         Value::from(rows).to_string()
+    }
+
+    /// Goes on in a forked process; the package calls it there.
+    fn forked(&self) {
+        self.plane.after_fork();
     }
 
     /// Ends threads and connections.

@@ -26,11 +26,23 @@ def local(tree: pathlib.Path = TREE, **settings: Any) -> ControlPlaneClient:
     return ControlPlaneClient(f"file:{tree}", environment="production", **settings)
 
 
-def test_importing_does_nothing() -> None:
-    probe = "import sys, threading, control_plane; print('control_plane._core' in sys.modules, threading.active_count())"
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("CONTROL_PLANE_")}
+def test_importing_does_nothing(tmp_path: pathlib.Path) -> None:
+    probe = """
+import os, sys, threading
+def held(): return [os.listdir(f"/proc/self/{it}") for it in ("fd", "task")] if sys.platform == "linux" else []
+before = held()
+import control_plane, control_plane.testing
+from control_plane.configs.settings import ConfigManager
+from control_plane.feature_flags.flag_manager import FeatureFlagManager
+from control_plane.registries.registry_manager import RegistryManager
+control_plane.ControlPlaneClient(), ConfigManager(), FeatureFlagManager(), RegistryManager()
+print(threading.active_count(), held() == before, "opentelemetry" in sys.modules)
+"""
+    # Nobody listens there, and nobody is asked.
+    environment = {**os.environ, "CONTROL_PLANE_URL": "http://127.0.0.1:1", "CONTROL_PLANE_STATE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, text=True)
-    assert done.stdout.split() == ["False", "1"], done.stderr
+    assert done.stdout.split() == ["1", "True", "False"], done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -233,7 +245,7 @@ print(client.is_enabled("enhanced_reasoning", tenant_id="tenant123"), client.sta
 
     def run() -> list[str]:
         done = subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, text=True)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == 0, done.stderr
         return done.stdout.split()
 
     for _ in range(3):

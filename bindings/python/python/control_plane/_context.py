@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
+from control_plane._core import Ambient
 
-class Ambient(NamedTuple):
-    """Whom evaluations are for unless a call says otherwise."""
-
-    tenant_id: str | None = None
-    user_id: str | None = None
-    attributes: dict[str, Any] | None = None
-
-
-AMBIENT: ContextVar[Ambient] = ContextVar("control_plane_context", default=Ambient())
+AMBIENT: ContextVar[Ambient | None] = ContextVar("control_plane_context", default=None)
 
 
 @contextmanager
@@ -31,15 +24,7 @@ def context(
         with control_plane.context(tenant_id="tenant123"):
             flags.is_enabled("new_ai_model")
     """
-    outer = AMBIENT.get()
-    merged = {**(outer.attributes or {}), **attributes} or None
-    token = AMBIENT.set(
-        Ambient(
-            tenant_id if tenant_id is not None else outer.tenant_id,
-            user_id if user_id is not None else outer.user_id,
-            merged,
-        )
-    )
+    token = AMBIENT.set(Ambient(AMBIENT.get(), tenant_id, user_id, attributes))
     try:
         yield
     finally:

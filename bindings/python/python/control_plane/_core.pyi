@@ -1,8 +1,43 @@
 from collections.abc import Callable
 from typing import Any, final
 
-__all__ = ["Memory", "Plane", "WatchHandle", "__version__"]
+from typing_extensions import Self, disjoint_base
+
+__all__ = ["Ambient", "Client", "Memory", "Plane", "WatchHandle", "__version__", "share", "shared"]
 __version__: str
+
+def shared() -> Plane | None: ...
+def share(plane: Plane | None) -> Plane | None: ...
+
+@final
+class Ambient:
+    def __new__(
+        cls, outer: Ambient | None, tenant: str | None, user: str | None, attributes: dict[str, Any]
+    ) -> Ambient: ...
+
+@disjoint_base
+class Client:
+    def __new__(cls, *_arguments: Any, **_settings: Any) -> Self: ...
+    def _ask(self, plane: Plane) -> None: ...
+    @property
+    def _own(self) -> Plane | None: ...
+    @property
+    def _plane(self) -> Plane: ...
+    def is_enabled(
+        self,
+        flag: str,
+        user_id: str | None = None,
+        *,
+        tenant_id: str | None = None,
+        rollout_percentage: float | None = None,
+        default: bool = False,
+        environment: str | None = None,
+    ) -> bool:
+        """Says whether a flag is on.
+
+        A flag that does not exist, or cannot be evaluated, is ``default``; that is counted, never raised.
+        ``rollout_percentage`` is an upper bound of the caller's on what rules and defaults give.
+        """
 
 @final
 class Memory:
@@ -20,16 +55,6 @@ class Plane:
     def __new__(cls, settings: dict[str, Any]) -> Plane: ...
     def wait_ready(self, seconds: float, environment: str | None = None) -> int: ...
     def is_ready(self) -> bool: ...
-    def is_enabled(
-        self,
-        flag: str,
-        tenant: str | None,
-        user: str | None,
-        rollout: float | None,
-        default: bool,
-        environment: str | None,
-        attributes: dict[str, Any] | None,
-    ) -> bool: ...
     def evaluate(
         self,
         flag: str,
@@ -37,7 +62,6 @@ class Plane:
         tenant: str | None = None,
         user: str | None = None,
         environment: str | None = None,
-        attributes: dict[str, Any] | None = None,
     ) -> str: ...
     def resolve(
         self,
@@ -45,7 +69,6 @@ class Plane:
         tenant: str | None = None,
         user: str | None = None,
         environment: str | None = None,
-        attributes: dict[str, Any] | None = None,
     ) -> bytes: ...
     def config(
         self, path: str, tenant: str | None = None, user: str | None = None, environment: str | None = None
@@ -71,4 +94,5 @@ class Plane:
     def publish(self, kind: str, manifest: str) -> str: ...
     def set_status(self, kind: str, name: str, version: str, status: str) -> int: ...
     def status(self) -> str: ...
+    def forked(self) -> None: ...
     def close(self) -> None: ...

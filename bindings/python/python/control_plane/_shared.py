@@ -1,25 +1,22 @@
-"""The one client of a process, which all managers share."""
+"""The one client of a process, which all managers share, and what becomes of clients at its end and after a fork."""
 
 from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from control_plane._core import Plane
+from control_plane._core import Plane, share, shared
 
 _lock = threading.Lock()
-_plane: Plane | None = None
 _open: weakref.WeakSet[Plane] = weakref.WeakSet()
 
 
 def make(settings: dict[str, Any]) -> Plane:
     """Makes a client that is closed when the process ends."""
-    from control_plane._core import Plane
-
     return keep(Plane(settings))
 
 
@@ -39,28 +36,40 @@ def _close_all() -> None:
 
 def plane() -> Plane:
     """The client that the environment variables describe; made when it is first needed."""
-    global _plane
-    found = _plane
+    found = shared()
     if found is not None:
         return found
     with _lock:
-        if _plane is None:
-            _plane = make({})
-        return _plane
+        found = shared()
+        if found is None:
+            found = make({})
+            share(found)
+        return found
 
 
 def use(other: Plane | None) -> Plane | None:
     """Puts another client in its place, or none; gives back the one before."""
-    global _plane
-    with _lock:
-        before, _plane = _plane, other
-        return before
+    return share(other)
 
 
 def _forked() -> None:
-    """Makes the lock anew: another thread may have held it at the fork, and is not there to let it go."""
+    """Goes on in a forked process."""
     global _lock
+    # Another thread may have held it at the fork, and is not there to let it go.
     _lock = threading.Lock()
+    for found in list(_open):
+        found.forked()
+    multiprocessing = sys.modules.get("multiprocessing.util")
+    if multiprocessing is not None:
+        # Its children end without `atexit`, by finalizers of its own, which it forgets before it runs what is
+        # registered for after a fork.
+        multiprocessing.register_after_fork(_open, _end_with_multiprocessing)
+
+
+def _end_with_multiprocessing(_: object) -> None:
+    from multiprocessing.util import Finalize
+
+    Finalize(None, _close_all, exitpriority=0)
 
 
 if hasattr(os, "register_at_fork"):

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 from control_plane import _shared
-from control_plane._context import AMBIENT
+from control_plane._core import Client, Plane
 from control_plane.agents import Agent, agent_of
-
-if TYPE_CHECKING:
-    from control_plane._core import Plane
+from control_plane.errors import ConfigNotFoundError
 
 __all__ = ["ControlPlaneClient", "Evaluation"]
 
@@ -32,7 +30,7 @@ class Evaluation:
     revision: int
 
 
-class ControlPlaneClient:
+class ControlPlaneClient(Client):
     """A client of the control plane.
 
     Without arguments it is the one that the environment variables describe, and shares its views with all managers
@@ -68,45 +66,14 @@ class ControlPlaneClient:
             "bundled_tree": bundled_tree,
         }
         given = {name: value for name, value in settings.items() if value is not None}
-        self._own: Plane | None = None
         if given:
-            self._own = _shared.make(given)
+            self._ask(_shared.make(given))
 
     @classmethod
     def _of(cls, plane: Plane) -> ControlPlaneClient:
         made = cls.__new__(cls)
-        made._own = plane
+        made._ask(plane)
         return made
-
-    @property
-    def _plane(self) -> Plane:
-        return self._own if self._own is not None else _shared.plane()
-
-    def is_enabled(
-        self,
-        flag: str,
-        user_id: str | None = None,
-        *,
-        tenant_id: str | None = None,
-        rollout_percentage: float | None = None,
-        default: bool = False,
-        environment: str | None = None,
-    ) -> bool:
-        """Says whether a flag is on.
-
-        A flag that does not exist, or cannot be evaluated, is ``default``; that is counted, never raised.
-        ``rollout_percentage`` is an upper bound of the caller's on what rules and defaults give.
-        """
-        ambient = AMBIENT.get()
-        return self._plane.is_enabled(
-            flag,
-            tenant_id if tenant_id is not None else ambient.tenant_id,
-            user_id if user_id is not None else ambient.user_id,
-            rollout_percentage,
-            default,
-            environment,
-            ambient.attributes,
-        )
 
     def evaluate(
         self,
@@ -118,15 +85,7 @@ class ControlPlaneClient:
         environment: str | None = None,
     ) -> Evaluation:
         """Evaluates a flag of any type and says why it has its value."""
-        ambient = AMBIENT.get()
-        reply = self._plane.evaluate(
-            flag,
-            json.dumps(default),
-            tenant_id if tenant_id is not None else ambient.tenant_id,
-            user_id if user_id is not None else ambient.user_id,
-            environment,
-            ambient.attributes,
-        )
+        reply = self._plane.evaluate(flag, json.dumps(default), tenant_id, user_id, environment)
         return Evaluation(**json.loads(reply))
 
     async def get_agent(
@@ -138,15 +97,11 @@ class ControlPlaneClient:
         environment: str | None = None,
     ) -> Agent:
         """Says which agent holds for the tenant now, with overrides applied: the caller's own copy."""
-        ambient = AMBIENT.get()
-        tenant = tenant_id if tenant_id is not None else ambient.tenant_id
-        user = user_id if user_id is not None else ambient.user_id
         plane = self._plane
         if environment is None and plane.is_ready():
             # Out of memory: quicker than a thread would be.
-            return agent_of(plane.resolve(name, tenant, user, environment, ambient.attributes))
-        reply = await asyncio.to_thread(plane.resolve, name, tenant, user, environment, ambient.attributes)
-        return agent_of(reply)
+            return agent_of(plane.resolve(name, tenant_id, user_id))
+        return agent_of(await asyncio.to_thread(plane.resolve, name, tenant_id, user_id, environment))
 
     @overload
     def config(self, path: str, *, tenant_id: str | None = ..., environment: str | None = ...) -> Any: ...
@@ -169,12 +124,8 @@ class ControlPlaneClient:
         Raises:
             ConfigNotFoundError: there is nothing there, and no default was given.
         """
-        from control_plane.errors import ConfigNotFoundError
-
-        ambient = AMBIENT.get()
-        tenant = tenant_id if tenant_id is not None else ambient.tenant_id
         try:
-            return json.loads(self._plane.config(path, tenant, ambient.user_id, environment))
+            return json.loads(self._plane.config(path, tenant_id, None, environment))
         except ConfigNotFoundError:
             if default is _MISSING:
                 raise

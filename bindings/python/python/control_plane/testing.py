@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from control_plane import _shared
+from control_plane._core import Memory
 from control_plane.client import ControlPlaneClient
 
 __all__ = ["InMemory"]
@@ -30,8 +31,6 @@ class InMemory:
     """
 
     def __init__(self, tree: str | os.PathLike[str] | None = None) -> None:
-        from control_plane._core import Memory
-
         self._memory = Memory(None if tree is None else os.fspath(tree))
 
     def flag(self, key: str, value: Any) -> InMemory:

@@ -230,6 +230,17 @@ impl Core {
         self.process.load_full()
     }
 
+    /// Makes the next use look after this process, and goes on at once for those who watch.
+    pub(crate) fn after_fork(self: &Arc<Self>) {
+        if self.is_closed.load(Ordering::Acquire) {
+            return;
+        }
+        self.tend_at.store(i64::MIN, Ordering::Relaxed);
+        if !self.watchers.load().is_empty() {
+            self.start();
+        }
+    }
+
     /// Adds one who watches.
     pub(crate) fn remember(self: &Arc<Self>, watcher: &Arc<Watcher>) {
         self.watchers.rcu(|known| {

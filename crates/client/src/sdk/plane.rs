@@ -235,6 +235,16 @@ impl ControlPlane {
         known.values().map(Core::status).collect()
     }
 
+    /// Goes on in a forked process at once; for a hook that runs there after the fork.
+    ///
+    /// Without it a forked process goes on when it is next asked, at most a second late, and those
+    /// who watch are not called back before.
+    pub fn after_fork(&self) {
+        for core in self.shared.environments.load().values() {
+            core.after_fork();
+        }
+    }
+
     /// Ends the threads and connections of all environments. What is called later is refused with
     /// [`Error::Closed`]; flags then have the caller's default. Snapshots go on working.
     pub fn close(&self) {

@@ -19,6 +19,9 @@ __all__ = ["ConfigChange", "ConfigManager", "Watch"]
 
 _log = logging.getLogger("control_plane")
 
+_watches: set[Watch] = set()
+"""What has not ended: a callback goes on though nobody keeps its handle, or the manager that made it."""
+
 
 @dataclass(frozen=True)
 class ConfigChange:
@@ -32,13 +35,18 @@ class ConfigChange:
 
 
 class Watch:
-    """A callback that is being called; ``end()`` ends that, and so does leaving a ``with`` block."""
+    """A callback that is being called, whether or not this is kept.
+
+    ``end()`` ends that, and so does leaving a ``with`` block, or closing the client.
+    """
 
     def __init__(self, handle: WatchHandle) -> None:
         self._handle = handle
+        _watches.add(self)
 
     def end(self) -> None:
         """Calls back no more."""
+        _watches.discard(self)
         self._handle.end()
 
     def __enter__(self) -> Watch:
@@ -57,7 +65,6 @@ class ConfigManager:
     def __init__(self, client: ControlPlaneClient | None = None, *, environment: str | None = None) -> None:
         self._client = client or ControlPlaneClient()
         self._environment = environment
-        self._watches: list[Watch] = []
 
     def load_environment(self, environment: str) -> None:
         """Loads an environment's view, and reads from it from now on unless a call names another."""
@@ -107,9 +114,7 @@ class ConfigManager:
 
         plane = self._client._plane
         handle = plane.watch(key, call, tenant_id, environment or self._environment)
-        watch = Watch(handle)
-        self._watches.append(watch)
-        return watch
+        return Watch(handle)
 
     def __repr__(self) -> str:
         return f"<ConfigManager {self._environment or 'of the default environment'}>"

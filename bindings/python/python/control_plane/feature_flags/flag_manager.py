@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from control_plane._core import Client
 from control_plane.client import ControlPlaneClient, Evaluation
 
 __all__ = ["FeatureFlagManager"]
 
 
-class FeatureFlagManager:
+class FeatureFlagManager(Client):
     """Asks flags: ``flags.is_enabled("new_ai_model", tenant_id="tenant123")``."""
 
     def __init__(self, client: ControlPlaneClient | None = None) -> None:
         self._client = client or ControlPlaneClient()
-        self.is_enabled = self._client.is_enabled
-        """Says whether a flag is on; see :meth:`ControlPlaneClient.is_enabled`."""
+        own = self._client._own
+        if own is not None:
+            self._ask(own)
 
     def evaluate(
         self,

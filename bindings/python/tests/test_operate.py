@@ -1,0 +1,151 @@
+"""What those who operate a service see of it: spans, logs, and processes that fork."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import logging.handlers
+import multiprocessing
+import os
+import pathlib
+import queue
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import control_plane
+import pytest
+from control_plane import ControlPlaneClient
+from control_plane.configs.settings import ConfigManager
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+
+from conftest import TREE, Server
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+
+
+def recorded(tracer: trace.Tracer, ask: Any) -> dict[str, Any]:
+    """The attributes of a span in which something is asked."""
+    with tracer.start_as_current_span("request") as span:
+        ask()
+    assert isinstance(span, ReadableSpan)
+    return dict(span.attributes or {})
+
+
+def test_the_current_span_says_what_was_evaluated() -> None:
+    client = ControlPlaneClient(f"file:{TREE}", environment="production")
+    tracer = TracerProvider().get_tracer("test")
+    revision = client.wait_ready()
+    for ask in (client.is_enabled, client.evaluate):
+        with control_plane.context(tenant_id="tenant123"):
+            assert recorded(tracer, lambda ask=ask: ask("enhanced_reasoning")) == {
+                "feature_flag.key": "enhanced_reasoning",
+                "feature_flag.result.variant": "on",
+                "control_plane.revision": revision,
+            }
+    assert recorded(tracer, lambda: client.is_enabled("nothing")) == {
+        "feature_flag.key": "nothing",
+        "control_plane.revision": revision,
+    }
+    agent = asyncio.run(client.get_agent("customer_support_agent"))
+    resolved = recorded(tracer, lambda: asyncio.run(client.get_agent("customer_support_agent")))
+    assert resolved == {
+        "control_plane.agent": f"{agent.name}@{agent.version}",
+        "control_plane.effective_digest": agent.effective_digest,
+        "control_plane.revision": revision,
+    }
+
+
+def test_a_tracer_that_fails_fails_no_evaluation() -> None:
+    class Failing(trace.NonRecordingSpan):
+        def is_recording(self) -> bool:
+            raise RuntimeError("this span always fails")
+
+    client = ControlPlaneClient(f"file:{TREE}", environment="production")
+    with trace.use_span(Failing(trace.INVALID_SPAN_CONTEXT)):
+        assert client.is_enabled("enhanced_reasoning", tenant_id="tenant123")
+
+
+def test_what_happens_beside_the_calls_is_logged(server: Server) -> None:
+    logged: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    logger, handler = logging.getLogger("control_plane"), logging.handlers.QueueHandler(logged)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        refused = ControlPlaneClient(server.url, token="cp_wrong", environment="production")
+        assert not refused.is_enabled("enhanced_reasoning")
+        record = logged.get(timeout=30)
+        assert (record.levelno, record.__dict__["code"]) == (logging.ERROR, "UNAUTHENTICATED")
+        assert record.getMessage().startswith("production: ")
+        refused.close()
+        client = ControlPlaneClient(server.url, token=server.token, environment="production")
+        revision = client.wait_ready()
+        record = logged.get(timeout=30)
+        assert (record.levelno, record.__dict__["revision"]) == (logging.INFO, revision)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@forks
+def test_a_forked_child_that_asks_nothing_is_called_back(server: Server) -> None:
+    client = ControlPlaneClient(server.url, token=server.token, environment="production")
+    fork = multiprocessing.get_context("fork")
+    called, done = fork.Queue(), fork.Event()
+    ConfigManager(client).watch("database.pool_size_max", callback=lambda new: called.put((os.getpid(), new)))
+    client.wait_ready()
+    child = fork.Process(target=done.wait, args=(60,))
+    child.start()
+    server.run("config", "set", "database.pool_size_max", "79", "--layer", "production", "--reason", "test")
+    assert sorted(called.get(timeout=30) for _ in range(2)) == sorted([(os.getpid(), 79), (child.pid, 79)])
+    done.set()
+    child.join(timeout=30)
+    assert child.exitcode == 0
+
+
+@forks
+def test_a_forked_child_that_ends_well_is_no_crash(server: Server, tmp_path: pathlib.Path) -> None:
+    """Here: a child of `multiprocessing`, which ends without what `atexit` was told."""
+    probe = """
+    import multiprocessing, pathlib, shutil, sys, control_plane
+    url, token, state = sys.argv[1:]
+    def markers():
+        return [it.name for it in pathlib.Path(state).rglob("*") if it.parent.name == "markers"]
+    def start():
+        client = control_plane.ControlPlaneClient(url, token=token, environment="production", state_dir=state)
+        client.wait_ready()
+        return client
+    def child(client):
+        assert client.is_enabled("enhanced_reasoning", tenant_id="tenant123")
+        its_own = start()
+        assert len(markers()) > 1, "its own, beside that of its parent"
+    if state.endswith("first"):
+        start().close()
+    else:
+        client, fork = start(), multiprocessing.get_context("fork")
+        assert len(markers()) == 1, markers()
+        process = fork.Process(target=child, args=(client,))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        assert len(markers()) == 1, markers()
+        client.close()
+        assert markers() == []
+    """
+
+    def run(state: pathlib.Path) -> None:
+        command = [sys.executable, "-c", textwrap.dedent(probe), server.url, server.token, str(state)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+
+    run(tmp_path / "first")
+    (view,) = (tmp_path / "first").rglob("view")
+    # As it is after a minute in which all was well: from then on content that is new is marked.
+    good = tmp_path / "second" / view.parent.name / "view.good"
+    good.parent.mkdir(parents=True)
+    view.rename(good)
+    server.run("config", "set", "database.pool_size_max", "80", "--layer", "production", "--reason", "test")
+    run(tmp_path / "second")
