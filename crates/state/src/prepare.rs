@@ -13,7 +13,7 @@ use plane_model::{
 use crate::command::{Action, Change, Command, Expect};
 use crate::draft::{Draft, ReadSet};
 use crate::state::State;
-use crate::validate;
+use crate::{tree, validate};
 
 /// A command that was found valid, and what it changes.
 #[derive(Debug, Clone)]
@@ -282,6 +282,8 @@ fn read_put(
     command: &Command,
     now: Timestamp,
 ) -> Result<Option<Arc<Document>>, Violations> {
+    // Taken in, it would stand in the way of every export.
+    tree::refuse_reserved(key, body).map_err(|error| vec![error.violation()])?;
     if let Some(used) = draft.collision(key) {
         return Err(vec![
             Violation::new(

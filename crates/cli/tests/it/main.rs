@@ -11,6 +11,7 @@ mod sdk;
 mod secrecy;
 mod serving;
 mod signing;
+mod stopping;
 mod story;
 mod support;
 mod torn;

@@ -32,6 +32,7 @@ use plane_model::{DocumentKey, Pointer, Violation, text};
 use serde_json::Value;
 
 pub use read::read;
+pub(crate) use write::refuse_reserved;
 pub use write::{Locks, WriteError, write};
 
 /// One file of a tree.

@@ -254,7 +254,7 @@ fn object(key: &DocumentKey, body: Value) -> Result<Map<String, Value>, WriteErr
 }
 
 /// Refuses what reading would take for something else.
-fn refuse_reserved(key: &DocumentKey, body: &Value) -> Result<(), WriteError> {
+pub(crate) fn refuse_reserved(key: &DocumentKey, body: &Value) -> Result<(), WriteError> {
     let reserved = |field, pointer: &Pointer| WriteError::Reserved {
         key: Box::new(key.clone()),
         field,

@@ -1,5 +1,6 @@
 //! Applying trees: three ways, nothing lost.
 
+use expect_test::expect;
 use plane_model::{DocumentKey, Kind};
 use plane_state::reconcile::{Options, Reconciliation, reconcile};
 use plane_state::{Action, Rejection};
@@ -146,4 +147,30 @@ fn what_a_person_deleted_does_not_come_back_by_itself() {
         .unwrap();
     let found = apply(&mut world, &tree(25), Options::default()).unwrap();
     assert_eq!((found.ops.len(), found.kept.len()), (0, 1));
+}
+
+#[test]
+fn what_a_tree_cannot_hold_is_refused_on_its_way_in() {
+    let mut world = World::platform();
+    let file = json!({"$file": "/etc/passwd"});
+    let report = world.refused(vec![
+        put(
+            Kind::Flag,
+            "",
+            "a",
+            json!({"type": "object", "variants": {"on": file, "off": {}}}),
+        ),
+        put(Kind::Config, "base", "ai", json!({"prompt": [file]})),
+        put(
+            Kind::Config,
+            "base",
+            "more",
+            json!({"$schema": "https://example.org/s"}),
+        ),
+    ]);
+    expect![[r#"
+        /ops/0/body/variants/on/$file: the flag `a` has a field `$file`, which means something else in a tree [FIELD_INVALID]; rename the field: `$file` is reserved in trees
+        /ops/1/body/prompt/0/$file: the config `ai` in `base` has a field `$file`, which means something else in a tree [FIELD_INVALID]; rename the field: `$file` is reserved in trees
+        /ops/2/body/$schema: the config `more` in `base` has a field `$schema`, which means something else in a tree [FIELD_INVALID]; rename the field: `$schema` is reserved in trees
+    "#]].assert_eq(&report);
 }
