@@ -169,13 +169,13 @@ fn a_broken_tree_says_all_that_is_wrong_with_file_and_line() {
             feature_flags/dark.yaml:1:1: the flag `dark` differs only in case from `Dark` in feature_flags/Dark.yaml [NAME_COLLISION]; rename one of them, or write both alike
             feature_flags/dark.yaml:1:1: /key: the flag's key is `bright`, but the file is called `dark` [FIELD_INVALID]; write `key: dark`, or rename the file to `bright`
             feature_flags/dark.yaml:3:1: /killed: a kill cannot stand in a tree [COMMAND_REQUIRED]; run `control-plane flag kill KEY`, `control-plane agent kill NAME` or `control-plane tool kill NAME`
-            feature_flags/dark.yaml:9:9: /environments/production/rules/0/if: `is` is not an operator [EXPRESSION_INVALID]; use one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `segment`
+            feature_flags/dark.yaml:9:9: /environments/production/rules/0/if: `is` is not an operator [EXPRESSION_INVALID]; use one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `matches`, `semver_equals`, `semver_lt`, `semver_le`, `semver_gt`, `semver_ge`, `semver_same_major`, `semver_same_minor`, `before`, `after`, `cidr`, `segment`
             feature_flags/dark.yaml:14:5: /environments/staging/default: the flag has no variant `maybe` [VARIANT_UNKNOWN]; use one of `off`, `on`, or add the variant to the flag
             feature_flags/dark.yml:1:1: the flag `dark` stands in the tree twice: also in feature_flags/dark.yaml, line 1 [DOCUMENT_REPEATED]; keep one of the two
             feature_flags/nested/x.yaml:1:1: no such file may stand here [NAME_INVALID]; move it to feature_flags/KEY.yaml, or out of the tree
             kills/production.yaml:1:1: a kill cannot stand in a tree [COMMAND_REQUIRED]; run `control-plane flag kill KEY`, `control-plane agent kill NAME` or `control-plane tool kill NAME`
             registries/channels/production.yaml:1:1: /bot: a channel is a version or an object [FIELD_INVALID]; write a version as MAJOR.MINOR.PATCH, in quotes
-            registries/channels/production.yaml:3:3: /other/split: nothing says what is served [SPLIT_INVALID]; write a variant's name, `percent` or `ranges`, or `caller_default: true`
+            registries/channels/production.yaml:3:3: /other/split: it must say one thing that is served [SPLIT_INVALID]; write a variant's name, one of `percent`, `ranges` and `ramp`, or `caller_default: true`
             registries/channels/production.yaml:4:3: /other/version: unexpected character 'o' while parsing major version number [FIELD_INVALID]; correct the value
             registries/tools/b/c.yaml:1:1: the tool `crm_tool@1.2.0` stands in the tree twice: also in registries/tools/a.yaml, line 1 [DOCUMENT_REPEATED]; keep one of the two
             registries/tools/crm.yaml:2:1: /version: `version` must be a string, not a number [FIELD_INVALID]; put the value in quotes: "1.2"

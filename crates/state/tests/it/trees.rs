@@ -168,9 +168,9 @@ fn what_a_tree_cannot_hold_is_refused_on_its_way_in() {
             json!({"$schema": "https://example.org/s"}),
         ),
     ]);
-    expect![[r#"
+    expect![[r"
         /ops/0/body/variants/on/$file: the flag `a` has a field `$file`, which means something else in a tree [FIELD_INVALID]; rename the field: `$file` is reserved in trees
         /ops/1/body/prompt/0/$file: the config `ai` in `base` has a field `$file`, which means something else in a tree [FIELD_INVALID]; rename the field: `$file` is reserved in trees
         /ops/2/body/$schema: the config `more` in `base` has a field `$schema`, which means something else in a tree [FIELD_INVALID]; rename the field: `$schema` is reserved in trees
-    "#]].assert_eq(&report);
+    "]].assert_eq(&report);
 }
