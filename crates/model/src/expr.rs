@@ -540,11 +540,11 @@ mod tests {
         );
         check(
             &json!({"any": [{"attribute": "a", "lt": "1"}, {"attribute": "a", "equals": 1, "lt": 2}, {"attribute": "a"}, {"equals": 1}]}),
-            &expect![[r#"
+            &expect![[r"
                 /any/0: `lt` takes a number [EXPRESSION_INVALID]; write it without quotes
                 /any/1: a clause has one operator [EXPRESSION_INVALID]; put two clauses under `all`
                 /any/2: the clause has no operator [EXPRESSION_INVALID]; add one of `equals`, `in`, `contains`, `starts_with`, `ends_with`, `exists`, `lt`, `le`, `gt`, `ge`, `matches`, `semver_equals`, `semver_lt`, `semver_le`, `semver_gt`, `semver_ge`, `semver_same_major`, `semver_same_minor`, `before`, `after`, `cidr`, `segment`
-                /any/3: missing field `attribute` [EXPRESSION_INVALID]; add the `attribute` to compare, such as `tenant.plan`"#]],
+                /any/3: missing field `attribute` [EXPRESSION_INVALID]; add the `attribute` to compare, such as `tenant.plan`"]],
         );
     }
 }
