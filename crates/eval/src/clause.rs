@@ -440,20 +440,14 @@ impl Compiled {
 
     #[inline]
     pub(crate) fn verdict(&self, facts: Facts<'_>) -> Verdict {
-        if let Test::Segment { segments, complete } = &self.test {
-            return match self.place.read(facts) {
-                Seen::Text(id) => in_any(segments, *complete, id, facts),
-                _ => Verdict::Unknown,
-            };
-        }
         // The commonest first: a string of the caller's.
         if let Place::Named { ends, path } = &self.place
             && let Some(text) = facts.ctx.attribute_text(*ends, path)
         {
-            return self.test.of_text(text);
+            return self.test.of_text(text, facts);
         }
         match self.place.read(facts) {
-            Seen::Text(text) => self.test.of_text(text),
+            Seen::Text(text) => self.test.of_text(text, facts),
             seen => self.test.of_other(seen),
         }
     }
@@ -461,7 +455,7 @@ impl Compiled {
 
 impl Test {
     #[inline]
-    fn of_text(&self, text: &str) -> Verdict {
+    fn of_text(&self, text: &str, facts: Facts<'_>) -> Verdict {
         match self {
             Self::AmongTexts(texts) => texts.has(text).into(),
             Self::StartsWith(heads) => {
@@ -480,6 +474,7 @@ impl Test {
                 Ok(address) => networks.iter().any(|it| it.has(address)).into(),
                 Err(_) => Verdict::Unknown,
             },
+            Self::Segment { segments, complete } => in_any(segments, *complete, text, facts),
             _ => Verdict::Unknown,
         }
     }

@@ -11,7 +11,8 @@ use plane_model::{
 use serde_json::Value;
 
 pub(crate) use self::serve::ranges;
-use self::serve::{CompiledServe, Step, Unit, place};
+use self::serve::{CompiledServe, place};
+use crate::bucket;
 use crate::clause::{Facts, Members, Place, Texts, Tree, segments_of};
 use crate::context::Context;
 use crate::evaluation::{Decision, ErrorCode, Reason};
@@ -306,8 +307,8 @@ impl Chunk {
                 .fixed
                 .unwrap_or(Decision::error(ErrorCode::FlagNotFound));
         }
-        let bound = question.tenant.filter(|_| bound);
-        if bound.is_some_and(|tenant| tenant.is_killed(index)) {
+        let tenant = question.tenant.filter(|_| bound);
+        if tenant.is_some_and(|tenant| tenant.is_killed(index)) {
             return Decision::of(self.off, Reason::Disabled);
         }
         if !self.prerequisites.is_empty() {
@@ -319,7 +320,7 @@ impl Chunk {
                 return Decision::of(self.off, Reason::Disabled);
             }
         }
-        if let Some(decision) = bound.and_then(|it| self.pinned(index, it, question.now)) {
+        if let Some(decision) = tenant.and_then(|it| self.pinned(index, it, question.now)) {
             return decision;
         }
         let facts = Facts {
@@ -350,7 +351,7 @@ impl Chunk {
         }
         match &self.default {
             CompiledServe::Variant(variant) => {
-                let fixed = self.fixed.map(|it| it.reason).filter(|_| bound.is_none());
+                let fixed = self.fixed.map(|it| it.reason).filter(|_| !bound);
                 Decision::of(*variant, fixed.unwrap_or(Reason::Default))
             }
             serve => match serve.land(facts, self.bucketing, question.now) {
@@ -380,30 +381,20 @@ impl Chunk {
             return true;
         }
         let facts = Facts { ctx, tenant };
-        let rank = match by_whom.and_then(|serve| serve.division(now)) {
-            Some((unit, steps)) => unit
-                .slot(facts, self.bucketing)
-                .map(|slot| self.true_slots_below(&steps, slot)),
-            None => Unit::new(None, self.key.as_str()).slot(facts, self.bucketing),
+        let is_true = |variant: Option<u16>| {
+            let value = variant.and_then(|it| self.variant(it));
+            value.is_some_and(|(_, value)| *value == Value::Bool(true))
+        };
+        let rank = match by_whom {
+            Some(serve) if serve.is_shared_out() => serve.rank(facts, self.bucketing, now, is_true),
+            _ => Place::TargetingKey.unit(facts, |unit| {
+                bucket::slot(self.bucketing, self.key.as_str(), unit)
+            }),
         };
         // Not a variant by accident: who has no unit is in no share.
         // Whole slots: a share of 51.234 % is not a hair more because its binary form is.
         let cap = (percent * f64::from(SLOTS) / 100.0).round();
         rank.is_some_and(|rank| f64::from(rank) < cap)
-    }
-
-    fn true_slots_below(&self, steps: &[Step], slot: u32) -> u32 {
-        let mut start = 0;
-        let mut count = 0;
-        for step in steps {
-            let end = step.end.min(slot);
-            let gives = step.variant.and_then(|it| self.variant(it));
-            if end > start && gives.is_some_and(|(_, value)| *value == Value::Bool(true)) {
-                count += end - start;
-            }
-            start = step.end;
-        }
-        count
     }
 
     /// What a tenant's pin decides.

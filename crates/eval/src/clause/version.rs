@@ -10,8 +10,7 @@ use super::Verdict;
 #[derive(Debug, Clone)]
 pub(super) struct VersionTest {
     how: How,
-    /// Checked to be a version.
-    than: Box<str>,
+    than: ReportedVersion<'static>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,21 +36,17 @@ impl VersionTest {
             Operator::SemverSameMinor => How::SameMinor,
             _ => return None,
         };
-        ReportedVersion::new(than)?;
-        Some(Self {
-            how,
-            than: than.into(),
-        })
+        let than = ReportedVersion::new(than)?.into_owned();
+        Some(Self { how, than })
     }
 
     /// Compares a reported version; unknown if the text is not one.
     pub(super) fn of(&self, text: &str) -> Verdict {
-        let (Some(version), Some(than)) =
-            (ReportedVersion::new(text), ReportedVersion::new(&self.than))
-        else {
+        let Some(version) = ReportedVersion::new(text) else {
             return Verdict::Unknown;
         };
-        let order = version.cmp(&than);
+        let than = &self.than;
+        let order = version.cmp(than);
         match self.how {
             How::Equals => order == Ordering::Equal,
             How::Lt => order == Ordering::Less,

@@ -15,7 +15,7 @@ pub(super) enum CompiledServe {
 
 /// What is divided, and how it is hashed.
 #[derive(Debug)]
-pub(super) struct Unit {
+struct Unit {
     by: Place,
     salt: Box<str>,
 }
@@ -36,9 +36,9 @@ pub(super) struct CompiledRamp {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Step {
-    pub(super) end: u32,
-    pub(super) variant: Option<u16>,
+struct Step {
+    end: u32,
+    variant: Option<u16>,
 }
 
 /// What the slot that a unit fell into gets.
@@ -48,7 +48,7 @@ pub(super) struct Landing {
 }
 
 impl Unit {
-    pub(super) fn new(by: Option<&AttributePath>, salt: &str) -> Self {
+    fn new(by: Option<&AttributePath>, salt: &str) -> Self {
         Self {
             by: place(by),
             salt: salt.into(),
@@ -56,7 +56,7 @@ impl Unit {
     }
 
     #[inline]
-    pub(super) fn slot(&self, facts: Facts<'_>, bucketing: Bucketing) -> Option<u32> {
+    fn slot(&self, facts: Facts<'_>, bucketing: Bucketing) -> Option<u32> {
         self.by
             .unit(facts, |unit| bucket::slot(bucketing, &self.salt, unit))
     }
@@ -109,14 +109,44 @@ impl CompiledServe {
         }
     }
 
-    /// The unit that it divides by, and the slots of each variant now; none if it divides nothing.
-    pub(super) fn division(&self, now: Timestamp) -> Option<(&Unit, Vec<Step>)> {
+    /// Says whether shares decide what a unit gets.
+    pub(super) fn is_shared_out(&self) -> bool {
+        !matches!(self, Self::Variant(_))
+    }
+
+    /// How many slots below the unit's own give what `counts`; none without shares or without the unit.
+    pub(super) fn rank(
+        &self,
+        facts: Facts<'_>,
+        bucketing: Bucketing,
+        now: Timestamp,
+        counts: impl Fn(Option<u16>) -> bool,
+    ) -> Option<u32> {
         match self {
             Self::Variant(_) => None,
-            Self::Split(split) => Some((&split.unit, split.steps.to_vec())),
-            Self::Ramp(ramp) => Some((&ramp.unit, ramp.steps(now).to_vec())),
+            Self::Split(split) => {
+                let slot = split.unit.slot(facts, bucketing)?;
+                Some(slots_below(&split.steps, slot, counts))
+            }
+            Self::Ramp(ramp) => {
+                let slot = ramp.unit.slot(facts, bucketing)?;
+                Some(slots_below(&ramp.steps(now), slot, counts))
+            }
         }
     }
+}
+
+fn slots_below(steps: &[Step], slot: u32, counts: impl Fn(Option<u16>) -> bool) -> u32 {
+    let mut start = 0;
+    let mut count = 0;
+    for step in steps {
+        let end = step.end.min(slot);
+        if end > start && counts(step.variant) {
+            count += end - start;
+        }
+        start = step.end;
+    }
+    count
 }
 
 impl CompiledSplit {

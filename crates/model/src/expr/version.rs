@@ -1,16 +1,17 @@
 //! Versions as services report them: semantic, with a `v` in front or parts left out.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// A version as a service reports it, such as `v1.4`, `2` or `1.0.0-rc.1+build`; it borrows its text.
 ///
 /// Ordered by precedence: a pre-release comes before its release, build metadata does not count,
 /// and a part that is left out is zero.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ReportedVersion<'a> {
     core: [u64; 3],
     /// The pre-release, empty for a release.
-    pre: &'a str,
+    pre: Cow<'a, str>,
 }
 
 impl<'a> ReportedVersion<'a> {
@@ -51,8 +52,16 @@ impl<'a> ReportedVersion<'a> {
         let whole = parts.next().is_none();
         whole.then_some(Self {
             core,
-            pre: pre.unwrap_or_default(),
+            pre: Cow::Borrowed(pre.unwrap_or_default()),
         })
+    }
+
+    /// The version without the text that it was read from.
+    pub fn into_owned(self) -> ReportedVersion<'static> {
+        ReportedVersion {
+            core: self.core,
+            pre: Cow::Owned(self.pre.into_owned()),
+        }
     }
 
     /// The first number.
@@ -74,7 +83,7 @@ impl Ord for ReportedVersion<'_> {
             (true, true) => Ordering::Equal,
             (true, false) => Ordering::Greater,
             (false, true) => Ordering::Less,
-            (false, false) => compare_pre(self.pre, other.pre),
+            (false, false) => compare_pre(&self.pre, &other.pre),
         };
         self.core.cmp(&other.core).then(pre)
     }
