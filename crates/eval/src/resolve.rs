@@ -12,6 +12,7 @@ pub(crate) use effective::{Effective, Patch};
 pub use error::{ResolveError, Subject};
 pub(crate) use offer::Offer;
 pub(crate) use registry::{Overrider, Registry, RegistryDraft};
+pub(crate) use result::Told;
 pub use result::{
     CallPolicy, ChosenBy, Origin, Override, Resolved, ResolvedBody, ResolvedTool, Warning,
     WarningCode,

@@ -6,12 +6,13 @@
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, Uri, Version, header, request::Parts};
-use plane_api::{Operation, headers};
+use plane_api::headers;
 use plane_model::Code;
 use tokio::time::Instant;
 
 use crate::ServerOptions;
 use crate::auth::Caller;
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::metrics::{Metrics, Refused};
 use crate::rate::Addresses;
@@ -43,7 +44,7 @@ pub(crate) struct Connection {
 }
 
 /// Refuses what is too large for any request, or not well formed whatever it asks for.
-pub(crate) fn check_form(parts: &Parts) -> Result<(), Failure> {
+pub(crate) fn check_form(parts: &Parts, connection: Option<Connection>) -> Result<(), Failure> {
     if uri_bytes(&parts.uri) > URI_BYTES_MAX {
         return Err(Failure::new(
             Code::UriTooLong,
@@ -73,8 +74,7 @@ pub(crate) fn check_form(parts: &Parts) -> Result<(), Failure> {
         .next("send it once"));
     }
     // A request that did not come by a connection has no host to name.
-    let is_from_a_connection = parts.extensions.get::<Connection>().is_some();
-    if is_from_a_connection && parts.version == Version::HTTP_11 && hosts(&parts.headers) != 1 {
+    if connection.is_some() && parts.version == Version::HTTP_11 && hosts(&parts.headers) != 1 {
         return Err(Failure::new(
             Code::RequestInvalid,
             "the request has no `Host` header, or more than one",
@@ -94,11 +94,11 @@ fn hosts(headers: &HeaderMap) -> usize {
 
 /// Refuses what comes by a connection beyond the limit.
 pub(crate) fn check_connection(
-    connection: Option<&Connection>,
-    operation: &Operation,
+    connection: Option<Connection>,
+    endpoint: &Endpoint,
     metrics: &Metrics,
 ) -> Result<(), Failure> {
-    if connection.is_some_and(|it| it.is_surplus) && !is_kill(operation) && !is_probe(operation) {
+    if connection.is_some_and(|it| it.is_surplus) && !endpoint.is_kill && !endpoint.is_probe {
         metrics.held_up(Refused::Connections);
         return Err(
             Failure::new(Code::Overloaded, "this node serves no more connections")
@@ -111,13 +111,13 @@ pub(crate) fn check_connection(
 /// Refuses a caller who asked too often.
 pub(crate) fn check_token(
     caller: &Caller,
-    operation: &Operation,
+    endpoint: &Endpoint,
     options: &ServerOptions,
     metrics: &Metrics,
     now: Instant,
 ) -> Result<(), Failure> {
     match options.token_rate {
-        Some(rate) if !is_kill(operation) && !caller.bucket.take(rate, now) => {
+        Some(rate) if !endpoint.is_kill && !caller.bucket.take(rate, now) => {
             metrics.held_up(Refused::Token);
             Err(Failure::new(
                 Code::RateLimited,
@@ -137,8 +137,8 @@ pub(crate) fn check_token(
 /// A valid token never waits for what others do at its address, so this neither locks out who
 /// shares a proxy with a guesser nor needs to: what keeps tokens from being guessed is their length.
 pub(crate) fn check_stranger(
-    connection: Option<&Connection>,
-    operation: &Operation,
+    connection: Option<Connection>,
+    endpoint: &Endpoint,
     addresses: &Addresses,
     options: &ServerOptions,
     metrics: &Metrics,
@@ -146,7 +146,7 @@ pub(crate) fn check_stranger(
 ) -> Result<(), Failure> {
     let address = connection.map(|it| it.address);
     match options.stranger_rate {
-        Some(rate) if !is_probe(operation) && !addresses.take(address, rate, now) => {
+        Some(rate) if !endpoint.is_probe && !addresses.take(address, rate, now) => {
             metrics.held_up(Refused::Address);
             Err(Failure::new(
                 Code::RateLimited,
@@ -156,13 +156,4 @@ pub(crate) fn check_stranger(
         }
         _ => Ok(()),
     }
-}
-
-fn is_kill(operation: &Operation) -> bool {
-    matches!(operation.id.as_str(), "putKill" | "putTenantKill")
-}
-
-/// What an orchestrator asks to know whether to restart the process.
-fn is_probe(operation: &Operation) -> bool {
-    matches!(operation.id.as_str(), "getHealth" | "getReadiness")
 }

@@ -1,8 +1,10 @@
 //! Request bodies: JSON that every reader understands the same way, within limits.
 
-use axum::body::{Body, Bytes};
+use std::future::poll_fn;
+use std::pin::pin;
+
+use axum::body::{Bytes, HttpBody};
 use axum::http::{HeaderMap, header};
-use futures_util::StreamExt as _;
 use plane_api::Operation;
 use plane_model::json::{self, Limits, TextProblem};
 use plane_model::{Code, Violation, limits, parse_strict};
@@ -32,7 +34,7 @@ pub(crate) fn bytes_max(operation: &Operation) -> usize {
 pub(crate) async fn receive(
     operation: &Operation,
     headers: &HeaderMap,
-    body: Body,
+    body: impl HttpBody<Data = Bytes>,
 ) -> Result<Bytes, Failure> {
     let bytes_max = bytes_max(operation);
     let announced = headers
@@ -41,14 +43,18 @@ pub(crate) async fn receive(
     if announced.is_some_and(|length| length > bytes_max) {
         return Err(too_large(bytes_max));
     }
-    let mut chunks = body.into_data_stream();
+    let mut body = pin!(body);
     let mut first = Bytes::new();
     let mut whole: Vec<u8> = Vec::new();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| {
+    while let Some(frame) = poll_fn(|ctx| body.as_mut().poll_frame(ctx)).await {
+        let frame = frame.map_err(|_| {
             Failure::new(Code::RequestInvalid, "the body ended before it was whole")
                 .next("send the request again")
         })?;
+        // What is not data is a trailer, which nothing here reads.
+        let Ok(chunk) = frame.into_data() else {
+            continue;
+        };
         if first.len() + whole.len() + chunk.len() > bytes_max {
             return Err(too_large(bytes_max));
         }

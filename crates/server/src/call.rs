@@ -1,10 +1,13 @@
 //! What happens to every request: name it, let it in, read it, answer, log and count.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{RawPathParams, Request};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use plane_api::operations::Caller as Who;
 use plane_api::{Operation, headers};
@@ -19,15 +22,21 @@ use tokio::time::Instant;
 
 use crate::admission::{Connection, check_connection, check_form, check_stranger, check_token};
 use crate::auth::{Caller, Scopes};
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::handlers::Handler;
 use crate::instances::Instances;
 use crate::metrics::Metrics;
 use crate::query::Query;
 use crate::rate::Addresses;
+use crate::request_id::RequestId;
+use crate::routes::Params;
 use crate::stream::Streams;
 use crate::view::Views;
 use crate::{ServerOptions, body, percent};
+
+const REVISION: HeaderName = HeaderName::from_static(headers::REVISION);
+const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 
 /// What all requests share.
 #[derive(Debug)]
@@ -49,44 +58,36 @@ pub(crate) struct Call {
     app: Arc<App>,
     operation: &'static Operation,
     caller: Caller,
-    path: RawPathParams,
+    path: Params,
     query: Query,
     headers: HeaderMap,
     body: Bytes,
-    request_id: String,
+    request_id: RequestId,
 }
 
 /// What a handler answers.
 pub(crate) type Answer = Result<Response, Failure>;
 
 /// Lets a request in, has it handled, and tells the log and the metrics about it.
-pub(crate) async fn enter(
-    app: Arc<App>,
-    operation: &'static Operation,
-    handler: Handler,
-    path: RawPathParams,
-    request: Request,
-) -> Response {
-    let begun = Instant::now();
-    let request_id = request_id(request.headers());
-    let mut principal = String::new();
-    let deadline = begun + app.options.request_timeout;
-    let answer = async {
-        let admitted = admit(
-            &app,
-            operation,
-            path,
-            request,
-            begun,
-            &request_id,
-            &mut principal,
-        );
-        match within(deadline, admitted).await? {
-            Admitted::Caller(call) => handle(*call, handler, deadline).await,
-            Admitted::Anybody => open(&app, handler),
-        }
+pub(crate) async fn enter<B>(
+    app: &Arc<App>,
+    endpoint: &Endpoint,
+    path: Params,
+    parts: Parts,
+    body: B,
+    connection: Option<Connection>,
+) -> Response
+where
+    B: HttpBody<Data = Bytes> + Send,
+{
+    let operation = endpoint.operation;
+    let asked = Asked {
+        begun: Instant::now(),
+        request_id: RequestId::of(&parts.headers),
+        connection,
     };
-    let answer = answer.await;
+    let mut scope = None;
+    let answer = answer(app, endpoint, path, parts, body, &asked, &mut scope).await;
     let (mut response, code) = match answer {
         Ok(response) => (response, String::new()),
         Err(failure) => {
@@ -94,18 +95,18 @@ pub(crate) async fn enter(
                 app.metrics.refused(rule);
             }
             let code = failure.code().to_owned();
-            (failure.about(&request_id).into_response(), code)
+            let failure = failure.about(asked.request_id.as_str());
+            (failure.into_response(), code)
         }
     };
-    finish(&app, &mut response, &request_id);
+    finish(app, &mut response, &asked.request_id);
     let status = response.status().as_u16();
-    let took = begun.elapsed();
-    app.metrics
-        .request(&operation.path, operation.method.as_str(), status, took);
+    let took = asked.begun.elapsed();
+    app.metrics.request(endpoint, status, took);
     tracing::info!(
         target: "control_plane::access",
-        request_id,
-        principal,
+        request_id = asked.request_id.as_str(),
+        principal = scope.as_deref().map_or("", |it: &Scope| it.principal().as_str()),
         operation = operation.id,
         method = operation.method.as_str(),
         route = operation.path,
@@ -116,58 +117,79 @@ pub(crate) async fn enter(
     response
 }
 
-/// A request that was let in, by a token or because anybody may ask.
-enum Admitted {
-    Caller(Box<Call>),
-    Anybody,
+/// What is known of a request before anybody looks at what it wants.
+struct Asked {
+    begun: Instant,
+    request_id: RequestId,
+    connection: Option<Connection>,
 }
 
-async fn admit(
+/// Lets a request in and has it handled; notes in `scope` who called.
+async fn answer<B>(
     app: &Arc<App>,
-    operation: &'static Operation,
-    path: RawPathParams,
-    request: Request,
-    now: Instant,
-    request_id: &str,
-    principal: &mut String,
-) -> Result<Admitted, Failure> {
-    let (parts, body) = request.into_parts();
-    check_form(&parts)?;
-    let connection = parts.extensions.get::<Connection>();
-    check_connection(connection, operation, &app.metrics)?;
-    let check_stranger = || {
-        let App {
-            addresses,
-            options,
-            metrics,
-            ..
-        } = &**app;
-        check_stranger(connection, operation, addresses, options, metrics, now)
-    };
-    if operation.caller == Who::Anybody {
-        check_stranger()?;
+    endpoint: &Endpoint,
+    path: Params,
+    parts: Parts,
+    body: B,
+    asked: &Asked,
+    scope: &mut Option<Arc<Scope>>,
+) -> Answer
+where
+    B: HttpBody<Data = Bytes> + Send,
+{
+    let operation = endpoint.operation;
+    let deadline = asked.begun + app.options.request_timeout;
+    let Some(caller) = admit(app, endpoint, &parts, asked)? else {
         Query::parse(operation, parts.uri.query().unwrap_or_default())?;
-        return Ok(Admitted::Anybody);
-    }
-    let caller = match app.scopes.caller(&parts.headers, &app.node) {
-        Ok(caller) => caller,
-        Err(failure) => return Err(check_stranger().err().unwrap_or(failure)),
+        return open(app, endpoint.handler);
     };
-    caller.scope.principal().as_str().clone_into(principal);
-    check_token(&caller, operation, &app.options, &app.metrics, now)?;
+    *scope = Some(caller.scope.clone());
     let query = Query::parse(operation, parts.uri.query().unwrap_or_default())?;
-    reach_revision(app, &parts.headers).await?;
-    let body = body::receive(operation, &parts.headers, body).await?;
-    Ok(Admitted::Caller(Box::new(Call {
+    let headers = parts.headers;
+    let body = within(deadline, async {
+        reach_revision(app, &headers).await?;
+        body::receive(operation, &headers, body).await
+    });
+    let call = Call {
+        body: body.await?,
         app: app.clone(),
         operation,
         caller,
         path,
         query,
-        headers: parts.headers,
-        body,
-        request_id: request_id.to_owned(),
-    })))
+        headers,
+        request_id: asked.request_id.clone(),
+    };
+    handle(call, endpoint.handler, deadline).await
+}
+
+/// Says who calls, or nobody where anybody may.
+fn admit(
+    app: &App,
+    endpoint: &Endpoint,
+    parts: &Parts,
+    asked: &Asked,
+) -> Result<Option<Caller>, Failure> {
+    let App {
+        addresses,
+        options,
+        metrics,
+        ..
+    } = app;
+    let (connection, now) = (asked.connection, asked.begun);
+    check_form(parts, connection)?;
+    check_connection(connection, endpoint, metrics)?;
+    let check_stranger = || check_stranger(connection, endpoint, addresses, options, metrics, now);
+    if endpoint.operation.caller == Who::Anybody {
+        check_stranger()?;
+        return Ok(None);
+    }
+    let caller = match app.scopes.caller(&parts.headers, &app.node) {
+        Ok(caller) => caller,
+        Err(failure) => return Err(check_stranger().err().unwrap_or(failure)),
+    };
+    check_token(&caller, endpoint, options, metrics, now)?;
+    Ok(Some(caller))
 }
 
 fn open(app: &App, handler: Handler) -> Answer {
@@ -182,9 +204,19 @@ fn open(app: &App, handler: Handler) -> Answer {
 async fn handle(call: Call, handler: Handler, deadline: Instant) -> Answer {
     match handler {
         Handler::Quick(handler) => handler(&call),
+        Handler::Moment(handler) => {
+            let snapshot = match call.query.moment("at")? {
+                None => call.node().snapshot(),
+                Some(_) => within(deadline, Box::pin(call.snapshot())).await?,
+            };
+            handler(&call, &snapshot)
+        }
         Handler::Async(handler) => within(deadline, handler(call)).await,
         // These wait on purpose, each with a limit of its own.
-        Handler::Waiting(handler) => handler(call).await,
+        Handler::Waiting { at_once, waiting } => match at_once(&call) {
+            Some(answer) => answer,
+            None => waiting(call).await,
+        },
         Handler::Open(_) => Err(Failure::internal(
             &"an operation with a token has an open handler",
         )),
@@ -196,6 +228,10 @@ async fn within<T>(
     deadline: Instant,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
+    let mut work = pin!(work);
+    if let Some(done) = soon(work.as_mut()).await {
+        return done;
+    }
     match tokio::time::timeout_at(deadline, work).await {
         Ok(done) => done,
         Err(_) => Err(
@@ -205,31 +241,30 @@ async fn within<T>(
     }
 }
 
-/// Takes the caller's name for the request, or makes one.
-pub(crate) fn request_id(headers: &HeaderMap) -> String {
-    headers
-        .get(headers::REQUEST_ID)
-        .and_then(|value| value.to_str().ok())
-        .filter(|text| {
-            (1..=128).contains(&text.len())
-                && text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
-        })
-        .map_or_else(|| ulid::Ulid::generate().to_string(), str::to_owned)
+/// Waits for one more turn of the connection: a body that came with its head is there by then, and
+/// needs no timer.
+async fn soon<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    let mut is_first = true;
+    poll_fn(|ctx| match work.as_mut().poll(ctx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if is_first => {
+            is_first = false;
+            ctx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Adds the headers that every reply has.
-pub(crate) fn finish(app: &App, response: &mut Response, request_id: &str) {
+pub(crate) fn finish(app: &App, response: &mut Response, request_id: &RequestId) {
     let headers = response.headers_mut();
-    let name = HeaderName::from_static(headers::REVISION);
     // A reply about one revision has said so already.
     headers
-        .entry(name)
+        .entry(REVISION)
         .or_insert_with(|| HeaderValue::from(app.node.snapshot().revision()));
-    if let Ok(value) = HeaderValue::from_str(request_id) {
-        headers.insert(HeaderName::from_static(headers::REQUEST_ID), value);
-    }
+    headers.insert(REQUEST_ID, request_id.value());
     headers
         .entry(header::X_CONTENT_TYPE_OPTIONS)
         .or_insert(HeaderValue::from_static("nosniff"));
@@ -291,7 +326,7 @@ impl Call {
     }
 
     pub(crate) fn request_id(&self) -> &str {
-        &self.request_id
+        self.request_id.as_str()
     }
 
     /// A parameter of the path, decoded.
@@ -299,7 +334,7 @@ impl Call {
         self.path
             .iter()
             .find(|(known, _)| *known == name)
-            .map(|(_, value)| value)
+            .map(|(_, value)| value.as_str())
             .ok_or_else(|| Failure::internal(&format!("the path has no `{name}`")))
     }
 
@@ -434,16 +469,12 @@ pub(crate) fn json<T: Serialize>(revision: u64, value: &T) -> Answer {
 /// Answers with JSON that is written already.
 pub(crate) fn json_bytes(revision: u64, bytes: impl Into<Body>) -> Response {
     let mut response = Response::new(bytes.into());
-    *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        HeaderName::from_static(headers::REVISION),
-        HeaderValue::from(revision),
-    );
+    headers.insert(REVISION, HeaderValue::from(revision));
     response
 }

@@ -15,18 +15,22 @@ mod body;
 mod call;
 mod connection;
 mod cursor;
+mod endpoint;
 mod failure;
 mod handlers;
 mod heads;
 mod instances;
 mod metrics;
+mod pace;
 mod patience;
 mod percent;
 mod query;
 mod rate;
+mod request_id;
 mod routes;
 mod serve;
 mod stream;
+mod two_parts;
 mod view;
 
 use std::time::Duration;
@@ -35,7 +39,7 @@ use serde_json::Value;
 
 pub use heads::ServerKeys;
 pub use rate::Rate;
-pub use routes::router;
+pub use routes::{Router, router};
 pub use serve::{Shutdown, serve};
 
 /// How the server behaves.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use plane_api::{SignatureState, status};
+use plane_api::{Operation, SignatureState, status};
 use plane_eval::{Evaluation, Reason};
 use plane_model::documents::StatusState;
 use plane_model::{
@@ -23,6 +23,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 
 /// How many flags have counters of their own; the others share one.
@@ -83,6 +84,11 @@ struct Lookup {
     kind: &'static str,
     result: &'static str,
 }
+
+const AGENT_HIT: Lookup = Lookup {
+    kind: "agent",
+    result: "hit",
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -168,6 +174,8 @@ pub(crate) struct Metrics {
     evaluations_begun: AtomicU64,
     kill_switches: Family<Killed, Gauge>,
     lookups: Family<Lookup, Counter>,
+    /// That of `lookups` which every good resolve increases.
+    agent_hits: Counter,
     lookup_duration: Histogram,
     signatures: Family<Outcome, Counter>,
     integrity_failures: Family<Cause, Counter>,
@@ -202,6 +210,8 @@ impl fmt::Debug for Metrics {
 impl Metrics {
     pub(crate) fn new(node: &Node) -> Self {
         let status = node.status();
+        let lookups: Family<Lookup, Counter> = Family::default();
+        let agent_hits = lookups.get_or_create(&AGENT_HIT).clone();
         let mut metrics = Self {
             registry: Registry::with_prefix("control_plane"),
             reloads: Family::default(),
@@ -214,7 +224,8 @@ impl Metrics {
             flags_seen: RwLock::default(),
             evaluations_begun: AtomicU64::new(0),
             kill_switches: Family::default(),
-            lookups: Family::default(),
+            agent_hits,
+            lookups,
             lookup_duration: Histogram::new(LOOKUP_BUCKETS),
             signatures: Family::default(),
             integrity_failures: Family::default(),
@@ -376,11 +387,7 @@ impl Metrics {
             drop(self.http_held_up.get_or_create(&limit.labels()));
         }
         for operation in plane_api::operations() {
-            drop(self.http_requests.get_or_create(&Http {
-                route: &operation.path,
-                method: operation.method.as_str(),
-                status: 200,
-            }));
+            drop(self.http_requests.get_or_create(&http(operation, 200)));
         }
     }
 
@@ -450,6 +457,11 @@ impl Metrics {
             self.evaluation_duration
                 .observe(begun.elapsed().as_secs_f64());
         }
+    }
+
+    /// Counts a resolve that gave an agent.
+    pub(crate) fn resolved(&self) {
+        self.agent_hits.inc();
     }
 
     /// Counts a resolve or a read of a version.
@@ -522,22 +534,41 @@ impl Metrics {
     }
 
     /// Counts a request.
-    pub(crate) fn request(
-        &self,
-        route: &'static str,
-        method: &'static str,
-        status: u16,
-        took: Duration,
-    ) {
+    pub(crate) fn request(&self, endpoint: &Endpoint, status: u16, took: Duration) {
+        let (good, times) = endpoint.counted.get_or_init(|| self.of_endpoint(endpoint));
+        if status == 200 {
+            good.inc();
+        } else {
+            let labels = http(endpoint.operation, status);
+            self.http_requests.get_or_create(&labels).inc();
+        }
+        times.observe(took.as_secs_f64());
+    }
+
+    fn of_endpoint(&self, endpoint: &Endpoint) -> (Counter, Histogram) {
+        let Http { route, method, .. } = http(endpoint.operation, 200);
+        let good = self
+            .http_requests
+            .get_or_create(&http(endpoint.operation, 200))
+            .clone();
+        let times = self
+            .http_duration
+            .get_or_create(&Route { route, method })
+            .clone();
+        (good, times)
+    }
+
+    /// Counts a request that no operation takes.
+    pub(crate) fn stray_request(&self, status: u16) {
+        let (route, method) = ("other", "other");
         let labels = Http {
             route,
             method,
             status,
         };
         self.http_requests.get_or_create(&labels).inc();
-        self.http_duration
-            .get_or_create(&Route { route, method })
-            .observe(took.as_secs_f64());
+        let times = self.http_duration.get_or_create(&Route { route, method });
+        times.observe(0.0);
     }
 
     /// Writes everything, after reading from the node what is not counted on the way.
@@ -674,6 +705,14 @@ fn lifecycle(state: &State, asset: &str, version: &str) -> &'static str {
         None | Some(StatusState::Active) => "active",
         Some(StatusState::Deprecated) => "deprecated",
         Some(StatusState::Yanked | StatusState::Revoked | StatusState::Quarantined) => "retired",
+    }
+}
+
+fn http(operation: &'static Operation, status: u16) -> Http {
+    Http {
+        route: &operation.path,
+        method: operation.method.as_str(),
+        status,
     }
 }
 

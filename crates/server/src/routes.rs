@@ -1,31 +1,55 @@
 //! The router, made from the table of operations.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{RawPathParams, Request};
-use axum::http::header;
-use axum::http::request::Parts;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::http::{HeaderValue, header, request::Parts};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodFilter, MethodRouter};
-use plane_api::operations::Method;
+use futures_util::future::BoxFuture;
 use plane_api::{Operation, operations};
 use plane_model::Code;
 use plane_node::Node;
 
-use crate::admission::check_form;
+use crate::admission::{Connection, check_form};
 use crate::auth::Scopes;
-use crate::call::{App, enter, finish, request_id};
+use crate::call::{App, enter, finish};
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
-use crate::handlers::{Handler, handler};
+use crate::handlers::handler;
 use crate::instances::Instances;
 use crate::metrics::Metrics;
+use crate::percent;
 use crate::rate::Addresses;
+use crate::request_id::RequestId;
 use crate::stream::Streams;
 use crate::view::Views;
 use crate::{ServerOptions, openapi};
+
+/// Answers requests; clones share everything.
+#[derive(Debug, Clone)]
+pub struct Router(Arc<Routes>);
+
+#[derive(Debug)]
+struct Routes {
+    app: Arc<App>,
+    paths: matchit::Router<Path>,
+}
+
+/// The operations of one path.
+#[derive(Debug)]
+struct Path {
+    /// The names of the parameters, in the order in which they stand.
+    params: Vec<&'static str>,
+    endpoints: Vec<Endpoint>,
+    allowed: String,
+}
+
+/// The parameters of a path, decoded.
+pub(crate) type Params = Vec<(&'static str, String)>;
 
 /// Makes the router over a node.
 pub fn router(node: Node, options: ServerOptions) -> Router {
@@ -40,82 +64,103 @@ pub fn router(node: Node, options: ServerOptions) -> Router {
         views: Views::default(),
         openapi: Bytes::from(openapi().to_string()),
     });
-    let mut by_path: BTreeMap<&str, Vec<&'static Operation>> = BTreeMap::new();
+    let mut by_path: BTreeMap<&'static str, Vec<&'static Operation>> = BTreeMap::new();
     for operation in operations() {
         by_path.entry(&operation.path).or_default().push(operation);
     }
-    let mut router = Router::new();
+    let mut paths = matchit::Router::new();
     for (path, operations) in by_path {
-        router = router.route(path, methods(&app, &operations));
+        paths
+            .insert(path, Path::new(path, &operations))
+            .expect("the paths of the table are well formed and no two are the same");
     }
-    router
-        .fallback(move |request: Request| {
-            let response = refuse(&app, &request.into_parts().0, not_found());
-            async move { response }
-        })
-        // Makes the handlers into routes now, and not at every request.
-        .with_state(())
+    Router(Arc::new(Routes { app, paths }))
 }
 
-fn methods(app: &Arc<App>, operations: &[&'static Operation]) -> MethodRouter {
-    let mut methods = MethodRouter::new();
-    let mut allowed = Vec::new();
-    for operation in operations {
-        // A test holds table and handlers together.
-        let Some(handler) = handler(&operation.id) else {
-            continue;
+impl Path {
+    fn new(path: &'static str, operations: &[&'static Operation]) -> Self {
+        let params = path.split('/').filter_map(|it| it.strip_prefix('{'));
+        let methods: Vec<_> = operations.iter().map(|it| it.method.as_str()).collect();
+        Self {
+            params: params.map(|it| it.trim_end_matches('}')).collect(),
+            // A test holds table and handlers together.
+            endpoints: operations
+                .iter()
+                .filter_map(|it| Some(Endpoint::new(it, handler(&it.id)?)))
+                .collect(),
+            allowed: methods.join(", "),
+        }
+    }
+
+    fn endpoint(&self, method: &str) -> Option<&Endpoint> {
+        // What a GET gives, hyper sends without its body to a HEAD.
+        let method = if method == "HEAD" { "GET" } else { method };
+        let mut endpoints = self.endpoints.iter();
+        endpoints.find(|it| it.operation.method.as_str() == method)
+    }
+
+    fn params(&self, matched: &matchit::Params<'_, '_>) -> Option<Params> {
+        let values = matched
+            .iter()
+            .map(|(_, value)| percent::decode(value, false));
+        self.params
+            .iter()
+            .zip(values)
+            .map(|(name, value)| Some((*name, value?)))
+            .collect()
+    }
+}
+
+impl Router {
+    /// Answers a request, which came by `connection` unless it was made in this process.
+    pub(crate) async fn answer<B>(
+        &self,
+        request: Request<B>,
+        connection: Option<Connection>,
+    ) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Send,
+    {
+        let (parts, body) = request.into_parts();
+        let Routes { app, paths } = &*self.0;
+        let Ok(matched) = paths.at(parts.uri.path()) else {
+            return refuse(app, &parts, connection, not_found());
         };
-        methods = methods.on(
-            filter(operation.method),
-            endpoint(app.clone(), operation, handler),
-        );
-        allowed.push(operation.method.as_str());
-    }
-    let allowed = allowed.join(", ");
-    let app = app.clone();
-    methods.fallback(move |request: Request| {
-        let allowed = allowed.clone();
-        let failure = Failure::new(
-            Code::MethodNotAllowed,
-            format!("`{}` is not a method of this path", request.method()),
-        )
-        .next(format!("use one of: {allowed}"));
-        let response = refuse(&app, &request.into_parts().0, failure);
-        async move { ([(header::ALLOW, allowed)], response).into_response() }
-    })
-}
-
-fn endpoint(
-    app: Arc<App>,
-    operation: &'static Operation,
-    handler: Handler,
-) -> impl FnOnce(
-    Result<RawPathParams, axum::extract::rejection::RawPathParamsRejection>,
-    Request,
-) -> futures_util::future::BoxFuture<'static, Response>
-+ Clone
-+ Send
-+ Sync
-+ 'static {
-    move |path, request| {
-        Box::pin(async move {
-            let Ok(path) = path else {
-                let detail = "the path is not percent-encoded UTF-8";
-                let failure = Failure::new(Code::RequestInvalid, detail)
-                    .next("write every byte of UTF-8 as `%XX`");
-                return refuse(&app, &request.into_parts().0, failure);
-            };
-            enter(app, operation, handler, path, request).await
-        })
+        let path = matched.value;
+        let Some(endpoint) = path.endpoint(parts.method.as_str()) else {
+            let failure = Failure::new(
+                Code::MethodNotAllowed,
+                format!("`{}` is not a method of this path", parts.method),
+            )
+            .next(format!("use one of: {}", path.allowed));
+            let mut response = refuse(app, &parts, connection, failure);
+            if let Ok(allowed) = HeaderValue::from_str(&path.allowed) {
+                response.headers_mut().insert(header::ALLOW, allowed);
+            }
+            return response;
+        };
+        let Some(params) = path.params(&matched.params) else {
+            let detail = "the path is not percent-encoded UTF-8";
+            let failure = Failure::new(Code::RequestInvalid, detail)
+                .next("write every byte of UTF-8 as `%XX`");
+            return refuse(app, &parts, connection, failure);
+        };
+        enter(app, endpoint, params, parts, body, connection).await
     }
 }
 
-const fn filter(method: Method) -> MethodFilter {
-    match method {
-        Method::Get => MethodFilter::GET,
-        Method::Put => MethodFilter::PUT,
-        Method::Post => MethodFilter::POST,
-        Method::Delete => MethodFilter::DELETE,
+impl tower::Service<Request> for Router {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let router = self.clone();
+        Box::pin(async move { Ok(router.answer::<Body>(request, None).await) })
     }
 }
 
@@ -125,15 +170,14 @@ fn not_found() -> Failure {
 }
 
 /// Answers a request that no operation takes.
-fn refuse(app: &App, parts: &Parts, failure: Failure) -> Response {
-    let request_id = request_id(&parts.headers);
-    let failure = check_form(parts).err().unwrap_or(failure);
-    let mut response = failure.about(&request_id).into_response();
+fn refuse(app: &App, parts: &Parts, connection: Option<Connection>, failure: Failure) -> Response {
+    let request_id = RequestId::of(&parts.headers);
+    let failure = check_form(parts, connection).err().unwrap_or(failure);
+    let mut response = failure.about(request_id.as_str()).into_response();
     finish(app, &mut response, &request_id);
     let status = response.status().as_u16();
-    app.metrics
-        .request("other", "other", status, std::time::Duration::ZERO);
-    tracing::info!(target: "control_plane::access", request_id, status);
+    app.metrics.stray_request(status);
+    tracing::info!(target: "control_plane::access", request_id = request_id.as_str(), status);
     response
 }
 

@@ -5,13 +5,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::admission::Connection;
-use crate::{ServerOptions, connection};
+use crate::{Router, ServerOptions, connection};
 
 /// Says when to stop; clones are one.
 #[derive(Debug, Clone)]

@@ -104,7 +104,7 @@ pub(crate) struct Prepared {
     revision: u64,
     bytes: Bytes,
     zstd: OnceLock<Option<Bytes>>,
-    etags: [String; 2],
+    etags: [HeaderValue; 2],
     head: Head,
 }
 
@@ -135,13 +135,21 @@ impl Prepared {
     }
 
     /// Names these very bytes.
-    pub(crate) fn etag(&self, is_compressed: bool) -> &str {
+    pub(crate) fn etag(&self, is_compressed: bool) -> &HeaderValue {
         let [plain, compressed] = &self.etags;
         if is_compressed { compressed } else { plain }
     }
 }
 
 impl Views {
+    /// The newest view of an audience, if it is made.
+    pub(crate) fn ready(&self, node: &Node, audience: &Audience) -> Option<Arc<Prepared>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = kept.get(audience)?.try_lock().ok()?;
+        held.clone()
+            .filter(|it| it.revision == node.snapshot().revision())
+    }
+
     /// The newest view of an audience, made if nobody has asked for it yet.
     pub(crate) async fn get(
         &self,
@@ -247,14 +255,15 @@ fn compose(snapshot: &Snapshot, scope: &Scope, audience: &Audience) -> Result<Pr
     let digest = Digest::of_parts(&told).hex();
     let short = digest.get(..16).unwrap_or_default();
     let revision = head.revision;
+    let etag = |name: &str| {
+        HeaderValue::from_str(&format!("\"{revision}-{name}\""))
+            .expect("digits, letters and dashes are a header's value")
+    };
     Ok(Prepared {
         revision,
         bytes: bytes.into(),
         zstd: OnceLock::new(),
-        etags: [
-            format!("\"{revision}-{short}\""),
-            format!("\"{revision}-{short}-zstd\""),
-        ],
+        etags: [etag(short), etag(&format!("{short}-zstd"))],
         head: Head::new(audience, state, (revision, head.hash), root),
     })
 }

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use super::offer::{Applying, Content, Offer};
 use super::registry::AgentEntry;
 use super::{
-    ChosenBy, Effective, Override, Patch, ResolveError, Resolved, Subject, Warning, WarningCode,
+    ChosenBy, Effective, Override, Patch, ResolveError, Resolved, Subject, Told, Warning,
+    WarningCode,
 };
 use crate::clause::Facts;
 use crate::context::Context;
@@ -31,21 +32,21 @@ pub(crate) fn resolve(
     let mut warnings = Vec::new();
     if ctx.tenant().is_some() && tenant.and_then(TenantFacts::tenant).is_none() {
         let id = ctx.tenant().unwrap_or_default();
-        warnings.push(Arc::new(Warning::new(
+        warnings.push(Arc::new(Told::from(Warning::new(
             WarningCode::TenantUnknown,
             format!("tenant:{id}"),
             format!("the tenant `{id}` is not known: only its id counts"),
-        )));
+        ))));
     }
     let entry = view.registry().agent(agent);
     let facts = tenant.and_then(|tenant| tenant.agent(agent));
     let choice = choose(view, agent, entry, facts, ctx, now)?;
     if let Some(reason) = choice.killed {
-        warnings.push(Arc::new(Warning::new(
+        warnings.push(Arc::new(Told::from(Warning::new(
             WarningCode::AgentFallback,
             format!("agent:{agent}"),
             format!("`{agent}` is killed and its fallback given: {reason}"),
-        )));
+        ))));
     }
     let subject = || Subject {
         kind: plane_model::ArtifactKind::Agent,
@@ -65,11 +66,11 @@ pub(crate) fn resolve(
     for (place, tool) in (0_u32..).zip(&content.tools) {
         if let Some(reason) = killed.reason(&tool.version.name) {
             let name = &tool.version.name;
-            warnings.push(Arc::new(Warning::new(
+            warnings.push(Arc::new(Told::from(Warning::new(
                 WarningCode::ToolKilled,
                 format!("tool:{name}"),
                 format!("`{name}` is killed and left out: {reason}"),
-            )));
+            ))));
             key.push(LEFT_OUT | place);
             continue;
         }
@@ -86,11 +87,11 @@ pub(crate) fn resolve(
         if let Some(code) = decision.error {
             let flag = &applying.overrider.key;
             let code = code.as_str();
-            warnings.push(Arc::new(Warning::new(
+            warnings.push(Arc::new(Told::from(Warning::new(
                 WarningCode::OverrideNotEvaluated,
                 format!("flag:{flag}"),
                 format!("`{flag}` could not be evaluated ({code}), so its patch was not applied"),
-            )));
+            ))));
         }
         let described = describe(applying, chunk, decision);
         if let (true, Some(variant)) = (described.applied, decision.variant) {
@@ -224,15 +225,16 @@ impl<'a> Killed<'a> {
 }
 
 /// Turns the warning of a deprecation whose time has come into a stronger one.
-fn dated(warning: &Arc<Warning>, now: Timestamp) -> Arc<Warning> {
+fn dated(told: &Arc<Told>, now: Timestamp) -> Arc<Told> {
+    let Told { warning, .. } = &**told;
     let due = warning.sunset.is_some_and(|sunset| sunset <= now);
     if due && warning.code == WarningCode::VersionDeprecated {
-        Arc::new(Warning {
+        Arc::new(Told::from(Warning {
             code: WarningCode::VersionSunset,
-            ..Warning::clone(warning)
-        })
+            ..warning.clone()
+        }))
     } else {
-        Arc::clone(warning)
+        Arc::clone(told)
     }
 }
 

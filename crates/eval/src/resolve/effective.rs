@@ -1,14 +1,20 @@
 //! Manifests with overrides applied, shared by all contexts that get the same patches.
 
+use std::sync::{Arc, RwLock};
+
 use plane_model::{ArtifactKind, ArtifactVersion, Digest, Pointer, canonical, merge};
 use serde_json::{Map, Value, json};
 
 use super::offer::Content;
 use super::result::member;
-use super::{CallPolicy, ResolvedTool, Subject};
+use super::{CallPolicy, Override, ResolvedTool, Subject};
+use crate::hash::FastMap;
 
 /// A member of `metadata` that no patch can change: which tools an agent has is decided by its lock.
 const TOOLS: &str = "tools";
+
+/// How many ways in which the flags decided are kept written.
+const WRITTEN_MAX: usize = 64;
 
 /// A patch that applies, and to what.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +36,9 @@ pub(crate) struct Patched {
     pub(crate) overrider: usize,
 }
 
+/// The ends of wire forms, by how the flags decided.
+type Written = FastMap<Box<[Override]>, Arc<[u8]>>;
+
 /// Manifests with overrides applied.
 #[derive(Debug)]
 pub(crate) struct Effective {
@@ -39,8 +48,8 @@ pub(crate) struct Effective {
     pub(crate) digest: Digest,
     pub(crate) tools: Vec<ResolvedTool>,
     pub(crate) patched: Vec<Patched>,
-    /// The members of the wire form that are all made of the above, without braces.
-    pub(crate) json: Box<[u8]>,
+    /// What is the same in the wire form of all for whom the flags decided alike.
+    written: RwLock<Written>,
 }
 
 impl Effective {
@@ -86,27 +95,48 @@ impl Effective {
         let whole = json!({ "manifest": manifest, "tools": manifests });
         let digest = canonical::canonical_digest(&whole)
             .unwrap_or_else(|_| Digest::of(whole.to_string().as_bytes()));
-        let mut effective = Self {
+        Self {
             manifest,
             manifest_digest: content.manifest_digest,
             lock_digest: content.lock_digest,
             digest,
             tools,
             patched,
-            json: Box::default(),
-        };
-        effective.json = effective.write();
-        effective
+            written: RwLock::default(),
+        }
     }
 
-    fn write(&self) -> Box<[u8]> {
+    /// The end of the wire form after the flags decided so: what `begin` writes, then the manifests.
+    pub(crate) fn written(
+        &self,
+        overrides: &[Override],
+        begin: impl FnOnce(&mut Vec<u8>),
+    ) -> Arc<[u8]> {
+        let written = self.written.read().ok();
+        if let Some(end) = written.as_ref().and_then(|it| it.get(overrides)) {
+            return Arc::clone(end);
+        }
+        drop(written);
         let mut out = Vec::new();
-        member(&mut out, "manifest", &self.manifest);
-        member(&mut out, "manifest_digest", &self.manifest_digest);
-        member(&mut out, "lock_digest", &self.lock_digest);
-        member(&mut out, "effective_digest", &self.digest);
-        member(&mut out, "tools", &self.tools);
-        out.into()
+        begin(&mut out);
+        self.write(&mut out);
+        let end: Arc<[u8]> = out.into();
+        if let Ok(mut written) = self.written.write() {
+            if written.len() >= WRITTEN_MAX {
+                written.clear();
+            }
+            written.insert(overrides.into(), Arc::clone(&end));
+        }
+        end
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        member(out, "manifest", &self.manifest);
+        member(out, "manifest_digest", &self.manifest_digest);
+        member(out, "lock_digest", &self.lock_digest);
+        member(out, "effective_digest", &self.digest);
+        member(out, "tools", &self.tools);
+        out.push(b'}');
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::registry::{Overrider, Registry};
-use super::{Effective, ResolveError, Subject, Warning, WarningCode};
+use super::{Effective, ResolveError, Subject, Told, Warning, WarningCode};
 use crate::hash::FastMap;
 use crate::source::{Signature, Source};
 
@@ -50,7 +50,7 @@ pub(crate) struct Content {
     pub(crate) manifest_digest: Digest,
     pub(crate) lock_digest: Digest,
     pub(crate) tools: Vec<LockedTool>,
-    pub(crate) warnings: Vec<Arc<Warning>>,
+    pub(crate) warnings: Vec<Arc<Told>>,
 }
 
 /// A tool that a lock names.
@@ -66,7 +66,7 @@ pub(crate) struct LockedTool {
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) manifest: Arc<Manifest>,
-    pub(crate) warnings: Vec<Arc<Warning>>,
+    pub(crate) warnings: Vec<Arc<Told>>,
 }
 
 /// A lock, as it is stored.
@@ -289,7 +289,10 @@ fn read_version(
             });
         }
     }
-    let warnings = warnings.into_iter().map(Arc::new).collect();
+    let warnings = warnings
+        .into_iter()
+        .map(|it| Arc::new(Told::from(it)))
+        .collect();
     Ok(Ready { manifest, warnings })
 }
 

@@ -1,6 +1,6 @@
 //! What a resolve gives.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use plane_model::{
     ArtifactName, ArtifactVersion, Digest, EnvironmentName, FlagKey, Pointer, Timestamp,
@@ -78,8 +78,34 @@ impl Warning {
     }
 }
 
+/// A warning with its wire form, which is written once for all who get it.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) warning: Warning,
+    json: OnceLock<Box<[u8]>>,
+}
+
+impl From<Warning> for Told {
+    fn from(warning: Warning) -> Self {
+        Self {
+            warning,
+            json: OnceLock::new(),
+        }
+    }
+}
+
+impl Told {
+    fn json(&self) -> &[u8] {
+        self.json.get_or_init(|| {
+            let mut out = Vec::new();
+            value(&mut out, &self.warning);
+            out.into()
+        })
+    }
+}
+
 /// A flag that may override the manifest, and what it gave this context.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Override {
     /// The flag.
     pub flag: FlagKey,
@@ -161,7 +187,7 @@ pub struct Resolved {
     pub(crate) revision: u64,
     pub(crate) chosen_by: ChosenBy,
     pub(crate) overrides: Vec<Override>,
-    pub(crate) warnings: Vec<Arc<Warning>>,
+    pub(crate) warnings: Vec<Arc<Told>>,
 }
 
 /// A resolved agent, whole, as it stands on the wire.
@@ -257,7 +283,7 @@ impl Resolved {
 
     /// What a caller should know.
     pub fn warnings(&self) -> impl ExactSizeIterator<Item = &Warning> {
-        self.warnings.iter().map(|it| &**it)
+        self.warnings.iter().map(|it| &it.warning)
     }
 
     /// Where the fields that a patch set come from.
@@ -297,10 +323,18 @@ impl Resolved {
         }
     }
 
-    /// Writes the wire form; the manifests in it were written when they were first needed.
+    /// Writes the wire form.
     pub fn to_json(&self) -> Vec<u8> {
-        let shared = &self.effective.json;
-        let mut out = Vec::with_capacity(shared.len() + 512);
+        let (mut whole, shared) = self.to_json_parts();
+        whole.extend_from_slice(&shared);
+        whole
+    }
+
+    /// Writes the wire form in two parts, of which the second, by far the larger, was written when it
+    /// was first needed and is shared by all for whom the flags decided alike.
+    pub fn to_json_parts(&self) -> (Vec<u8>, Arc<[u8]>) {
+        let told: usize = self.warnings.iter().map(|it| it.json().len() + 1).sum();
+        let mut out = Vec::with_capacity(told + 256);
         out.push(b'{');
         member(&mut out, "agent", &self.agent().name);
         member(&mut out, "version", &self.agent().version);
@@ -310,13 +344,19 @@ impl Resolved {
         }
         member(&mut out, "revision", &self.revision);
         member(&mut out, "chosen_by", &self.chosen_by);
-        member(&mut out, "overrides", &self.overrides);
-        member(&mut out, "origins", &self.origins());
-        member(&mut out, "warnings", &self.warnings);
-        out.push(b',');
-        out.extend_from_slice(shared);
-        out.push(b'}');
-        out
+        out.extend_from_slice(b",\"warnings\":[");
+        for (place, told) in self.warnings.iter().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(told.json());
+        }
+        out.extend_from_slice(b"],");
+        let shared = self.effective.written(&self.overrides, |out| {
+            member(out, "overrides", &self.overrides);
+            member(out, "origins", &self.origins());
+        });
+        (out, shared)
     }
 }
 
@@ -328,6 +368,10 @@ pub(super) fn member<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value
     out.push(b'"');
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
+    self::value(out, value);
+}
+
+fn value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let before = out.len();
     if serde_json::to_writer(&mut *out, value).is_err() {
         // None of our types can fail to write; if one did, the text must still be JSON.

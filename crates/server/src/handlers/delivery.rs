@@ -16,6 +16,19 @@ use crate::view::{Audience, Prepared};
 /// How long a request may wait for another view.
 const WAIT_SECONDS_MAX: u64 = 60;
 
+/// Reads everything of an environment that the token covers, if it is made and the caller does not
+/// hold it.
+pub(super) fn view_at_once(call: &Call) -> Option<Answer> {
+    if call.query().get("wait").is_some() {
+        return None;
+    }
+    // What is wrong is said by the one that waits.
+    let audience = Audience::of(call).ok()?;
+    let prepared = call.app().views.ready(call.node(), &audience)?;
+    (!holds(call.headers(), &prepared))
+        .then(|| Ok(signed(call, &prepared, whole(call.headers(), &prepared))))
+}
+
 /// Reads everything of an environment that the token covers, or waits until it is another.
 pub(super) async fn view(call: Call) -> Answer {
     let form = "write a whole number of seconds from 0 to 60";
@@ -77,9 +90,10 @@ fn holds(headers: &HeaderMap, prepared: &Prepared) -> bool {
     else {
         return false;
     };
+    let etags = [false, true].map(|it| prepared.etag(it));
     held.split(',')
         .map(str::trim)
-        .any(|etag| etag == "*" || etag == prepared.etag(false) || etag == prepared.etag(true))
+        .any(|held| held == "*" || etags.iter().any(|etag| *etag == held))
 }
 
 fn takes_zstd(headers: &HeaderMap) -> bool {
@@ -128,9 +142,7 @@ fn unchanged(prepared: &Prepared) -> Response {
 }
 
 fn describe(headers: &mut HeaderMap, prepared: &Prepared, is_compressed: bool) {
-    if let Ok(etag) = HeaderValue::from_str(prepared.etag(is_compressed)) {
-        headers.insert(header::ETAG, etag);
-    }
+    headers.insert(header::ETAG, prepared.etag(is_compressed).clone());
     headers.insert(
         header::VARY,
         HeaderValue::from_static("authorization, accept-encoding"),

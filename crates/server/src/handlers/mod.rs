@@ -13,32 +13,39 @@ mod trees;
 
 use futures_util::future::BoxFuture;
 use plane_model::Kind;
+use plane_node::Snapshot;
 
 use crate::call::{Answer, App, Call};
 
 /// How an operation is handled.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Handler {
     /// At once, out of memory.
     Quick(fn(&Call) -> Answer),
+    /// At once, out of the state and views that `?at=` names, else the newest.
+    Moment(fn(&Call, &Snapshot) -> Answer),
     /// With waiting, within the time that a request may take.
     Async(fn(Call) -> BoxFuture<'static, Answer>),
-    /// With waiting on purpose, within a time of its own.
-    Waiting(fn(Call) -> BoxFuture<'static, Answer>),
+    /// With waiting on purpose, within a time of its own, unless it can be answered at once.
+    Waiting {
+        at_once: fn(&Call) -> Option<Answer>,
+        waiting: fn(Call) -> BoxFuture<'static, Answer>,
+    },
     /// At once, for anybody.
     Open(fn(&App) -> Answer),
 }
 
 macro_rules! handlers {
-    ($($id:literal => $variant:ident($handler:expr),)*) => {
+    ($($id:literal => $handler:expr,)*) => {
         /// The operations that have a handler.
         #[cfg(test)]
         pub(crate) const IDS: &[&str] = &[$($id,)*];
 
         /// Finds the handler of an operation.
         pub(crate) fn handler(id: &str) -> Option<Handler> {
+            use Handler::{Async, Moment, Open, Quick, Waiting};
             Some(match id {
-                $($id => Handler::$variant($handler),)*
+                $($id => $handler,)*
                 _ => return None,
             })
         }
@@ -122,14 +129,17 @@ handlers! {
     "listTokens" => Async(|call| Box::pin(documents::list(call, documents::tokens))),
     "deleteToken" => Async(|call| Box::pin(access::delete_token(call))),
     "whoami" => Quick(access::whoami),
-    "resolve" => Async(|call| Box::pin(runtime::resolve(call))),
-    "getResolved" => Async(|call| Box::pin(runtime::get_resolved(call))),
-    "evaluate" => Async(|call| Box::pin(runtime::evaluate(call))),
+    "resolve" => Moment(runtime::resolve),
+    "getResolved" => Moment(runtime::get_resolved),
+    "evaluate" => Moment(runtime::evaluate),
     "getEffectiveConfig" => Async(|call| Box::pin(config::effective(call))),
     "explainConfig" => Async(|call| Box::pin(config::explain(call))),
     "acknowledge" => Quick(instances::acknowledge),
     "getRevisionStatus" => Quick(instances::revision_status),
-    "getView" => Waiting(|call| Box::pin(delivery::view(call))),
+    "getView" => Waiting {
+        at_once: delivery::view_at_once,
+        waiting: |call| Box::pin(delivery::view(call)),
+    },
     "getStream" => Quick(delivery::stream),
     "getKeys" => Quick(delivery::keys),
     "getOpenApi" => Open(|app| Ok(server::openapi(app))),

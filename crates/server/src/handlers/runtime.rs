@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::body::{Body, Bytes};
 use axum::response::Response;
 use plane_api::EvaluateRequest;
 use plane_eval::{Context, Evaluation, Explanation, View, WarningCode};
@@ -12,21 +13,20 @@ use serde_json::Value;
 
 use crate::call::{Answer, Call, json, json_bytes};
 use crate::failure::Failure;
+use crate::two_parts::TwoParts;
 
 /// How many flags one request may name.
 const FLAGS_MAX: usize = 10_000;
 
 /// Says which version of an agent holds, for the context in the body.
-pub(super) async fn resolve(call: Call) -> Answer {
-    let snapshot = call.snapshot().await?;
+pub(super) fn resolve(call: &Call, snapshot: &Snapshot) -> Answer {
     let value = call.json_or_empty()?;
-    let ctx = context(&call, Context::parse(&value)?)?;
-    answer(&call, &snapshot, &ctx)
+    let ctx = context(call, Context::parse(&value)?)?;
+    answer(call, snapshot, &ctx)
 }
 
 /// Says which version of an agent holds, for the tenant and user in the query.
-pub(super) async fn get_resolved(call: Call) -> Answer {
-    let snapshot = call.snapshot().await?;
+pub(super) fn get_resolved(call: &Call, snapshot: &Snapshot) -> Answer {
     let mut ctx = Context::new();
     if let Some(tenant) = call.query().get("tenant") {
         ctx = ctx.with_tenant(tenant);
@@ -34,8 +34,8 @@ pub(super) async fn get_resolved(call: Call) -> Answer {
     if let Some(user) = call.query().get("user") {
         ctx = ctx.with_user(user);
     }
-    let ctx = context(&call, ctx)?;
-    answer(&call, &snapshot, &ctx)
+    let ctx = context(call, ctx)?;
+    answer(call, snapshot, &ctx)
 }
 
 /// Gives the context the tenant that the token is for, and refuses one that it does not cover.
@@ -57,7 +57,7 @@ fn answer(call: &Call, snapshot: &Snapshot, ctx: &Context) -> Answer {
     metrics.lookup_took(timer);
     match result {
         Ok(resolved) => {
-            metrics.lookup(ArtifactKind::Agent, "hit");
+            metrics.resolved();
             for warning in resolved.warnings() {
                 if matches!(
                     warning.code,
@@ -71,7 +71,9 @@ fn answer(call: &Call, snapshot: &Snapshot, ctx: &Context) -> Answer {
                     );
                 }
             }
-            Ok(json_bytes(snapshot.revision(), resolved.to_json()))
+            let (first, shared) = resolved.to_json_parts();
+            let body = TwoParts::new(first.into(), Bytes::from_owner(shared));
+            Ok(json_bytes(snapshot.revision(), Body::new(body)))
         }
         Err(error) => {
             let code = error.code();
@@ -122,8 +124,7 @@ struct Metadata {
 }
 
 /// Says what flags are for the context in the body.
-pub(super) async fn evaluate(call: Call) -> Answer {
-    let snapshot = call.snapshot().await?;
+pub(super) fn evaluate(call: &Call, snapshot: &Snapshot) -> Answer {
     let request: EvaluateRequest = call.read()?;
     let parsed = Context::parse(&Value::Object(request.context)).map_err(|found| {
         found
@@ -142,10 +143,10 @@ pub(super) async fn evaluate(call: Call) -> Answer {
         )
         .next("leave `flags` out to get all of them"));
     }
-    let ctx = context(&call, parsed)?;
-    let view = call.view(&snapshot)?;
+    let ctx = context(call, parsed)?;
+    let view = call.view(snapshot)?;
     evaluated(
-        &call,
+        call,
         snapshot.revision(),
         view,
         &ctx,

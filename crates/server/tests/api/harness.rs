@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use futures_util::StreamExt as _;
@@ -11,7 +10,7 @@ use plane_log::observations::MemoryObservations;
 use plane_log::{LogId, MemoryLog};
 use plane_model::{Digest, DocumentKey, PrincipalId, Timestamp, TokenId};
 use plane_node::{Clock, Node, Options};
-use plane_server::{ServerOptions, Shutdown, router};
+use plane_server::{Router, ServerOptions, Shutdown, router};
 use plane_state::{Action, Change, Command, Expect, Op, Scope};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
