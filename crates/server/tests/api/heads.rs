@@ -80,6 +80,11 @@ async fn a_view_and_the_word_that_it_is_unchanged_carry_its_signed_head() {
         (head.audience.as_str(), head.environment.as_str()),
         ("all", "production")
     );
+    // The view is made by now, and its head is no less signed.
+    assert_eq!(
+        head_of(&server.get(VIEW).await, &key(1).public()).view_root,
+        head.view_root
+    );
     server.clock.advance(60);
     let etag = reply.header("etag").to_owned();
     let call = server.call("GET", VIEW).header("if-none-match", &etag);
