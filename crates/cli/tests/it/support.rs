@@ -177,6 +177,16 @@ impl Drop for Server {
     }
 }
 
+/// Copies a data directory as it is now; what was in the other is gone.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    drop(fs::remove_dir_all(to));
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
 /// Splits a command line at spaces; words with spaces are given to [`Server::run`] as a list.
 pub(crate) fn words(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()

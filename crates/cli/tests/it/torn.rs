@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::http::Connection;
-use crate::support::{Server, offline, try_start};
+use crate::support::{Server, copy, offline, try_start};
 
 /// The data of a server that was killed with commits in its write-ahead log.
 fn killed() -> (Server, u64) {
@@ -20,15 +20,6 @@ fn killed() -> (Server, u64) {
         .unwrap();
     server.kill();
     (server, revision)
-}
-
-fn copy(from: &Path, to: &Path) {
-    drop(fs::remove_dir_all(to));
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
 }
 
 fn cut(path: &Path, bytes: u64) {

@@ -1,13 +1,18 @@
 /* Stands between a process and the disk under one directory, and fails as it is told to.
  *
  * DISK_SHIM_DIR names the directory, DISK_SHIM_FAULT a file that holds the fault: "full" (ENOSPC), "readonly"
- * (EROFS), "broken" (EIO for every write) or "unsynced" (EIO for every flush). An empty file, or none: no fault.
+ * (EROFS), "broken" (EIO for every write), "unsynced" (EIO for every flush), "killed" (the process ends at a write) or
+ * "flushed" (the process ends right after a flush). An empty file, or none: no fault.
+ *
+ * With a number, such as "full 100", the fault meets only SQLite's write-ahead log, and there only what has written
+ * more often than that since the last flush: large transactions fail, and small ones do not.
  * For tests only, preloaded by the dynamic linker. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,43 +28,67 @@ static int is_below(const char *path) {
     return dir && path && strncmp(path, dir, strlen(dir)) == 0;
 }
 
-static int is_ours(int fd) {
+/* Whether the file is below the directory; `wal` says whether it is a write-ahead log. */
+static int is_ours(int fd, int *wal) {
     char link[64], path[PATH_MAX];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0) return 0;
     path[length] = 0;
+    *wal = length > 4 && !strcmp(path + length - 4, "-wal");
     return is_below(path);
 }
 
-static void fault(char *word, size_t size) {
+/* Writes to the write-ahead log since its last flush, or since one of them failed. */
+static unsigned long unflushed;
+
+/* Reads the fault that `writes` to the write-ahead log meet now; `word` is empty if none. */
+static void fault(char word[32], int wal, unsigned long writes) {
+    char text[64] = "";
+    unsigned long spared = 0;
     word[0] = 0;
     const char *name = getenv("DISK_SHIM_FAULT");
     if (!name) return;
     int fd = REAL(open)(name, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return;
-    ssize_t length = read(fd, word, size - 1);
+    ssize_t length = read(fd, text, sizeof text - 1);
     close(fd);
-    word[length < 0 ? 0 : length] = 0;
-    word[strcspn(word, "\n")] = 0;
+    text[length < 0 ? 0 : length] = 0;
+    if (sscanf(text, "%31s %lu", word, &spared) == 2 && (!wal || writes <= spared)) word[0] = 0;
+}
+
+static void end(void) {
+    kill(getpid(), SIGKILL);
 }
 
 /* The error that a write, or a change of a file's length, meets now; 0 for none. */
 static int write_error(int fd) {
     char word[32];
-    if (!is_ours(fd)) return 0;
-    fault(word, sizeof word);
-    if (!strcmp(word, "full")) return ENOSPC;
-    if (!strcmp(word, "readonly")) return EROFS;
-    if (!strcmp(word, "broken")) return EIO;
-    return 0;
+    int wal, error = 0;
+    if (!is_ours(fd, &wal)) return 0;
+    fault(word, wal, wal ? ++unflushed : 0);
+    if (!strcmp(word, "full")) error = ENOSPC;
+    if (!strcmp(word, "readonly")) error = EROFS;
+    if (!strcmp(word, "broken")) error = EIO;
+    if (!strcmp(word, "killed")) end();
+    /* What failed is given up: what comes next is another transaction. */
+    if (error && wal) unflushed = 0;
+    return error;
 }
 
-static int sync_error(int fd) {
+static int flush(int fd, int (*real)(int)) {
     char word[32];
-    if (!is_ours(fd)) return 0;
-    fault(word, sizeof word);
-    return strcmp(word, "unsynced") && strcmp(word, "broken") ? 0 : EIO;
+    int wal;
+    if (!is_ours(fd, &wal)) return real(fd);
+    fault(word, wal, unflushed);
+    if (wal) unflushed = 0;
+    if (!strcmp(word, "unsynced") || !strcmp(word, "broken")) {
+        errno = EIO;
+        return -1;
+    }
+    int done = real(fd);
+    if (!strcmp(word, "flushed")) end();
+    return done;
 }
 
 #define GUARD(error) do { int found = (error); if (found) { errno = found; return -1; } } while (0)
@@ -100,11 +129,9 @@ int fallocate(int fd, int mode, off_t at, off_t length) {
 }
 
 int fsync(int fd) {
-    GUARD(sync_error(fd));
-    return REAL(fsync)(fd);
+    return flush(fd, REAL(fsync));
 }
 
 int fdatasync(int fd) {
-    GUARD(sync_error(fd));
-    return REAL(fdatasync)(fd);
+    return flush(fd, REAL(fdatasync));
 }
