@@ -1,7 +1,7 @@
 //! What the instances of services say of the revisions that they hold, and what that adds up to.
 
 pub use plane_model::{AgentContract, Contract};
-use plane_model::{EnvironmentName, Timestamp};
+use plane_model::{Digest, EnvironmentName, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +66,10 @@ pub struct AckRequest {
     /// What of it it does not serve.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<AckProblem>,
-    /// What it relies on; as it was said last, if absent.
+    /// The digest of what it relies on, in canonical JSON; absent if it relies on nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract_digest: Option<Digest>,
+    /// What it relies on, if the server asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<Contract>,
 }
@@ -78,8 +81,8 @@ pub struct AckReply {
     pub revision: u64,
     /// After how many seconds the instance should say it again, changed or not.
     pub again_seconds: u64,
-    /// Whether the server does not know what the instance relies on: it should say so with its
-    /// contract next time, or with an empty one.
+    /// Whether the server does not have what the digest of the contract names: the instance should
+    /// send its contract next time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub wants_contract: bool,
 }
@@ -147,4 +150,44 @@ pub struct RevisionStatusReply {
     pub services: Vec<ServiceStatus>,
     /// Those that do not serve it as it is, at most 1,000.
     pub behind: Vec<InstanceStatus>,
+}
+
+/// What the live instances of services would make of a plan, by what they say they rely on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedInstances {
+    /// The live instances in the environments that the plan touches.
+    pub live: u64,
+    /// Of them, those that rely on something that the server does not know yet: nothing is said of them.
+    pub unknown: u64,
+    /// The services that would reject a part of what the plan leads to.
+    pub rejections: Vec<PlannedRejection>,
+}
+
+/// Live instances of one version of a service that would reject a part of what a plan leads to, and
+/// go on with what they have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedRejection {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The service.
+    pub service: String,
+    /// Its version; empty if it does not say.
+    pub service_version: String,
+    /// How many instances would reject it.
+    pub instances: u64,
+    /// How many live instances of the version there are.
+    pub live: u64,
+    /// What they rely on and would no longer be so: at most 20.
+    pub breaches: Vec<PlannedBreach>,
+}
+
+/// Something that a service relies on and would no longer be so.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedBreach {
+    /// What it is about, such as `config:ai`, `flag:new_search` or `agent:support`.
+    pub subject: String,
+    /// Where in it, as a JSON pointer; empty for all of it.
+    pub pointer: String,
+    /// What is wrong.
+    pub detail: String,
 }

@@ -32,7 +32,8 @@ pub use documents::{ConfigSummary, DocumentName, DocumentReply, List};
 pub use history::{CommitRecord, CommitRecordOp, RecordReply};
 pub use instances::{
     AckProblem, AckReply, AckRequest, AckState, AgentContract, Contract, InstanceCounts,
-    InstanceStatus, RevisionStatusReply, ServiceStatus,
+    InstanceStatus, PlannedBreach, PlannedInstances, PlannedRejection, RevisionStatusReply,
+    ServiceStatus,
 };
 pub use openapi::{External, openapi};
 pub use operations::{Operation, operations};

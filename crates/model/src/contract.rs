@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::canonical::{CanonicalError, canonical_bytes};
 use crate::documents::FlagType;
-use crate::{ArtifactName, ConfigName, FlagKey};
+use crate::{ArtifactName, ConfigName, Digest, FlagKey};
 
 /// What a service relies on: a revision that breaks it is rejected there, and a plan says so beforehand.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -40,5 +41,14 @@ impl Contract {
     /// Says whether nothing is relied on.
     pub fn is_empty(&self) -> bool {
         self.configs.is_empty() && self.flags.is_empty() && self.agents.is_empty()
+    }
+
+    /// The digest of its canonical form, and how many bytes that has.
+    ///
+    /// # Errors
+    /// A schema has something that no canonical form has, such as a number that is too large.
+    pub fn digest(&self) -> Result<(Digest, usize), CanonicalError> {
+        let bytes = canonical_bytes(self)?;
+        Ok((Digest::of(&bytes), bytes.len()))
     }
 }

@@ -6,6 +6,8 @@ pub const COMMIT_OPS_MAX: usize = 10_000;
 pub const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one document in canonical JSON, without its blobs.
 pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of what a service relies on, in canonical JSON.
+pub const CONTRACT_BYTES_MAX: usize = 256 * 1024;
 /// Bodies larger than this are stored as blobs.
 pub const BODY_INLINE_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of one blob.

@@ -20,6 +20,7 @@ mod node;
 mod observe;
 mod parallel;
 mod past;
+mod preview;
 mod sealing;
 mod snapshot;
 mod tasks;
@@ -34,6 +35,7 @@ pub use node::{
     Committed, Node, Options, RevertOutcome, RevertRequest, Status, TreeOutcome, TreeRequest,
 };
 pub use past::At;
+pub use preview::Preview;
 pub use sealing::Sealing;
 pub use snapshot::Snapshot;
 pub use verify::{Verification, verify};

@@ -18,6 +18,7 @@ use crate::history::{self, CommitDetail, HistoryQuery};
 use crate::load::{Loaded, load};
 use crate::observe::Observer;
 use crate::past::{At, Past};
+use crate::preview::Preview;
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
 use crate::writer::{
@@ -79,6 +80,8 @@ pub struct TreeOutcome {
     pub committed: Option<Committed>,
     /// What changes.
     pub plan: Plan,
+    /// What it would lead to, if it was a dry run of something.
+    pub preview: Option<Preview>,
     /// What people changed and the tree leaves as it is.
     pub kept: Vec<DocumentKey>,
     /// What the tree no longer has, and stays.
@@ -111,6 +114,8 @@ pub struct RevertOutcome {
     pub committed: Option<Committed>,
     /// What changes.
     pub plan: Plan,
+    /// What it would lead to, if it was a dry run.
+    pub preview: Option<Preview>,
     /// What was not taken back, because its kind never is.
     pub excluded: Vec<DocumentKey>,
 }
@@ -278,11 +283,35 @@ impl Node {
     /// # Errors
     /// As [`commit`](Self::commit), for the command itself.
     pub async fn plan(&self, scope: &Scope, command: Command) -> Result<Plan, CommitError> {
+        Ok(self.preview(scope, command).await?.plan)
+    }
+
+    /// Says what a command would lead to.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit), for the command itself.
+    pub async fn preview(&self, scope: &Scope, command: Command) -> Result<Preview, CommitError> {
         scope
             .check(&command)
             .map_err(|violations| Rejection { violations })?;
-        let (_, plan) = self.decide(&Arc::new(command)).await?;
-        Ok(plan)
+        let (prepared, plan) = self.decide(&Arc::new(command)).await?;
+        Ok(Preview {
+            before: self.snapshot(),
+            prepared,
+            now: self.now(),
+            plan,
+        })
+    }
+
+    /// Runs what may take long where it holds up nobody, once it is its turn.
+    ///
+    /// # Errors
+    /// Too many wait already.
+    pub async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, CommitError> {
+        self.shared.deciding.run(work).await
     }
 
     /// Commits a command: durable and visible to every reader when it returns.
@@ -367,6 +396,7 @@ impl Node {
         let nothing = TreeOutcome {
             committed: None,
             plan: empty_plan(revision),
+            preview: None,
             kept: found.kept,
             left: found.left,
         };
@@ -380,11 +410,12 @@ impl Node {
             ..command
         };
         let origins = found.origins;
-        let result = self.plan_or_commit(scope, command, request.dry_run).await;
-        let (committed, plan) = result.map_err(|error| relocated(error, &origins))?;
+        let result = (self.preview_or_commit(scope, command, request.dry_run)).await;
+        let (committed, plan, preview) = result.map_err(|error| relocated(error, &origins))?;
         Ok(TreeOutcome {
             committed,
             plan,
+            preview,
             ..nothing
         })
     }
@@ -450,10 +481,12 @@ impl Node {
             source: request.source,
             ..command
         };
-        let (committed, plan) = self.plan_or_commit(scope, command, request.dry_run).await?;
+        let (committed, plan, preview) =
+            (self.preview_or_commit(scope, command, request.dry_run)).await?;
         Ok(RevertOutcome {
             committed,
             plan,
+            preview,
             excluded: reversal.excluded,
         })
     }
@@ -492,18 +525,19 @@ impl Node {
         })
     }
 
-    async fn plan_or_commit(
+    async fn preview_or_commit(
         &self,
         scope: &Scope,
         command: Command,
         dry_run: bool,
-    ) -> Result<(Option<Committed>, Plan), CommitError> {
+    ) -> Result<(Option<Committed>, Plan, Option<Preview>), CommitError> {
         if dry_run {
-            return Ok((None, self.plan(scope, command).await?));
+            let preview = self.preview(scope, command).await?;
+            return Ok((None, preview.plan.clone(), Some(preview)));
         }
         let committed = self.commit(scope, command).await?;
         let plan = committed.plan.clone();
-        Ok((Some(committed), plan))
+        Ok((Some(committed), plan, None))
     }
 
     /// Lists commits, newest first.

@@ -17,6 +17,7 @@ mod connection;
 mod cursor;
 mod endpoint;
 mod failure;
+mod forecast;
 mod handlers;
 mod heads;
 mod instances;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plane_api::{Difference, Effect, Plan, PlannedChange, Receipt};
+use plane_api::{Difference, Effect, Plan, PlannedChange, PlannedInstances, Receipt};
 use plane_model::{Kind, Range, SLOTS};
 use serde_json::Value;
 
@@ -13,12 +13,48 @@ const VALUE_CHARS_MAX: usize = 80;
 /// Of how many documents new and deleted ones are shown whole.
 const WHOLE_DOCUMENTS_MAX: usize = 3;
 
-/// Writes what changes, one document after the other, and how many.
+/// Writes what changes, one document after the other, and how many; then who would reject it.
 pub(crate) fn changes(page: &mut Page, plan: &Plan) {
     list(page, &plan.changes);
-    if plan.changes.len() < 2 {
-        return;
+    if plan.changes.len() > 1 {
+        total(page, plan);
     }
+    if let Some(instances) = &plan.instances {
+        rejections(page, instances);
+    }
+}
+
+fn rejections(page: &mut Page, instances: &PlannedInstances) {
+    if !instances.rejections.is_empty() {
+        page.heading("Would be rejected by services, which go on with what they have");
+    }
+    for it in &instances.rejections {
+        let line = format!(
+            "{} of {} live instances of {} in {} would reject this",
+            it.instances,
+            it.live,
+            format!("{} {}", it.service, it.service_version).trim(),
+            it.environment
+        );
+        let line = page.paint(Paint::Error, &line);
+        page.line(format!("  {line}"));
+        for breach in &it.breaches {
+            page.line(format!(
+                "    {}{}: {}",
+                breach.subject, breach.pointer, breach.detail
+            ));
+        }
+    }
+    if instances.unknown > 0 {
+        page.gap();
+        page.line(format!(
+            "what {} of {} live instances rely on is not known yet; ask again in a minute",
+            instances.unknown, instances.live
+        ));
+    }
+}
+
+fn total(page: &mut Page, plan: &Plan) {
     let number = |effect| plan.changes.iter().filter(|it| it.effect == effect).count();
     let parts: Vec<String> = [
         (Effect::Create, "new"),
@@ -199,6 +235,8 @@ mod tests {
 
     use super::*;
     use crate::output::Style;
+    use plane_api::{PlannedBreach, PlannedRejection};
+    use plane_model::EnvironmentName;
 
     fn change(effect: Effect, diff: Vec<Difference>) -> PlannedChange {
         PlannedChange {
@@ -242,6 +280,22 @@ mod tests {
             ],
             environments: vec![],
             tenants: vec![],
+            instances: Some(PlannedInstances {
+                live: 214,
+                unknown: 2,
+                rejections: vec![PlannedRejection {
+                    environment: EnvironmentName::new("production").unwrap(),
+                    service: "svc".to_owned(),
+                    service_version: "1.9".to_owned(),
+                    instances: 3,
+                    live: 210,
+                    breaches: vec![PlannedBreach {
+                        subject: "config:ai".to_owned(),
+                        pointer: "/temperature".to_owned(),
+                        detail: "3 is more than 2".to_owned(),
+                    }],
+                }],
+            }),
         };
         let mut page = Page::new(Style::plain());
         changes(&mut page, &plan);
@@ -254,6 +308,12 @@ mod tests {
         - targeting production/beta_features
 
         3 documents: 1 new, 1 changed, 1 deleted
+
+        Would be rejected by services, which go on with what they have
+          3 of 210 live instances of svc 1.9 in production would reject this
+            config:ai/temperature: 3 is more than 2
+
+        what 2 of 214 live instances rely on is not known yet; ask again in a minute
         ");
     }
 }

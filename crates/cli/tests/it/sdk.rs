@@ -304,3 +304,57 @@ fn the_last_word_of_a_client_that_closes_is_heard() {
     assert_eq!(status["instances"]["applied"], 1, "{status:#}");
     assert_eq!(status["services"][0]["service"], "unknown_service");
 }
+
+#[test]
+fn a_plan_warns_of_the_live_instances_that_would_reject_it() {
+    let server = Server::with_platform();
+    let contract = json!({
+        "configs": { "ai": { "properties": { "temperature": { "maximum": 0.8 } } } },
+        "agents": { "support": { "version": "^1" } },
+    });
+    let start = |instance: &str, contract: Value| {
+        let builder = client(&server, &server.url).service("orders");
+        let builder = builder.service_version("1.9").instance(instance);
+        let contract = serde_json::from_value(contract).unwrap();
+        let plane = builder.contract(contract).build().unwrap();
+        plane.wait_ready(SURE).unwrap();
+        plane
+    };
+    let planes = [
+        start("one", contract.clone()),
+        start("two", contract),
+        start("three", json!({})),
+    ];
+    let revision = planes[0].snapshot().unwrap().revision();
+    told(&server, revision, |it| it["instances"]["applied"] == 3);
+
+    std::fs::write(
+        server.path("tree/configs/ai/production.yaml"),
+        "temperature: 0.9\n",
+    )
+    .unwrap();
+    let tree = server.path("tree");
+    let plan = format!("plan {}", tree.display());
+    let mut reply = Value::Null;
+    for _ in 0..5_000 {
+        reply = server.json(&plan)["plan"]["instances"].clone();
+        if reply["unknown"] == 0 {
+            break;
+        }
+    }
+    assert_eq!(reply["live"], 3, "{reply:#}");
+    let text = server.ok(&plan);
+    let warning = "2 of 3 live instances of orders 1.9 in production would reject this";
+    assert!(text.contains(warning), "{text}");
+    assert!(text.contains("config:ai/temperature: "), "{text}");
+
+    // It is a warning: whoever applies it all the same is told of what came of it.
+    server.ok(&format!("apply {} --yes", tree.display()));
+    told(&server, revision + 1, |it| {
+        it["instances"]["rejected"] == 2 && it["instances"]["applied"] == 1
+    });
+    for plane in &planes[..2] {
+        let temperature = plane.config("ai.temperature", &Context::new()).unwrap();
+        assert_eq!(temperature, json!(0.7), "the last good one serves");
+    }
+}

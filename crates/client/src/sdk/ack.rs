@@ -69,7 +69,7 @@ impl Reporter {
             attempts: 0,
             paused_until: Duration::ZERO,
             since: BTreeMap::new(),
-            wants_contract: true,
+            wants_contract: false,
         }
     }
 
@@ -123,7 +123,7 @@ impl Reporter {
         let target = target(core, self.turn).map_err(|_| REFUSED_PAUSE)?;
         let mut request = word.clone();
         if self.wants_contract {
-            request.contract = Some(core.settings.contract.clone());
+            request.contract = core.settings.contract.clone();
         }
         match self.tells.tell(&target, &request, timeout) {
             Ok(reply) => {
@@ -134,8 +134,8 @@ impl Reporter {
                 let early = core.settings.clock.random() % 8;
                 let early = asked / 64 * u32::try_from(early).unwrap_or_default();
                 let mut again = asked.saturating_sub(early);
-                // It was started since: it does not know what this instance relies on.
-                self.wants_contract = reply.wants_contract;
+                // It was started since, and none of the service has told it what it relies on.
+                self.wants_contract = reply.wants_contract && core.settings.contract.is_some();
                 if self.wants_contract {
                     self.told = None;
                     again = GATHER;
@@ -239,6 +239,7 @@ pub(crate) fn acknowledgement(core: &Core) -> Option<AckRequest> {
         revision: refusal.map_or(serves, |refusal| refusal.revision.max(serves)),
         state,
         problems,
+        contract_digest: core.settings.contract_digest,
         contract: None,
     })
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use plane_model::{Contract, EnvironmentName};
+use plane_model::{Code, Contract, Digest, EnvironmentName, Violation, limits};
 use plane_state::CheckedContract;
 
 use super::clock::{Clock, SystemClock};
@@ -36,10 +36,11 @@ pub struct Builder {
     pub(crate) listener: Listener,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sdk: String,
-    /// What the service relies on.
-    pub(crate) contract: Contract,
-    /// The same, ready to be held against views; none if nothing is relied on.
+    /// What the service relies on; none if that is nothing.
+    pub(crate) contract: Option<Contract>,
+    /// The same, ready to be held against views.
     pub(crate) checked: Option<CheckedContract>,
+    pub(crate) contract_digest: Option<Digest>,
     /// The process in which the settings were made.
     pub(crate) made_in: u32,
 }
@@ -95,8 +96,9 @@ impl Default for Builder {
             listener: Listener::default(),
             clock: Arc::new(SystemClock::new()),
             sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
-            contract: Contract::default(),
+            contract: None,
             checked: None,
+            contract_digest: None,
             made_in: std::process::id(),
         }
     }
@@ -266,10 +268,11 @@ impl Builder {
     /// version and schema.
     ///
     /// A revision that breaks it is not served for the documents that break it: the last good ones
-    /// serve, or nothing if there are none. That is told as an event and to the server.
+    /// serve, or nothing if there are none. That is told as an event and to the server, which also
+    /// says beforehand, in the plan of a change, which live instances would reject it.
     #[must_use]
     pub fn contract(mut self, contract: Contract) -> Self {
-        self.contract = contract;
+        self.contract = Some(contract).filter(|it| !it.is_empty());
         self
     }
 
@@ -314,12 +317,32 @@ impl Builder {
                 detail: error.to_string(),
             })?;
         }
-        if !self.contract.is_empty() {
-            let checked = CheckedContract::new(&self.contract).map_err(Error::Invalid)?;
-            self.checked = Some(checked);
+        if let Some(contract) = &self.contract {
+            self.checked = Some(CheckedContract::new(contract).map_err(Error::Invalid)?);
+            self.contract_digest = Some(digest(contract)?);
         }
         Ok(ControlPlane::of(self))
     }
+}
+
+/// The digest of a contract that a server would take.
+fn digest(contract: &Contract) -> Result<Digest, Error> {
+    let invalid = |code, detail: String, next: &str| {
+        Error::Invalid(vec![Violation::new(code, "", detail).next(next)])
+    };
+    let (digest, bytes) = contract.digest().map_err(|error| {
+        let next = "write numbers that JSON can carry";
+        invalid(Code::FieldInvalid, error.to_string(), next)
+    })?;
+    if bytes > limits::CONTRACT_BYTES_MAX {
+        let detail = format!(
+            "the contract has {bytes} bytes, and at most {}",
+            limits::CONTRACT_BYTES_MAX
+        );
+        let next = "declare what the service reads, not whole documents";
+        return Err(invalid(Code::LimitExceeded, detail, next));
+    }
+    Ok(digest)
 }
 
 fn check_url(url: &str) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use plane_node::HistoryQuery;
 use plane_state::revert::Filter;
 use plane_state::{Action, Change, Expect, Op, OpKind, Record, RecordOp, Scope, differences};
 
-use super::documents::{SOURCE, command, commit_reply, give, plan_reply};
+use super::documents::{SOURCE, command, commit_reply, foreseen, give, plan_reply};
 use crate::call::{Answer, Call, json};
 use crate::failure::{Failure, store};
 use crate::query::refuse;
@@ -254,7 +254,10 @@ pub(super) async fn revert(call: Call) -> Answer {
         .await?;
     let reply = RevertReply {
         committed: outcome.committed.as_ref().map(receipt),
-        plan: plan_reply(outcome.plan),
+        plan: match outcome.preview {
+            Some(preview) => foreseen(&call, preview).await?,
+            None => plan_reply(outcome.plan),
+        },
         excluded: names(&call, outcome.excluded),
     };
     json(call.node().snapshot().revision(), &reply)

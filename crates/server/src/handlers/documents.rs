@@ -10,7 +10,7 @@ use plane_model::{
     ArtifactName, Code, ConfigName, DocumentKey, EnvironmentName, FlagKey, Kind, Namespace,
     SegmentName, Selector, TenantId, TokenId,
 };
-use plane_node::Snapshot;
+use plane_node::{Preview, Snapshot};
 use plane_state::{Action, Change, Command, Content, Entry, Expect, Op};
 use serde::Serialize;
 use serde_json::Value;
@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 use crate::call::{Answer, Call, json};
 use crate::cursor::{After, page};
 use crate::failure::Failure;
+use crate::forecast::forecast;
 
 /// Through what changes come that are made here.
 pub(super) const SOURCE: &str = "api";
@@ -197,7 +198,7 @@ pub(super) async fn revive(call: Call, key: KeyOf) -> Answer {
 /// What came of a write, before it is written down.
 pub(super) enum Written {
     Committed(plane_node::Committed),
-    Planned(plane_state::Plan),
+    Planned(Plan),
 }
 
 /// Gives a command with one operation to the node, or asks what it would do.
@@ -214,9 +215,8 @@ pub(super) async fn submit(
 /// Gives a command to the node, or asks what it would do.
 pub(super) async fn give(call: &Call, command: Command) -> Result<Written, Failure> {
     if call.query().flag("dry_run")? {
-        return Ok(Written::Planned(
-            call.node().plan(call.scope(), command).await?,
-        ));
+        let preview = call.node().preview(call.scope(), command).await?;
+        return Ok(Written::Planned(foreseen(call, preview).await?));
     }
     let begun = tokio::time::Instant::now();
     let done = call.node().commit(call.scope(), command).await?;
@@ -269,12 +269,7 @@ pub(super) fn commit_reply(written: Written) -> (u64, CommitReply) {
                 CommitReply::Committed(Committed { receipt, plan }),
             )
         }
-        Written::Planned(plan) => (
-            plan.revision,
-            CommitReply::Planned(Planned {
-                plan: plan_reply(plan),
-            }),
-        ),
+        Written::Planned(plan) => (plan.revision, CommitReply::Planned(Planned { plan })),
     }
 }
 
@@ -289,7 +284,16 @@ pub(super) fn plan_reply(plan: plane_state::Plan) -> Plan {
             .collect(),
         environments: plan.environments,
         tenants: plan.tenants,
+        instances: None,
     }
+}
+
+/// The wire form of a plan, with what live instances would make of it.
+pub(super) async fn foreseen(call: &Call, preview: Preview) -> Result<Plan, Failure> {
+    let plan = plan_reply(preview.plan().clone());
+    let instances = &call.app().instances;
+    let instances = forecast(call.node(), instances, call.scope(), preview).await?;
+    Ok(Plan { instances, ..plan })
 }
 
 fn action_of(key: &DocumentKey) -> Action {

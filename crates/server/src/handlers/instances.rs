@@ -3,19 +3,18 @@
 use std::collections::BTreeMap;
 
 use plane_api::{
-    AckProblem, AckReply, AckRequest, AckState, InstanceCounts, InstanceStatus,
+    AckProblem, AckReply, AckRequest, AckState, Contract, InstanceCounts, InstanceStatus,
     RevisionStatusReply, ServiceStatus,
 };
-use plane_model::{Code, EnvironmentName, Timestamp, Violation, Violations};
+use plane_model::{Code, EnvironmentName, Timestamp, Violation, Violations, limits};
+use plane_state::CheckedContract;
 
 use crate::call::{Answer, Call, json, no_environment};
 use crate::failure::Failure;
-use crate::instances::{Heard, InstanceKey};
+use crate::instances::{Heard, InstanceKey, SILENT_AFTER_MS, Told};
 
 /// How often instances are asked to say what they hold.
 const AGAIN_SECONDS: u64 = 30;
-/// After how long an instance that says nothing counts as silent: three times in a row.
-const SILENT_AFTER_MS: i64 = 90_000;
 /// How long a name may be.
 const NAME_BYTES_MAX: usize = 256;
 /// How many problems an instance may tell at once, and how long each may be.
@@ -27,8 +26,10 @@ const LISTED_MAX: usize = 1_000;
 /// Takes down what an instance holds.
 pub(super) fn acknowledge(call: &Call) -> Answer {
     let environment = call.environment()?;
-    let request: AckRequest = call.read()?;
+    let mut request: AckRequest = call.read()?;
     check(&request)?;
+    let told = request.contract.take();
+    let told = told.map(|it| checked(&it, &mut request)).transpose()?;
     let node = call.node();
     let now = node.now();
     let state = match request.state {
@@ -52,19 +53,45 @@ pub(super) fn acknowledge(call: &Call) -> Answer {
         service: request.service.clone(),
         instance: request.instance.clone(),
     };
-    let wants_contract = request.contract.is_none() && !call.app().instances.knows_contract(&key);
-    let before = call.app().instances.hear(key, now, request.clone());
+    let instances = &call.app().instances;
+    let hearing = instances.hear(key, now, request.clone(), told);
     let said = |it: &AckRequest| (it.serves, it.revision, it.state, it.problems.clone());
-    if before.as_ref().map(said) != Some(said(&request)) {
+    if hearing.before.as_ref().map(said) != Some(said(&request)) {
         node.observe("ack", &subject, &labels);
     }
     let revision = node.snapshot().revision();
     let reply = AckReply {
         revision,
         again_seconds: AGAIN_SECONDS,
-        wants_contract,
+        wants_contract: hearing.wants_contract,
     };
     json(revision, &reply)
+}
+
+/// Makes ready what an instance relies on, and names it by its digest if the instance did not.
+fn checked(contract: &Contract, request: &mut AckRequest) -> Result<Told, Failure> {
+    let refuse = |code, pointer: &str, detail: String, next: &str| {
+        Failure::from(Violation::new(code, pointer, detail).next(next))
+    };
+    let (digest, bytes) = contract.digest().map_err(|error| {
+        let next = "write numbers that JSON can carry";
+        refuse(Code::FieldInvalid, "/contract", error.to_string(), next)
+    })?;
+    if bytes > limits::CONTRACT_BYTES_MAX {
+        let detail = format!("{bytes} bytes, and at most {}", limits::CONTRACT_BYTES_MAX);
+        let next = "declare what the service reads, not whole documents";
+        return Err(refuse(Code::LimitExceeded, "/contract", detail, next));
+    }
+    if request.contract_digest.is_some_and(|named| named != digest) {
+        let detail = format!("the contract has the digest {digest}");
+        let next = "name the digest of the contract's canonical JSON";
+        return Err(refuse(Code::FieldInvalid, "/contract_digest", detail, next));
+    }
+    let below = |it: Violation| it.below("/contract");
+    let contract = CheckedContract::new(contract)
+        .map_err(|found| found.into_iter().map(below).collect::<Violations>())?;
+    request.contract_digest = Some(digest);
+    Ok(Told { contract, bytes })
 }
 
 fn check(request: &AckRequest) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use plane_model::{DocumentKey, Kind, Violations};
 use plane_state::reconcile::Options;
 
 use super::commits::{names, receipt};
-use super::documents::{plan_reply, reply};
+use super::documents::{foreseen, plan_reply, reply};
 use super::registry::{artifact_of, manifest_value};
 use crate::call::{Answer, Call, json};
 
@@ -43,7 +43,10 @@ pub(super) async fn apply(call: Call) -> Answer {
         .await?;
     let reply = TreeReply {
         committed: outcome.committed.as_ref().map(receipt),
-        plan: plan_reply(outcome.plan),
+        plan: match outcome.preview {
+            Some(preview) => foreseen(&call, preview).await?,
+            None => plan_reply(outcome.plan),
+        },
         kept: names(&call, outcome.kept),
         left: names(&call, outcome.left),
     };

@@ -91,18 +91,124 @@ async fn what_is_refused_since_a_revision_says_nothing_of_an_earlier_one_that_wa
     );
 }
 
+/// An acknowledgement of one that relies on something, as `contract` says.
+fn relying(instance: &str, contract: &Value) -> Value {
+    let digest = plane_model::canonical::canonical_digest(contract).unwrap();
+    let mut ack = ack(instance, 1);
+    ack["contract_digest"] = json!(digest);
+    ack
+}
+
 #[tokio::test]
-async fn an_instance_is_asked_what_it_relies_on_until_it_says_so() {
+async fn one_instance_is_asked_what_its_service_relies_on_until_it_says_so() {
     let server = Server::start().await;
     server.given_a_platform().await;
-    let reply = server.post(ACKS, ack("a", 1)).await.ok();
+    let reply = server.post(ACKS, ack("z", 1)).await.ok();
+    assert_eq!(reply.get("wants_contract"), None, "it relies on nothing");
+    let contract = json!({ "flags": { "reasoning": "boolean" } });
+    let a = relying("a", &contract);
+    let reply = server.post(ACKS, a.clone()).await.ok();
     assert_eq!(reply["wants_contract"], true);
-    let mut telling = ack("a", 1);
-    telling["contract"] = json!({});
-    let reply = server.post(ACKS, telling).await.ok();
+    let mut telling = a.clone();
+    telling["contract"] = contract.clone();
+    let reply = server.post(ACKS, telling.clone()).await.ok();
     assert_eq!(reply.get("wants_contract"), None);
-    let reply = server.post(ACKS, ack("a", 2)).await.ok();
-    assert_eq!(reply.get("wants_contract"), None);
+    let reply = server.post(ACKS, relying("b", &contract)).await.ok();
+    assert_eq!(reply.get("wants_contract"), None, "the other has told it");
+
+    telling["contract_digest"] = json!("0".repeat(64));
+    let problem = server.post(ACKS, telling.clone()).await;
+    let problem = problem.problem(422, "FIELD_INVALID");
+    assert_eq!(problem["errors"][0]["pointer"], "/contract_digest");
+    telling.as_object_mut().unwrap().remove("contract_digest");
+    telling["contract"] = json!({ "configs": { "ai": { "type": "number-ish" } } });
+    let problem = server.post(ACKS, telling.clone()).await;
+    assert_eq!(problem.status, 422);
+    let pointer = &problem.json()["errors"][0]["pointer"];
+    assert!(
+        pointer
+            .as_str()
+            .unwrap()
+            .starts_with("/contract/configs/ai"),
+        "{pointer}"
+    );
+    telling["contract"] = json!({ "configs": { "ai": { "title": "x".repeat(300_000) } } });
+    let problem = server.post(ACKS, telling).await;
+    problem.problem(422, "LIMIT_EXCEEDED");
+}
+
+#[tokio::test]
+async fn a_plan_says_which_live_instances_would_reject_it_and_why() {
+    let server = Server::start().await;
+    server.given_a_platform().await;
+    let schema = json!({ "type": "object" });
+    let layer = |value: Value| ("config", "production", "ai", value);
+    server
+        .given(&[
+            ("schema", "", "ai", schema),
+            layer(json!({ "temperature": 1 })),
+        ])
+        .await;
+    let contract = json!({
+        "configs": { "ai": { "properties": { "temperature": { "maximum": 2 } } } },
+        "flags": { "reasoning": "boolean", "gone_long_ago": "string" },
+    });
+    let mut first = relying("a", &contract);
+    first["contract"] = contract.clone();
+    server.post(ACKS, first).await.ok();
+    for instance in ["b", "c"] {
+        server.post(ACKS, relying(instance, &contract)).await.ok();
+    }
+    server.post(ACKS, ack("relies-on-nothing", 1)).await.ok();
+    let mut other = relying("other", &json!({ "flags": { "beta": "boolean" } }));
+    other["service"] = json!("search");
+    server.post(ACKS, other).await.ok();
+
+    let commits = "/v1/commits?dry_run=true";
+    let ops = json!([
+        { "op": "put", "kind": "config", "scope": "production", "name": "ai", "body": { "temperature": 3 } },
+        { "op": "delete", "kind": "targeting", "scope": "production", "name": "reasoning" },
+        { "op": "delete", "kind": "flag", "name": "reasoning" },
+    ]);
+    let request = json!({ "reason": "try", "ops": ops });
+    let plan = server.post(commits, request.clone()).await.ok()["plan"].clone();
+    let told = &plan["instances"];
+    assert_eq!((&told["live"], &told["unknown"]), (&json!(5), &json!(1)));
+    let rejections = told["rejections"].as_array().unwrap();
+    assert_eq!(rejections.len(), 1, "{told:#}");
+    let it = &rejections[0];
+    assert_eq!(
+        (&it["service"], &it["service_version"], &it["environment"]),
+        (&json!("orders"), &json!("1.9"), &json!("production"))
+    );
+    assert_eq!((&it["instances"], &it["live"]), (&json!(3), &json!(4)));
+    let breaches = it["breaches"].as_array().unwrap();
+    let about: Vec<_> = breaches
+        .iter()
+        .map(|it| (&it["subject"], &it["pointer"]))
+        .collect();
+    assert_eq!(
+        about,
+        [
+            (&json!("config:ai"), &json!("/temperature")),
+            (&json!("flag:reasoning"), &json!("")),
+        ],
+        "what is broken already is not the plan's doing"
+    );
+
+    let fine = json!({ "reason": "try", "ops": [
+        { "op": "put", "kind": "config", "scope": "production", "name": "ai", "body": { "temperature": 2 } },
+    ] });
+    let plan = server.post(commits, fine).await.ok()["plan"].clone();
+    assert_eq!(plan["instances"]["rejections"], json!([]));
+    let elsewhere = json!({ "reason": "try", "ops": [
+        { "op": "put", "kind": "config", "scope": "staging", "name": "ai", "body": { "temperature": 3 } },
+    ] });
+    let plan = server.post(commits, elsewhere).await.ok()["plan"].clone();
+    assert_eq!(plan.get("instances"), None, "nobody is live there");
+    server.clock.advance(91);
+    let plan = server.post(commits, request).await.ok()["plan"].clone();
+    assert_eq!(plan.get("instances"), None, "all are silent");
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use plane_api::{AckReply, Problem};
+use plane_api::{AckReply, Contract, Problem};
+use plane_model::documents::FlagType;
 use plane_model::{Code, Digest, EnvironmentName};
 use plane_state::delivery::{At, Holding};
 
@@ -231,22 +232,43 @@ fn what_was_not_heard_is_told_again_later_and_elsewhere_and_the_latest_counts() 
     assert_eq!((told.len(), told[0].1.serves), (1, 6));
 }
 
+fn relying(mut settings: Builder) -> Builder {
+    let flag = plane_model::FlagKey::new("reasoning").unwrap();
+    let contract = Contract {
+        flags: [(flag, FlagType::Boolean)].into(),
+        ..Contract::default()
+    };
+    settings.contract_digest = Some(contract.digest().unwrap().0);
+    settings.contract(contract)
+}
+
 #[test]
-fn a_server_that_does_not_know_what_is_relied_on_is_told_once() {
-    let mut test = Test::new(|it| it);
+fn what_is_relied_on_is_named_always_and_told_when_a_server_asks_for_it() {
+    let mut test = Test::new(relying);
     test.serve(5);
-    test.script
-        .0
-        .lock()
-        .unwrap()
-        .replies
-        .push_back(Ok(heard(true)));
+    let asks = |test: &Test| {
+        let mut script = test.script.0.lock().unwrap();
+        script.replies.push_back(Ok(heard(true)));
+    };
+    asks(&test);
     assert_eq!(test.step(), GATHER);
     test.clock.advance(GATHER);
     test.step();
+    test.serve(6);
+    test.step();
     let told = test.heard();
-    let said: Vec<_> = told.iter().map(|(_, it)| it.contract.is_some()).collect();
-    assert_eq!(said, [true, true]);
+    assert!(told.iter().all(|(_, it)| it.contract_digest.is_some()));
+    let told: Vec<_> = told.iter().map(|(_, it)| it.contract.is_some()).collect();
+    assert_eq!(told, [false, true, false]);
+}
+
+#[test]
+fn a_service_that_relies_on_nothing_has_nothing_to_tell_of_it() {
+    let mut test = Test::new(|it| it.contract(Contract::default()));
+    test.serve(5);
+    test.step();
+    let (_, word) = test.heard().remove(0);
+    assert_eq!((word.contract_digest, word.contract), (None, None));
 }
 
 #[test]
