@@ -8,7 +8,7 @@ use plane_model::EnvironmentName;
 
 use crate::commands::{
     completions, config, environment, explain, flag, log, registry, resolve, rev, revert, serve,
-    sign, tenant, token, tree,
+    server_key, sign, tenant, token, tree,
 };
 
 /// How answers are written.
@@ -113,6 +113,7 @@ Platform:
   pin           Give one tenant a variant or a version of its own
   token         Create, list and revoke tokens
   whoami        Show who you are and what your token covers
+  server-key    Show and rotate the key that the server signs with
 
 Whole trees of files:
   plan          Show what applying a tree would change
@@ -181,6 +182,9 @@ pub(crate) enum Command {
     Token(token::Token),
     /// Show who you are and what your token covers
     Whoami,
+    /// Show and rotate the key that the server signs with
+    #[command(subcommand)]
+    ServerKey(server_key::ServerKey),
     /// Show what applying a tree would change
     Plan(tree::Plan),
     /// Make the control plane be what a tree says

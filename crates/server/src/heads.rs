@@ -39,9 +39,14 @@ impl ServerKeys {
         Self::new(KeyRing::new(SigningKey::from_seed(&seed)))
     }
 
-    /// Signs with other keys from now on.
-    pub fn replace(&self, ring: KeyRing) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+    /// Signs with other keys from now on, if who trusts the key until now can follow to them; says whether it does.
+    pub fn succeed(&self, ring: KeyRing) -> bool {
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_led_to = ring.leads_from(&held.current().public());
+        if is_led_to {
+            *held = Arc::new(ring);
+        }
+        is_led_to
     }
 
     fn ring(&self) -> Arc<KeyRing> {

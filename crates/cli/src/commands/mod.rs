@@ -14,6 +14,7 @@ pub(crate) mod resolve;
 pub(crate) mod rev;
 pub(crate) mod revert;
 pub(crate) mod serve;
+pub(crate) mod server_key;
 pub(crate) mod sign;
 pub(crate) mod tenant;
 pub(crate) mod token;
@@ -55,6 +56,7 @@ pub(crate) fn run(cli: Cli) -> Result<u8> {
         Command::Apply(command) => command.run(&session),
         Command::Export(command) => command.run(&session),
         Command::Log(command) => command.run(&session),
+        Command::ServerKey(command) => command.run(&session),
         Command::Rev(command) => command.run(&session),
         Command::Revert(command) => command.run(&session),
         Command::Explain(command) => command.run(&session),

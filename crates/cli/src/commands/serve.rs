@@ -9,9 +9,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use plane_server::{Rate, ServerOptions, Shutdown, router};
+use plane_server::{Rate, ServerKeys, ServerOptions, Shutdown, router};
 use tracing_subscriber::EnvFilter;
 
+use super::server_key::file::KeyFile;
 use crate::failure::Failure;
 use crate::session::print;
 
@@ -20,9 +21,10 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The first start writes an admin token to DATA/admin-token, readable by you alone. When it serves it
-prints one line, `ready http://ADDRESS`, to standard output; its log goes to standard error (RUST_LOG
-chooses how much). SIGTERM and Ctrl-C stop it once open requests have ended; a second one at once.
+The first start writes an admin token to DATA/admin-token, and the key that it signs with to
+DATA/server-key.pem, readable by you alone. When it serves it prints one line, `ready http://ADDRESS`, to
+standard output; its log goes to standard error (RUST_LOG chooses how much). SIGTERM and Ctrl-C stop it
+once open requests have ended; a second one at once. SIGHUP makes it take a rotated server key into use.
 
 Examples:
   control-plane serve --data .data/run --load examples/aiaas
@@ -116,11 +118,21 @@ impl Serve {
 
     async fn serve(&self, node: plane_node::Node, listener: TcpListener) -> Result<()> {
         let shutdown = Shutdown::new();
+        let key_file = KeyFile::in_dir(&self.data);
+        let ring = match start::server_key(&key_file, node.snapshot().revision()) {
+            Ok(ring) => ring,
+            Err(error) => {
+                node.shutdown().await;
+                return Err(error);
+            }
+        };
+        let keys = ServerKeys::new(ring);
         let rate = |requests| NonZeroU32::new(requests).map(Rate::per_second);
         let options = ServerOptions {
             token_rate: rate(self.token_rate),
             stranger_rate: rate(self.stranger_rate),
             connections_max: usize::try_from(self.connections_max).unwrap_or(usize::MAX),
+            keys: keys.clone(),
             shutdown: shutdown.clone(),
             ..ServerOptions::default()
         };
@@ -138,10 +150,10 @@ impl Serve {
             node.shutdown().await;
         };
         let stopping = async {
-            signals.next().await;
+            signals.stop(|| reload(&key_file, &keys)).await;
             tracing::info!("stopping: open requests may end; a second signal stops at once");
             shutdown.begin();
-            signals.next().await;
+            signals.stop(|| {}).await;
         };
         tokio::select! {
             () = serving => {}
@@ -149,6 +161,26 @@ impl Serve {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Takes a key that was rotated into use; whatever is wrong with it, the server goes on with the one it has.
+fn reload(file: &KeyFile, keys: &ServerKeys) {
+    let path = file.path().display();
+    match file.read() {
+        Ok(ring) => {
+            let key_id = ring.current().public().keyid();
+            if keys.succeed(ring) {
+                tracing::info!(%key_id, "signing with the key in `{path}`");
+            } else {
+                tracing::error!(
+                    %key_id,
+                    "the key in `{path}` is not endorsed by the one in use, which goes on signing: clients could \
+                     not follow; a restart takes it all the same"
+                );
+            }
+        }
+        Err(error) => tracing::error!("the key in use goes on signing: {error:#}"),
     }
 }
 
@@ -186,11 +218,12 @@ fn start_log(format: LogFormat) {
     }
 }
 
-/// The signals that ask to stop.
+/// The signals that ask to stop, and the one that asks to read the key again.
 #[cfg(unix)]
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -200,13 +233,18 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+            hang_up: signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?,
         })
     }
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// Waits until it is asked to stop; calls `reload` whenever it is asked for that.
+    async fn stop(&mut self, reload: impl Fn()) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => reload(),
+            }
         }
     }
 }
@@ -221,7 +259,7 @@ impl Signals {
         Ok(Self)
     }
 
-    async fn next(&mut self) {
+    async fn stop(&mut self, _: impl Fn()) {
         drop(tokio::signal::ctrl_c().await);
     }
 }

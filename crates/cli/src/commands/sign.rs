@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::manifest::read_manifest;
 use self::manifest::{Text, kind_of, tree_of};
+use crate::commands::server_key::file::random_key;
 use crate::failure::{Failure, Located};
 use crate::output::{Cell, Paint, count};
 use crate::parse::read_bounded;
@@ -89,9 +90,7 @@ fn artifact_kind(text: &str) -> Result<ArtifactKind, String> {
 
 impl Keygen {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).context("the system gives no random bytes")?;
-        let key = SigningKey::from_seed(&seed);
+        let key = random_key()?;
         create_private(&self.out, key.to_pem().as_bytes()).map_err(|error| {
             let failure = Failure::new(format!("cannot write `{}`: {error}", self.out.display()));
             match error.kind() {

@@ -86,6 +86,24 @@ impl Connection {
         self.ask("GET", path, "", "")
     }
 
+    /// Opens a stream; its lines come with [`line`](Self::line).
+    pub(crate) fn follow(&mut self, path: &str) -> Result<()> {
+        let token = &self.token;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n\r\n");
+        self.reader.get_mut().write_all(request.as_bytes())?;
+        self.head().map(drop)
+    }
+
+    /// The next line that comes.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        match self.reader.read_line(&mut line)? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Ok(line),
+        }
+    }
+
     /// Puts one segment with one id by a commit with this key.
     pub(crate) fn commit(&mut self, key: &str, segment: &str, id: &str) -> Result<Reply> {
         let op = serde_json::json!({ "op": "put", "kind": "segment", "name": segment, "body": { "include": [id] } });

@@ -11,6 +11,7 @@ mod platform;
 mod posting;
 mod sdk;
 mod secrecy;
+mod server_keys;
 mod serving;
 mod signing;
 mod stopping;

@@ -180,8 +180,10 @@ async fn another_key_signs_after_a_rotation_and_is_endorsed_by_the_one_before() 
     let (server, keys) = server().await;
     let mut events = Events::of(server.call("GET", STREAM).open().await);
     events.next().await.unwrap();
+    assert!(!keys.succeed(KeyRing::new(key(2))));
+    head_of(&server.get(VIEW).await, &key(1).public());
     let ring = KeyRing::new(key(1)).rotate(key(2), server.node.now());
-    keys.replace(ring.unwrap());
+    assert!(keys.succeed(ring.unwrap()));
     head_of(&server.get(VIEW).await, &key(2).public());
     server
         .put("/v1/flags/x", json!({ "type": "boolean" }))

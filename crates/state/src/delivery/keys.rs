@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What a signed endorsement is: no other statement passes for one.
 pub const ENDORSEMENT_PAYLOAD_TYPE: &str = "application/vnd.control-plane.server-key.v1+json";
 
-const PEM_END: &str = "-----END PRIVATE KEY-----";
+const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 
 /// A signed statement: the text, and the signature over exactly this text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,18 +117,17 @@ impl KeyRing {
         }
     }
 
-    /// Reads a key file: a private key in PEM, and after it one endorsement a line, the oldest first.
+    /// Reads a key file: one endorsement a line, the oldest first, and after them a private key in PEM.
+    ///
+    /// The private key is last, so that of a file that was cut nothing is read.
     ///
     /// # Errors
     /// [`KeyRingError`], which says what is wrong with the file.
     pub fn read(text: &str) -> Result<Self, KeyRingError> {
-        let (pem, rest) = match text.find(PEM_END) {
-            Some(at) => text.split_at(at + PEM_END.len()),
-            None => (text, ""),
-        };
+        let (before, pem) = text.split_at(text.find(PEM_BEGIN).unwrap_or(text.len()));
         let current = SigningKey::from_pem(pem)?;
         let mut earlier = Vec::new();
-        let lines = rest.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines = (before.lines().map(str::trim)).filter(|line| !line.is_empty());
         for line in lines {
             let endorsement: Endorsement = serde_json::from_str(line)
                 .map_err(|error| KeyRingError::Form(error.to_string()))?;
@@ -143,12 +142,12 @@ impl KeyRing {
 
     /// Writes the key file; whoever reads it can sign.
     pub fn to_text(&self) -> String {
-        let mut text = self.current.to_pem();
+        let mut text = String::new();
         for (_, endorsement) in &self.earlier {
             text.push_str(&serde_json::to_string(endorsement).unwrap_or_default());
             text.push('\n');
         }
-        text
+        text + &self.current.to_pem()
     }
 
     /// Signs with `next` from `now` on; the key until now vouches for it, and is forgotten but for that.
@@ -165,6 +164,17 @@ impl KeyRing {
     /// The key that signs.
     pub fn current(&self) -> &SigningKey {
         &self.current
+    }
+
+    /// Since when that key signs; none of a first key.
+    pub fn since(&self) -> Option<Timestamp> {
+        let (by, endorsement) = self.earlier.last()?;
+        Some(endorsement.verify(by).ok()?.since)
+    }
+
+    /// Says whether a key is one of these: who trusts it can follow to the one that signs.
+    pub fn leads_from(&self, key: &PublicKey) -> bool {
+        self.keys().any(|(it, _)| it == *key)
     }
 
     /// All public keys, the oldest first; each but the first with what the one before says of it.
@@ -240,22 +250,38 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_that_is_cut_or_altered_is_refused() {
+    fn a_key_file_that_is_cut_anywhere_or_altered_is_refused() {
         let text = rotated().to_text();
+        for length in 0..text.len() - 1 {
+            assert!(KeyRing::read(&text[..length]).is_err(), "{length}");
+        }
         let lines: Vec<_> = text.lines().collect();
         let cases = [
-            String::new(),
             "no key".to_owned(),
-            lines[..2].join("\n"),
-            lines[..4].join("\n"),
-            // Their order is another one.
-            [&lines[..3], &lines[4..], &lines[3..4]].concat().join("\n"),
+            // One is missing in between; their order is another one.
+            [&lines[..1], &lines[2..]].concat().join("\n"),
+            [&lines[1..2], &lines[..1], &lines[2..]].concat().join("\n"),
             text.replace(r#"\"issued\":\""#, r#"\"issued\":\"2"#),
+            format!("{{}}\n{text}"),
             format!("{text}{{}}\n"),
         ];
         for case in &cases {
             assert!(KeyRing::read(case).is_err(), "{case}");
         }
+    }
+
+    #[test]
+    fn a_key_that_was_made_elsewhere_is_a_first_key() {
+        let ring = KeyRing::read(&key(5).to_pem()).unwrap();
+        assert_eq!((ring.keys().count(), ring.since()), (1, None));
+        assert!(ring.leads_from(&key(5).public()) && !ring.leads_from(&key(6).public()));
+        let ring = rotated();
+        assert_eq!(ring.since(), Some(Timestamp(20)));
+        assert!(
+            [1, 2, 3]
+                .iter()
+                .all(|seed| ring.leads_from(&key(*seed).public()))
+        );
     }
 
     #[test]

@@ -12,10 +12,12 @@ use plane_log::{LogId, OpenError, SqliteLog};
 use plane_model::documents::{Role, TokenKind};
 use plane_model::{Digest, DocumentKey, Kind, PrincipalId, TokenId};
 use plane_node::{CommitError, Node, Options, SystemClock, TreeRequest};
+use plane_state::delivery::KeyRing;
 use plane_state::tree::Tree;
 use plane_state::{Action, Change, Command, Expect, Op, Scope, reconcile};
 use serde_json::json;
 
+use crate::commands::server_key::file::KeyFile;
 use crate::commands::sign::create_private;
 use crate::commands::tree::refused;
 use crate::failure::Failure;
@@ -28,6 +30,8 @@ const ADMIN: &str = "admin";
 const SYSTEM: &str = "control-plane";
 /// What the log says these commits came through.
 const SOURCE: &str = "serve";
+/// How many commits a first start makes: the admin token and the tree.
+const FIRST_COMMITS: u64 = 2;
 
 /// Opens the data directory and starts a node on it.
 pub(super) async fn node(data: &Path) -> Result<Node> {
@@ -38,6 +42,26 @@ pub(super) async fn node(data: &Path) -> Result<Node> {
         first_token(&node, data).await?;
     }
     Ok(node)
+}
+
+/// Reads the key that the server signs with, or makes one for a directory that has none.
+pub(super) fn server_key(file: &KeyFile, revision: u64) -> Result<KeyRing> {
+    if file.exists() {
+        return file.read();
+    }
+    let ring = file.make()?;
+    let (path, key) = (file.path().display(), ring.current().public());
+    // Its own first commits are the admin token and perhaps a tree.
+    if revision > FIRST_COMMITS {
+        tracing::warn!(
+            %key,
+            "made the server key `{path}`, as there was none: clients that trust another one refuse this server \
+             until that one is put back, or they are told of this one (CONTROL_PLANE_SERVER_KEY)"
+        );
+    } else {
+        tracing::info!(%key, "made the server key `{path}`");
+    }
+    Ok(ring)
 }
 
 /// Starts a node on a log that is open.
