@@ -14,6 +14,7 @@ mod commits;
 mod documents;
 mod history;
 mod instances;
+mod ofrep;
 mod openapi;
 pub mod operations;
 mod pages;
@@ -34,6 +35,10 @@ pub use instances::{
     AckProblem, AckReply, AckRequest, AckState, AgentContract, Contract, InstanceCounts,
     InstanceStatus, PlannedBreach, PlannedInstances, PlannedRejection, RevisionStatusReply,
     ServiceStatus,
+};
+pub use ofrep::{
+    OfrepEndpoint, OfrepEvent, OfrepEventStream, OfrepFailure, OfrepFlag, OfrepFlags, OfrepRequest,
+    OfrepResult, ofrep_error_code, ofrep_status,
 };
 pub use openapi::{External, openapi};
 pub use operations::{Operation, operations};
@@ -62,6 +67,10 @@ pub mod headers {
     pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
     /// On a view, and on the reply that says that it is unchanged: its signed head, as JSON.
     pub const HEAD: &str = "control-plane-head";
+    /// On a request by OFREP: the environment, where neither path nor token says it.
+    pub const ENVIRONMENT: &str = "control-plane-environment";
+    /// On a request by OFREP: a token, as `Authorization` carries it elsewhere.
+    pub const API_KEY: &str = "x-api-key";
     /// On requests and replies: names the request in logs.
     pub const REQUEST_ID: &str = "x-request-id";
 }

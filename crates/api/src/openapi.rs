@@ -7,10 +7,10 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::operations::{Caller, Operation, Query, Reply, SchemaOf, operations};
+use crate::operations::{Caller, Dialect, Operation, Query, Reply, SchemaOf, operations};
 use crate::{
-    BookmarkEvent, ChangeEvent, GoawayEvent, Problem, RefetchEvent, Signed, is_retryable, is_sent,
-    status,
+    BookmarkEvent, ChangeEvent, GoawayEvent, OfrepEvent, OfrepFailure, Problem, RefetchEvent,
+    Signed, is_retryable, is_sent, ofrep_status, status,
 };
 
 /// A type of a reply that this crate does not know: its name in the table, and its schema.
@@ -36,6 +36,7 @@ pub fn openapi(external: &[External]) -> Value {
     let events = json!({
         "change": generator.subschema_for::<ChangeEvent>(),
         "refetch": generator.subschema_for::<RefetchEvent>(),
+        "message": generator.subschema_for::<OfrepEvent>(),
         "bookmark": generator.subschema_for::<BookmarkEvent>(),
         "goaway": generator.subschema_for::<GoawayEvent>(),
     });
@@ -60,6 +61,12 @@ pub fn openapi(external: &[External]) -> Value {
                     "type": "http",
                     "scheme": "bearer",
                     "description": "A token that begins with `cp_`, made by `POST /v1/tokens`.",
+                },
+                "apiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-API-Key",
+                    "description": "The same token, as some clients of OFREP send it.",
                 },
             },
             "responses": problems(&problem.to_value()),
@@ -95,6 +102,10 @@ fn tags() -> Value {
             "delivery",
             "Views and streams, for those who evaluate in process.",
         ),
+        (
+            "ofrep",
+            "Evaluated flags for OpenFeature's clients of other languages, browsers among them.",
+        ),
         ("server", "About this server."),
     ];
     tags.iter()
@@ -123,13 +134,19 @@ fn describe(
     parameters.extend(header_parameters(operation));
     let mut responses = Map::new();
     responses.insert("200".to_owned(), success(operation, external, generator));
-    if operation.id == "getView" {
-        let text = "The view is the one that `If-None-Match` names.";
-        let headers = json!({ "Control-Plane-Head": head(generator) });
-        let unchanged = json!({ "description": text, "headers": headers });
+    if reads_etag(operation) {
+        let text = "Nothing differs from what `If-None-Match` names.";
+        let mut unchanged = json!({ "description": text });
+        if operation.id == "getView" {
+            unchanged["headers"] = json!({ "Control-Plane-Head": head(generator) });
+        }
         responses.insert("304".to_owned(), unchanged);
     }
     for status in statuses(operation) {
+        if operation.dialect == Dialect::Ofrep && status != 405 {
+            responses.insert(status.to_string(), ofrep_failure(status, generator));
+            continue;
+        }
         let reference = json!({ "$ref": format!("#/components/responses/Problem{status}") });
         responses.insert(status.to_string(), reference);
     }
@@ -151,7 +168,42 @@ fn describe(
     if operation.caller == Caller::Anybody {
         described["security"] = json!([]);
     }
+    if operation.dialect == Dialect::Ofrep {
+        described["security"] = json!([{ "token": [] }, { "apiKey": [] }]);
+    }
     described
+}
+
+/// Says whether an operation answers with an `ETag` and reads `If-None-Match`.
+fn reads_etag(operation: &Operation) -> bool {
+    operation.id == "getView" || operation.id.starts_with("ofrepEvaluateAll")
+}
+
+fn ofrep_failure(status: u16, generator: &mut SchemaGenerator) -> Value {
+    let text = match status {
+        400 => "The request or its context is not well formed, or the flag cannot be evaluated.",
+        401 => "The token is missing, unknown or expired.",
+        403 => "The token does not allow this.",
+        404 => "There is no such flag.",
+        413 | 414 | 431 => "The request is too large.",
+        429 => "The token is used too often.",
+        503 => "The server cannot answer now.",
+        _ => "Something failed inside the server.",
+    };
+    let schema = generator.subschema_for::<OfrepFailure>();
+    let mut response = json!({
+        "description": text,
+        "content": { "application/json": { "schema": schema } },
+    });
+    if matches!(status, 429 | 503) {
+        response["headers"] = json!({
+            "Retry-After": {
+                "description": "how many seconds to wait",
+                "schema": { "type": "integer" },
+            },
+        });
+    }
+    response
 }
 
 fn content(schema: SchemaOf, id: &str, generator: &mut SchemaGenerator) -> Value {
@@ -201,12 +253,18 @@ fn header_parameters(operation: &Operation) -> Vec<Value> {
             "`*`: only if the document does not exist",
         ));
     }
+    if operation.dialect == Dialect::Ofrep && operation.path_parameters().all(|it| it == "key") {
+        let text = "the environment, where the token is for more than one";
+        found.push(header("Control-Plane-Environment", text));
+    }
+    if reads_etag(operation) {
+        let text = "the `ETag` of what is held";
+        found.push(header("If-None-Match", text));
+    }
     match operation.id.as_str() {
-        "getView" => found.push(header(
-            "If-None-Match",
-            "the `ETag` of the view that is held",
-        )),
-        "getStream" => found.push(header("Last-Event-ID", "the id of the last event received")),
+        "getStream" | "ofrepEvents" => {
+            found.push(header("Last-Event-ID", "the id of the last event received"));
+        }
         _ => {}
     }
     found
@@ -269,6 +327,13 @@ fn success(operation: &Operation, external: &[External], generator: &mut SchemaG
             ];
             json!({ "text/event-stream": { "schema": { "oneOf": events } } })
         }
+        Reply::OfrepEvents => {
+            let events = event(
+                "message",
+                &generator.subschema_for::<OfrepEvent>().to_value(),
+            );
+            json!({ "text/event-stream": { "schema": events } })
+        }
         Reply::Metrics => {
             json!({ "application/openmetrics-text": { "schema": { "type": "string" } } })
         }
@@ -319,7 +384,14 @@ fn event(name: &str, data: &Value) -> Value {
 }
 
 fn statuses(operation: &Operation) -> Vec<u16> {
-    let mut statuses: Vec<_> = operation.codes.iter().map(|code| status(*code)).collect();
+    let told = |code: &Code| match operation.dialect {
+        Dialect::Problems => status(*code),
+        Dialect::Ofrep => ofrep_status(*code),
+    };
+    let mut statuses: Vec<_> = operation.codes.iter().map(told).collect();
+    if operation.path_parameters().any(|name| name == "key") {
+        statuses.push(404);
+    }
     statuses.sort_unstable();
     statuses.dedup();
     statuses
@@ -389,6 +461,9 @@ fn example(id: &str) -> Option<Value> {
         "putPin" => json!({ "version": "1.2.0", "reason": "asked for by the customer" }),
         "resolve" => json!({ "tenant": "acme", "user": "u-17" }),
         "evaluate" => json!({ "flags": ["enhanced_reasoning"], "context": { "tenant": "acme" } }),
+        "ofrepEvaluate" | "ofrepEvaluateAll" | "ofrepEvaluateIn" | "ofrepEvaluateAllIn" => {
+            json!({ "context": { "targetingKey": "u-17", "tenant": "acme", "country": "DE" } })
+        }
         "revert" => json!({ "from": 41, "reason": "error rate doubled" }),
         "createToken" => json!({
             "principal": "checkout-service",

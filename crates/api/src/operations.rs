@@ -1,5 +1,6 @@
 //! Every endpoint, in one table.
 
+mod ofrep;
 mod runtime;
 mod table;
 
@@ -58,6 +59,8 @@ pub enum Reply {
     External(&'static str),
     /// Server-sent events.
     Events,
+    /// Server-sent events as OFREP has them.
+    OfrepEvents,
     /// Text in the Prometheus format.
     Metrics,
     /// The `OpenAPI` document.
@@ -71,6 +74,15 @@ pub enum Caller {
     Anybody,
     /// Whoever has a token.
     Token,
+}
+
+/// How an endpoint tells errors, and so which protocol it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// This API's own: problems.
+    Problems,
+    /// OFREP, which also takes tokens as `X-API-Key`, and is open to tokens of the kind `client`.
+    Ofrep,
 }
 
 /// One endpoint.
@@ -88,6 +100,8 @@ pub struct Operation {
     pub tag: &'static str,
     /// Who may call it.
     pub caller: Caller,
+    /// How it tells errors.
+    pub dialect: Dialect,
     /// The query parameters that it knows; all others are refused.
     pub query: Vec<Query>,
     /// Whether it takes `If-Match` and `If-None-Match` as conditions of a write.
@@ -244,6 +258,7 @@ fn operation(method: Method, id: &str, path: &str, tag: &'static str, summary: &
         summary: summary.to_owned(),
         tag,
         caller: Caller::Token,
+        dialect: Dialect::Problems,
         query: Vec::new(),
         is_conditional: false,
         is_write: false,
@@ -292,6 +307,13 @@ impl Operation {
         self.caller = Caller::Anybody;
         self.codes.retain(|code| !TOKEN_CODES.contains(code));
         self
+    }
+
+    fn ofrep(mut self) -> Self {
+        self.dialect = Dialect::Ofrep;
+        // The environment comes by name, and there is nothing else that could not be found.
+        self.codes.retain(|code| *code != Code::NotFound);
+        self.codes(&[Code::EnvironmentNotFound])
     }
 
     fn request(mut self, schema: SchemaOf) -> Self {

@@ -1,6 +1,6 @@
 //! What evaluating a flag gives, in `OpenFeature`'s words.
 
-use plane_model::documents::Bucketing;
+use plane_model::documents::{Bucketing, FlagType};
 use plane_model::{Timestamp, VariantName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -146,6 +146,11 @@ impl<'a> Evaluation<'a> {
     #[inline]
     pub fn variant(&self) -> Option<&'a VariantName> {
         self.entry().map(|(name, _)| name)
+    }
+
+    /// The type of the flag's values.
+    pub fn flag_type(&self) -> Option<FlagType> {
+        self.chunk?.parts().flag().map(|flag| flag.kind)
     }
 
     /// Why.

@@ -23,11 +23,12 @@ const URI_BYTES_MAX: usize = 8 * 1024;
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 
 /// Headers that say one thing: what is done must not depend on which of two is read.
-const ONCE: [&str; 8] = [
+const ONCE: [&str; 9] = [
     "content-type",
     "if-match",
     "if-none-match",
     "last-event-id",
+    headers::ENVIRONMENT,
     headers::IDEMPOTENCY_KEY,
     headers::MIN_REVISION,
     headers::REASON,

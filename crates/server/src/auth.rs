@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
+use plane_api::headers::API_KEY;
+use plane_api::operations::Dialect;
 use plane_model::{Code, Digest, Document, DocumentKey, Kind, Timestamp};
 use plane_node::Node;
 use plane_state::access::Denied;
@@ -11,6 +13,7 @@ use plane_state::{Scope, State};
 use tokio::time::Instant;
 
 use crate::failure::Failure;
+use crate::ofrep::Ticket;
 use crate::rate::Bucket;
 
 /// How many scopes are kept; tokens that nobody made never get in.
@@ -50,8 +53,34 @@ pub(crate) struct Caller {
 
 impl Scopes {
     /// Finds who calls by the headers of a request.
-    pub(crate) fn caller(&self, headers: &HeaderMap, node: &Node) -> Result<Caller, Failure> {
-        let hash = Digest::of(bearer(headers)?.as_bytes());
+    pub(crate) fn caller(
+        &self,
+        headers: &HeaderMap,
+        dialect: Dialect,
+        node: &Node,
+    ) -> Result<Caller, Failure> {
+        let token = match headers.get(API_KEY) {
+            Some(key) if dialect == Dialect::Ofrep => api_key(key, headers)?,
+            _ => bearer(headers)?,
+        };
+        self.of_hash(Digest::of(token.as_bytes()), node)
+    }
+
+    /// Finds who was given a ticket.
+    pub(crate) fn holder(&self, ticket: &str, node: &Node) -> Result<Caller, Failure> {
+        let snapshot = node.snapshot();
+        let found = Ticket::read(ticket, snapshot.state(), node.now());
+        let (_, hash) = found.ok_or_else(|| {
+            Failure::new(
+                Code::Unauthenticated,
+                "the ticket is not valid here, or no longer",
+            )
+            .next("evaluate all flags again: the reply has another ticket")
+        })?;
+        self.of_hash(hash, node)
+    }
+
+    fn of_hash(&self, hash: Digest, node: &Node) -> Result<Caller, Failure> {
         let known = self.known(hash, node.snapshot().state(), node.now())?;
         Ok(Caller {
             scope: known.scope,
@@ -142,15 +171,31 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
     let text = value.to_str().map_err(|_| malformed())?;
     let (scheme, token) = text.split_once(' ').ok_or_else(malformed)?;
     let token = token.trim();
-    let well_formed = scheme.eq_ignore_ascii_case("bearer")
-        && token.starts_with(TOKEN_PREFIX)
-        && token.len() <= TOKEN_BYTES_MAX
-        && token.bytes().all(|byte| byte.is_ascii_graphic());
-    if well_formed {
+    if scheme.eq_ignore_ascii_case("bearer") && is_well_formed(token) {
         Ok(token)
     } else {
         Err(malformed())
     }
+}
+
+/// The token as some clients of OFREP send it; who sends it in both ways sends the same twice.
+fn api_key<'h>(key: &'h HeaderValue, headers: &'h HeaderMap) -> Result<&'h str, Failure> {
+    let token = key.to_str().unwrap_or_default().trim();
+    if !is_well_formed(token) {
+        return Err(unauthenticated("the header `X-API-Key` is not a token"));
+    }
+    if headers.get_all(API_KEY).iter().nth(1).is_some()
+        || (headers.contains_key(header::AUTHORIZATION) && bearer(headers)? != token)
+    {
+        return Err(unauthenticated("the request has two different tokens"));
+    }
+    Ok(token)
+}
+
+fn is_well_formed(token: &str) -> bool {
+    token.starts_with(TOKEN_PREFIX)
+        && token.len() <= TOKEN_BYTES_MAX
+        && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn denied(denied: Denied) -> Failure {

@@ -6,6 +6,7 @@ use std::pin::pin;
 use axum::body::{Bytes, HttpBody};
 use axum::http::{HeaderMap, header};
 use plane_api::Operation;
+use plane_api::operations::Dialect;
 use plane_model::json::{self, Limits, TextProblem};
 use plane_model::{Code, Violation, limits, parse_strict};
 use serde::de::DeserializeOwned;
@@ -26,6 +27,7 @@ pub(crate) fn bytes_max(operation: &Operation) -> usize {
         _ if operation.request.is_none() => 0,
         "commit" | "applyTree" | "putSegment" => BATCH_BYTES_MAX,
         "resolve" | "evaluate" => CONTEXT_BYTES_MAX,
+        _ if operation.dialect == Dialect::Ofrep => CONTEXT_BYTES_MAX,
         _ => DOCUMENT_BYTES_MAX,
     }
 }

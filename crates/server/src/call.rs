@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
-use plane_api::operations::Caller as Who;
+use plane_api::operations::{Caller as Who, Dialect};
 use plane_api::{Operation, headers};
 use plane_eval::View;
 use plane_model::{Code, EnvironmentName, TenantId};
@@ -27,6 +27,7 @@ use crate::failure::Failure;
 use crate::handlers::Handler;
 use crate::instances::Instances;
 use crate::metrics::Metrics;
+use crate::ofrep::{Asked, Ticket};
 use crate::query::Query;
 use crate::rate::Addresses;
 use crate::request_id::RequestId;
@@ -72,7 +73,7 @@ pub(crate) type Answer = Result<Response, Failure>;
 pub(crate) async fn enter<B>(
     app: &Arc<App>,
     endpoint: &Endpoint,
-    path: Params,
+    path: Option<Params>,
     parts: Parts,
     body: B,
     connection: Option<Connection>,
@@ -81,13 +82,14 @@ where
     B: HttpBody<Data = Bytes> + Send,
 {
     let operation = endpoint.operation;
-    let asked = Asked {
+    let ofrep = Asked::of(operation, &parts);
+    let arrival = Arrival {
         begun: Instant::now(),
         request_id: RequestId::of(&parts.headers),
         connection,
     };
     let mut scope = None;
-    let answer = answer(app, endpoint, path, parts, body, &asked, &mut scope).await;
+    let answer = answer(app, endpoint, path, parts, body, &arrival, &mut scope).await;
     let (mut response, code) = match answer {
         Ok(response) => (response, String::new()),
         Err(failure) => {
@@ -95,17 +97,24 @@ where
                 app.metrics.refused(rule);
             }
             let code = failure.code().to_owned();
-            let failure = failure.about(asked.request_id.as_str());
-            (failure.into_response(), code)
+            let failure = failure.about(arrival.request_id.as_str());
+            let response = match &ofrep {
+                Some(asked) => asked.failed(failure),
+                None => failure.into_response(),
+            };
+            (response, code)
         }
     };
-    finish(app, &mut response, &asked.request_id);
+    finish(app, &mut response, &arrival.request_id);
+    if let Some(asked) = &ofrep {
+        asked.allow(&app.options.origins, &mut response);
+    }
     let status = response.status().as_u16();
-    let took = asked.begun.elapsed();
+    let took = arrival.begun.elapsed();
     app.metrics.request(endpoint, status, took);
     tracing::info!(
         target: "control_plane::access",
-        request_id = asked.request_id.as_str(),
+        request_id = arrival.request_id.as_str(),
         principal = scope.as_deref().map_or("", |it: &Scope| it.principal().as_str()),
         operation = operation.id,
         method = operation.method.as_str(),
@@ -118,7 +127,7 @@ where
 }
 
 /// What is known of a request before anybody looks at what it wants.
-struct Asked {
+struct Arrival {
     begun: Instant,
     request_id: RequestId,
     connection: Option<Connection>,
@@ -128,18 +137,22 @@ struct Asked {
 async fn answer<B>(
     app: &Arc<App>,
     endpoint: &Endpoint,
-    path: Params,
+    path: Option<Params>,
     parts: Parts,
     body: B,
-    asked: &Asked,
+    arrival: &Arrival,
     scope: &mut Option<Arc<Scope>>,
 ) -> Answer
 where
     B: HttpBody<Data = Bytes> + Send,
 {
     let operation = endpoint.operation;
-    let deadline = asked.begun + app.options.request_timeout;
-    let Some(caller) = admit(app, endpoint, &parts, asked)? else {
+    let deadline = arrival.begun + app.options.request_timeout;
+    let path = path.ok_or_else(|| {
+        let detail = "the path is not percent-encoded UTF-8";
+        Failure::new(Code::RequestInvalid, detail).next("write every byte of UTF-8 as `%XX`")
+    })?;
+    let Some(caller) = admit(app, endpoint, &parts, arrival)? else {
         Query::parse(operation, parts.uri.query().unwrap_or_default())?;
         return open(app, endpoint.handler);
     };
@@ -158,7 +171,7 @@ where
         path,
         query,
         headers,
-        request_id: asked.request_id.clone(),
+        request_id: arrival.request_id.clone(),
     };
     handle(call, endpoint.handler, deadline).await
 }
@@ -168,7 +181,7 @@ fn admit(
     app: &App,
     endpoint: &Endpoint,
     parts: &Parts,
-    asked: &Asked,
+    arrival: &Arrival,
 ) -> Result<Option<Caller>, Failure> {
     let App {
         addresses,
@@ -176,7 +189,7 @@ fn admit(
         metrics,
         ..
     } = app;
-    let (connection, now) = (asked.connection, asked.begun);
+    let (connection, now) = (arrival.connection, arrival.begun);
     check_form(parts, connection)?;
     check_connection(connection, endpoint, metrics)?;
     let check_stranger = || check_stranger(connection, endpoint, addresses, options, metrics, now);
@@ -184,11 +197,25 @@ fn admit(
         check_stranger()?;
         return Ok(None);
     }
-    let caller = match app.scopes.caller(&parts.headers, &app.node) {
+    let operation = endpoint.operation;
+    let found = match Ticket::of(operation, &parts.uri) {
+        Some(ticket) => app.scopes.holder(&ticket, &app.node),
+        None => app
+            .scopes
+            .caller(&parts.headers, operation.dialect, &app.node),
+    };
+    let caller = match found {
         Ok(caller) => caller,
         Err(failure) => return Err(check_stranger().err().unwrap_or(failure)),
     };
     check_token(&caller, endpoint, options, metrics, now)?;
+    if caller.scope.is_client() && operation.dialect != Dialect::Ofrep {
+        return Err(Failure::new(
+            Code::Forbidden,
+            "a token of the kind `client` gets evaluated flags and nothing else",
+        )
+        .next("use OFREP under `/ofrep/v1`, or a token of the kind `service`"));
+    }
     Ok(Some(caller))
 }
 
@@ -367,7 +394,11 @@ impl Call {
 
     /// The environment of the path, if the caller may know of it.
     pub(crate) fn environment(&self) -> Result<EnvironmentName, Failure> {
-        let text = self.param("environment")?;
+        self.environment_named(self.param("environment")?)
+    }
+
+    /// The environment of this name, if the caller may know of it.
+    pub(crate) fn environment_named(&self, text: &str) -> Result<EnvironmentName, Failure> {
         EnvironmentName::new(text)
             .ok()
             .filter(|name| self.scope().sees_environment(name))

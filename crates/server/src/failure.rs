@@ -30,6 +30,10 @@ impl Failure {
             .next("look into the server's log under the request's id")
     }
 
+    pub(crate) fn problem(&self) -> &Problem {
+        &self.0
+    }
+
     pub(crate) fn code(&self) -> &str {
         &self.0.code
     }
@@ -143,14 +147,24 @@ pub(crate) fn store(error: &dyn std::fmt::Display) -> Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let bytes = serde_json::to_vec(&self.0).unwrap_or_default();
-        let mut response = Response::new(Body::from(bytes));
+        let status = self.0.status;
+        self.into_response_with(status, Problem::MEDIA_TYPE, bytes)
+    }
+}
+
+impl Failure {
+    /// Answers with a body of another form, and with the headers that errors have.
+    pub(crate) fn into_response_with(
+        self,
+        status: u16,
+        media_type: &'static str,
+        body: Vec<u8>,
+    ) -> Response {
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() =
-            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static(Problem::MEDIA_TYPE),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let code = self.0.known_code();
         if code.is_some_and(is_retryable) {

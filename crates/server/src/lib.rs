@@ -22,6 +22,7 @@ mod handlers;
 mod heads;
 mod instances;
 mod metrics;
+mod ofrep;
 mod pace;
 mod patience;
 mod percent;
@@ -39,6 +40,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use heads::ServerKeys;
+pub use ofrep::Origins;
 pub use rate::Rate;
 pub use routes::{Router, router};
 pub use serve::{Shutdown, serve};
@@ -60,6 +62,8 @@ pub struct ServerOptions {
     pub token_rate: Option<Rate>,
     /// How often each address may ask without a valid token; health and readiness do not count.
     pub stranger_rate: Option<Rate>,
+    /// The origins whose pages may ask for evaluated flags by OFREP.
+    pub origins: Origins,
     /// How long a new connection has until its first request's head is whole.
     pub head_timeout: Duration,
     /// How long a connection has from one reply until the next request's head is whole.
@@ -84,6 +88,7 @@ impl Default for ServerOptions {
             connections_max: 20_000,
             token_rate: None,
             stranger_rate: None,
+            origins: Origins::None,
             head_timeout: Duration::from_secs(10),
             // Longer than proxies keep theirs, so that it is they who close.
             idle_timeout: Duration::from_secs(75),

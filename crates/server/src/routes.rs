@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::http::{HeaderValue, header, request::Parts};
+use axum::http::{HeaderValue, Method, header, request::Parts};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::future::BoxFuture;
+use plane_api::operations::Dialect;
 use plane_api::{Operation, operations};
 use plane_model::Code;
 use plane_node::Node;
@@ -45,6 +46,8 @@ struct Path {
     /// The names of the parameters, in the order in which they stand.
     params: Vec<&'static str>,
     endpoints: Vec<Endpoint>,
+    /// Whether pages of browsers may ask here, if their origin may.
+    has_preflight: bool,
     allowed: String,
 }
 
@@ -70,17 +73,27 @@ pub fn router(node: Node, options: ServerOptions) -> Router {
     }
     let mut paths = matchit::Router::new();
     for (path, operations) in by_path {
-        paths
-            .insert(path, Path::new(path, &operations))
-            .expect("the paths of the table are well formed and no two are the same");
+        let mut add = |path: String, it: Path| {
+            paths
+                .insert(path, it)
+                .expect("the paths of the table are well formed and no two are the same");
+        };
+        let made = || Path::new(path, &operations, &app.options);
+        if speaks_ofrep(&operations) && path.ends_with("/flags") {
+            // Some clients end the path of all flags with a slash.
+            add(format!("{path}/"), made());
+        }
+        add(path.to_owned(), made());
     }
     Router(Arc::new(Routes { app, paths }))
 }
 
 impl Path {
-    fn new(path: &'static str, operations: &[&'static Operation]) -> Self {
+    fn new(path: &'static str, operations: &[&'static Operation], options: &ServerOptions) -> Self {
+        let has_preflight = speaks_ofrep(operations) && !options.origins.is_none();
         let params = path.split('/').filter_map(|it| it.strip_prefix('{'));
-        let methods: Vec<_> = operations.iter().map(|it| it.method.as_str()).collect();
+        let mut methods: Vec<_> = operations.iter().map(|it| it.method.as_str()).collect();
+        methods.extend(has_preflight.then_some("OPTIONS"));
         Self {
             params: params.map(|it| it.trim_end_matches('}')).collect(),
             // A test holds table and handlers together.
@@ -88,6 +101,7 @@ impl Path {
                 .iter()
                 .filter_map(|it| Some(Endpoint::new(it, handler(&it.id)?)))
                 .collect(),
+            has_preflight,
             allowed: methods.join(", "),
         }
     }
@@ -99,6 +113,7 @@ impl Path {
         endpoints.find(|it| it.operation.method.as_str() == method)
     }
 
+    /// The decoded parameters; none if they are not UTF-8.
     fn params(&self, matched: &matchit::Params<'_, '_>) -> Option<Params> {
         let values = matched
             .iter()
@@ -109,6 +124,10 @@ impl Path {
             .map(|(name, value)| Some((*name, value?)))
             .collect()
     }
+}
+
+fn speaks_ofrep(operations: &[&'static Operation]) -> bool {
+    operations.iter().any(|it| it.dialect == Dialect::Ofrep)
 }
 
 impl Router {
@@ -128,6 +147,9 @@ impl Router {
         };
         let path = matched.value;
         let Some(endpoint) = path.endpoint(parts.method.as_str()) else {
+            if parts.method == Method::OPTIONS && path.has_preflight {
+                return preflight(app, &parts);
+            }
             let failure = Failure::new(
                 Code::MethodNotAllowed,
                 format!("`{}` is not a method of this path", parts.method),
@@ -139,12 +161,7 @@ impl Router {
             }
             return response;
         };
-        let Some(params) = path.params(&matched.params) else {
-            let detail = "the path is not percent-encoded UTF-8";
-            let failure = Failure::new(Code::RequestInvalid, detail)
-                .next("write every byte of UTF-8 as `%XX`");
-            return refuse(app, &parts, connection, failure);
-        };
+        let params = path.params(&matched.params);
         enter(app, endpoint, params, parts, body, connection).await
     }
 }
@@ -170,15 +187,33 @@ fn not_found() -> Failure {
 }
 
 /// Answers a request that no operation takes.
-fn refuse(app: &App, parts: &Parts, connection: Option<Connection>, failure: Failure) -> Response {
+fn refuse(
+    app: &App,
+    parts: &Parts,
+    connection: Option<Connection>,
+    failure: Failure,
+) -> Response {
     let request_id = RequestId::of(&parts.headers);
     let failure = check_form(parts, connection).err().unwrap_or(failure);
     let mut response = failure.about(request_id.as_str()).into_response();
-    finish(app, &mut response, &request_id);
+    stray(app, &mut response, &request_id);
+    response
+}
+
+/// Answers what a browser asks before it lets a page ask.
+fn preflight(app: &App, parts: &Parts) -> Response {
+    let origin = parts.headers.get(header::ORIGIN);
+    let mut response = app.options.origins.preflight(origin);
+    stray(app, &mut response, &RequestId::of(&parts.headers));
+    response
+}
+
+/// Tells the log and the metrics about a request that no operation takes.
+fn stray(app: &App, response: &mut Response, request_id: &RequestId) {
+    finish(app, response, request_id);
     let status = response.status().as_u16();
     app.metrics.stray_request(status);
     tracing::info!(target: "control_plane::access", request_id = request_id.as_str(), status);
-    response
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub(crate) struct Streams {
 
 /// One stream's place among all that are open.
 #[derive(Debug)]
-struct Permit(Arc<AtomicUsize>);
+pub(crate) struct Permit(Arc<AtomicUsize>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
@@ -69,7 +69,7 @@ impl Streams {
         self.open.load(Ordering::Relaxed)
     }
 
-    fn enter(&self) -> Option<Permit> {
+    pub(crate) fn enter(&self) -> Option<Permit> {
         let permit = Permit(self.open.clone());
         // The permit gives its place back if there was none.
         (self.open.fetch_add(1, Ordering::Relaxed) < self.max).then_some(permit)

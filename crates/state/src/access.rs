@@ -3,7 +3,7 @@
 //! INVARIANT: a [`Scope`] is made only here, from a token that the state holds. Handlers take a
 //! scope before anything else, so that none can read the state without one.
 
-use plane_model::documents::{Allowed, Role, Token};
+use plane_model::documents::{Allowed, Role, Token, TokenKind};
 use plane_model::{
     Code, Digest, Document, DocumentKey, EnvironmentName, Kind, PrincipalId, TenantId, Timestamp,
     TokenId, Violation,
@@ -36,6 +36,8 @@ struct Grant {
 pub struct Scope {
     principal: PrincipalId,
     token: Option<TokenId>,
+    /// Whether a browser or a device acts.
+    is_client: bool,
     grants: Vec<Grant>,
 }
 
@@ -58,7 +60,8 @@ impl Scope {
     }
 
     fn of(state: &State, key: &DocumentKey, token: &Token) -> Self {
-        let grants = match token.role {
+        let is_client = token.kind == TokenKind::Client;
+        let mut grants = match token.role {
             Some(role) => vec![Grant {
                 role,
                 environments: token.environments.clone(),
@@ -76,9 +79,16 @@ impl Scope {
                 })
                 .collect(),
         };
+        if is_client {
+            // Whatever bindings give its principal.
+            for grant in &mut grants {
+                grant.role = Role::Viewer;
+            }
+        }
         Self {
             principal: token.principal.clone(),
             token: TokenId::new(key.name()).ok(),
+            is_client,
             grants,
         }
     }
@@ -93,6 +103,7 @@ impl Scope {
         Self {
             principal,
             token: None,
+            is_client: false,
             grants: vec![grant],
         }
     }
@@ -105,6 +116,11 @@ impl Scope {
     /// The token that is used.
     pub fn token(&self) -> Option<&TokenId> {
         self.token.as_ref()
+    }
+
+    /// Says whether a browser or a device acts, which gets evaluated flags and no documents.
+    pub fn is_client(&self) -> bool {
+        self.is_client
     }
 
     /// The largest role that any grant gives.
@@ -143,6 +159,22 @@ impl Scope {
             },
             _ => None,
         }
+    }
+
+    /// The environment that the token is for, if it is for exactly one.
+    pub fn only_environment(&self) -> Option<&EnvironmentName> {
+        let mut only = None;
+        for grant in &self.grants {
+            let Allowed::Only(names) = &grant.environments else {
+                return None;
+            };
+            for name in names {
+                if *only.get_or_insert(name) != name {
+                    return None;
+                }
+            }
+        }
+        only
     }
 
     /// Says whether the holder may know of the document.

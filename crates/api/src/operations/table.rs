@@ -4,6 +4,7 @@ use plane_model::{Code, documents};
 use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
+use super::ofrep::ofrep_operations;
 use super::runtime::{runtime_operations, server_operations};
 use super::{
     AT, CURSOR, DOCUMENT_CODES, LIMIT, Operation, REGISTRY_CODES, Reply, delete, get, json, post,
@@ -21,6 +22,7 @@ pub(super) fn table() -> Vec<Operation> {
     registry_operations(&mut table);
     command_operations(&mut table);
     runtime_operations(&mut table);
+    ofrep_operations(&mut table);
     server_operations(&mut table);
     table
 }

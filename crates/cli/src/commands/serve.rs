@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use plane_server::{Rate, ServerKeys, ServerOptions, Shutdown, router};
+use plane_server::{Origins, Rate, ServerKeys, ServerOptions, Shutdown, router};
 use tracing_subscriber::EnvFilter;
 
 use super::server_key::file::KeyFile;
@@ -49,6 +49,10 @@ pub(crate) struct Serve {
     /// How many requests a second without a valid token each address may make; 0 sets no limit
     #[arg(long, default_value_t = 100, value_name = "N")]
     stranger_rate: u32,
+    /// An origin whose pages may ask for evaluated flags by OFREP, such as https://app.example.com; * for
+    /// all; may be given several times
+    #[arg(long = "origin", value_name = "ORIGIN", value_parser = origin)]
+    origins: Vec<String>,
     /// How many connections are served at once
     #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     connections_max: u32,
@@ -131,6 +135,7 @@ impl Serve {
         let options = ServerOptions {
             token_rate: rate(self.token_rate),
             stranger_rate: rate(self.stranger_rate),
+            origins: origins(&self.origins),
             connections_max: usize::try_from(self.connections_max).unwrap_or(usize::MAX),
             keys: keys.clone(),
             shutdown: shutdown.clone(),
@@ -181,6 +186,30 @@ fn reload(file: &KeyFile, keys: &ServerKeys) {
             }
         }
         Err(error) => tracing::error!("the key in use goes on signing: {error:#}"),
+    }
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
+        matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/')
+    });
+    if text == "*" || is_origin {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "write scheme and host as browsers do, such as https://app.example.com, or *"
+                .to_owned(),
+        )
+    }
+}
+
+fn origins(given: &[String]) -> Origins {
+    if given.is_empty() {
+        Origins::None
+    } else if given.iter().any(|it| it == "*") {
+        Origins::Any
+    } else {
+        Origins::Only(given.into())
     }
 }
 

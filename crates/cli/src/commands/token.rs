@@ -34,7 +34,7 @@ pub(crate) struct Create {
     /// Who will act with it
     #[arg(long, value_name = "ID")]
     principal: PrincipalId,
-    /// What uses it: person or service
+    /// What uses it: person, service, or client (a browser or device, which gets evaluated flags only)
     #[arg(long, value_parser = token_kind)]
     kind: TokenKind,
     /// What it may do: viewer, approver, editor, releaser or admin; without it, what the role
@@ -70,7 +70,8 @@ fn token_kind(text: &str) -> Result<TokenKind, String> {
     match text {
         "person" => Ok(TokenKind::Person),
         "service" => Ok(TokenKind::Service),
-        _ => Err("use `person` or `service`".to_owned()),
+        "client" => Ok(TokenKind::Client),
+        _ => Err("use `person`, `service` or `client`".to_owned()),
     }
 }
 

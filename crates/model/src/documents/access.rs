@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::check_prose;
-use crate::{Digest, EnvironmentName, PrincipalId, TenantId, Timestamp, Violations};
+use crate::{
+    Code, Digest, EnvironmentName, PrincipalId, TenantId, Timestamp, Violation, Violations,
+};
 
 /// What a principal may do.
 #[derive(
@@ -97,6 +99,9 @@ pub enum TokenKind {
     Person,
     /// A service of the platform.
     Service,
+    /// A browser or a device: it gets evaluated flags and nothing else, for its token can be read by
+    /// whoever holds the device.
+    Client,
 }
 
 /// A right to use this control plane. The token itself is shown once and not stored.
@@ -128,6 +133,11 @@ pub struct Token {
 impl Token {
     pub(super) fn check(&self, found: &mut Violations) {
         check_prose("/description", self.description.as_deref(), found);
+        if self.kind == TokenKind::Client && self.role.is_some_and(|role| role > Role::Viewer) {
+            let detail = "a token of the kind `client` can have no role but `viewer`";
+            let next = "choose the role `viewer`, or another kind";
+            found.push(Violation::new(Code::FieldInvalid, "/role", detail).next(next));
+        }
     }
 }
 

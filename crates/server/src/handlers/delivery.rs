@@ -1,10 +1,12 @@
 //! Views and streams.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use futures_util::Stream;
 use plane_api::headers;
 
 use crate::call::{Answer, Call, json, no_environment};
@@ -158,18 +160,29 @@ fn describe(headers: &mut HeaderMap, prepared: &Prepared, is_compressed: bool) {
 /// Follows the changes of an environment.
 pub(super) fn stream(call: &Call) -> Answer {
     let audience = Audience::of(call)?;
-    let last = call
-        .headers()
-        .get("last-event-id")
-        .map(|value| value.to_str().unwrap_or_default().to_owned());
-    let events =
-        stream::follow(call.app(), call.caller(), audience, last.as_deref()).ok_or_else(|| {
-            Failure::new(
-                plane_model::Code::Overloaded,
-                "this node serves no more streams",
-            )
-            .next("connect to another node, or again a little later")
-        })?;
+    let last = last_event_id(call);
+    let events = stream::follow(call.app(), call.caller(), audience, last);
+    events_response(call, events)
+}
+
+/// The id of the event that the caller saw last.
+pub(super) fn last_event_id(call: &Call) -> Option<&str> {
+    let value = call.headers().get("last-event-id");
+    value.map(|value| value.to_str().unwrap_or_default())
+}
+
+/// Answers with a stream; there is none if too many are open.
+pub(super) fn events_response<S>(call: &Call, events: Option<S>) -> Answer
+where
+    S: Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
+{
+    let events = events.ok_or_else(|| {
+        Failure::new(
+            plane_model::Code::Overloaded,
+            "this node serves no more streams",
+        )
+        .next("connect to another node, or again a little later")
+    })?;
     tracing::debug!(request_id = call.request_id(), "a stream is open");
     let mut response = Response::new(Body::from_stream(events));
     let headers = response.headers_mut();

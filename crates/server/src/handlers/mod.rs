@@ -6,6 +6,7 @@ mod config;
 mod delivery;
 mod documents;
 mod instances;
+mod ofrep;
 mod registry;
 mod runtime;
 mod server;
@@ -132,6 +133,17 @@ handlers! {
     "resolve" => Moment(runtime::resolve),
     "getResolved" => Moment(runtime::get_resolved),
     "evaluate" => Moment(runtime::evaluate),
+    "ofrepEvaluate" => Quick(ofrep::evaluate),
+    "ofrepEvaluateAll" => Waiting {
+        at_once: ofrep::evaluate_all_at_once,
+        waiting: |call| Box::pin(ofrep::evaluate_all(call)),
+    },
+    "ofrepEvaluateIn" => Quick(ofrep::evaluate),
+    "ofrepEvaluateAllIn" => Waiting {
+        at_once: ofrep::evaluate_all_at_once,
+        waiting: |call| Box::pin(ofrep::evaluate_all(call)),
+    },
+    "ofrepEvents" => Quick(ofrep::events),
     "getEffectiveConfig" => Async(|call| Box::pin(config::effective(call))),
     "explainConfig" => Async(|call| Box::pin(config::explain(call))),
     "acknowledge" => Quick(instances::acknowledge),

@@ -316,8 +316,8 @@ impl Events {
         }
     }
 
-    /// The next event; none if the stream has ended.
-    pub(crate) async fn next(&mut self) -> Option<Event> {
+    /// The next piece up to an empty line; none if the stream has ended.
+    pub(crate) async fn piece(&mut self) -> Option<String> {
         if self.text.is_empty() {
             let bytes = self.body.next().await?.unwrap();
             self.text = String::from_utf8(bytes.to_vec()).unwrap();
@@ -325,6 +325,19 @@ impl Events {
         let end = self.text.find("\n\n").unwrap() + 2;
         let rest = self.text.split_off(end);
         let text = std::mem::replace(&mut self.text, rest);
+        Some(text.trim_end().to_owned())
+    }
+
+    /// The next piece, which is a comment.
+    pub(crate) async fn comment(&mut self) -> String {
+        let text = self.piece().await.unwrap();
+        assert!(text.starts_with(':'), "{text}");
+        text
+    }
+
+    /// The next event; none if the stream has ended.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        let text = self.piece().await?;
         let field = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
             line.unwrap_or_else(|| panic!("no `{name}` in {text}"))

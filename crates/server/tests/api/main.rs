@@ -10,6 +10,8 @@ mod history;
 mod instances;
 mod limits;
 mod load;
+mod ofrep;
+mod ofrep_events;
 mod registry;
 mod runtime;
 mod server;

@@ -1,0 +1,185 @@
+//! Flags evaluated for clients of `OpenFeature`.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use plane_api::headers;
+use plane_eval::{Context, ErrorCode, View};
+use plane_model::{Code, Digest, EnvironmentName, Violations};
+use plane_node::Snapshot;
+use serde_json::Value;
+
+use super::delivery::{events_response, last_event_id};
+use crate::call::{Answer, Call, json_bytes, no_environment};
+use crate::failure::Failure;
+use crate::ofrep::{Entries, Ticket, config_etag, entry, failed_entry, follow, revision_of};
+
+/// Says what one flag is.
+pub(super) fn evaluate(call: &Call) -> Answer {
+    let environment = environment(call)?;
+    let ctx = context(call, &environment)?;
+    let key = call.param("key")?;
+    let snapshot = call.node().snapshot();
+    let view = view(&snapshot, &environment)?;
+    let metrics = &call.app().metrics;
+    let timer = metrics.evaluation_timer();
+    let evaluation = view.evaluate_key(key, &ctx, call.node().now());
+    metrics.evaluation_took(timer);
+    metrics.evaluated(key, &evaluation);
+    let mut body = Vec::with_capacity(256);
+    let status = match evaluation.error() {
+        None => {
+            entry(&mut body, key, &evaluation, warning(view, &ctx));
+            StatusCode::OK
+        }
+        Some(error) => {
+            failed_entry(&mut body, key, &evaluation);
+            if error == ErrorCode::FlagNotFound {
+                StatusCode::NOT_FOUND
+            } else {
+                StatusCode::BAD_REQUEST
+            }
+        }
+    };
+    let mut response = json_bytes(snapshot.revision(), body);
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// Says what all flags are, or that nothing differs from what the caller holds.
+pub(super) async fn evaluate_all(call: Call) -> Answer {
+    let environment = environment(&call)?;
+    let ctx = context(&call, &environment)?;
+    let told = call.query().get("flagConfigEtag");
+    if let Some(revision) = told.and_then(revision_of) {
+        // Another node may have told of a revision that this one is about to have.
+        let mut revisions = call.node().revisions();
+        let reached = revisions.wait_for(|it| *it >= revision);
+        drop(tokio::time::timeout(call.app().options.revision_timeout, reached).await);
+    }
+    let snapshot = call.node().snapshot();
+    let view = view(&snapshot, &environment)?;
+    let now = call.node().now();
+    let metrics = &call.app().metrics;
+    // The table's order is that in which flags were made, which need not be the same at every node.
+    let mut flags: Vec<_> = view.evaluate_all(&ctx, now).collect();
+    flags.sort_by_key(|(key, _)| *key);
+    let mut entries = Entries::begin(flags.len());
+    for (key, evaluation) in &flags {
+        metrics.evaluated(key.as_str(), evaluation);
+        entries.push(key.as_str(), evaluation);
+    }
+    let events = call.scope().token().map(|token| {
+        let ticket = Ticket::new(environment.clone(), token.clone(), now);
+        format!(
+            "/ofrep/v1/events?ticket={}",
+            ticket.text(&call.caller().hash)
+        )
+    });
+    let body = entries.finish(environment.as_str(), warning(view, &ctx), events.as_deref());
+    // Over all that is told, so that it covers context, tenant and time, and every node says the same.
+    let digest = Digest::of(&body).hex();
+    let etag = format!("\"{}\"", digest.get(..32).unwrap_or_default());
+    // Who was told of another configuration gets the flags, whatever it holds.
+    let head = snapshot.state().head();
+    let is_current = told.is_none_or(|it| it == config_etag(head.revision, &head.hash))
+        && call.query().get("flagConfigLastModified").is_none();
+    let mut response = if is_current && holds(call.headers(), &etag) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        let revision = HeaderValue::from(snapshot.revision());
+        let name = HeaderName::from_static(headers::REVISION);
+        response.headers_mut().insert(name, revision);
+        response
+    } else {
+        json_bytes(snapshot.revision(), body)
+    };
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("private, no-cache"),
+    );
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        headers.insert(header::ETAG, etag);
+    }
+    Ok(response)
+}
+
+/// Follows what says when to evaluate again.
+pub(super) fn events(call: &Call) -> Answer {
+    let ticket = call.query().get("ticket");
+    let read = |text| Ticket::read(text, call.node().snapshot().state(), call.node().now());
+    let ticket = ticket.and_then(read).map(|(ticket, _)| ticket);
+    let environment = match &ticket {
+        Some(ticket) => call.environment_named(ticket.environment.as_str())?,
+        None => environment(call)?,
+    };
+    view(&call.node().snapshot(), &environment)?;
+    let last = last_event_id(call);
+    let events = follow(
+        call.app(),
+        call.caller(),
+        environment,
+        ticket.as_ref(),
+        last,
+    );
+    events_response(call, events)
+}
+
+/// The environment that the path, the header or the token says.
+fn environment(call: &Call) -> Result<EnvironmentName, Failure> {
+    if let Ok(text) = call.param("environment") {
+        return call.environment_named(text);
+    }
+    if let Some(value) = call.headers().get(headers::ENVIRONMENT) {
+        return call.environment_named(value.to_str().unwrap_or_default());
+    }
+    call.scope().only_environment().cloned().ok_or_else(|| {
+        Failure::new(Code::RequestInvalid, "the request names no environment").next(
+            "send `Control-Plane-Environment: NAME`, use the base URL `/v1/environments/NAME`, or a \
+             token for one environment",
+        )
+    })
+}
+
+fn view<'s>(snapshot: &'s Snapshot, environment: &EnvironmentName) -> Result<&'s View, Failure> {
+    let view = snapshot.view(environment);
+    view.map(|it| &**it)
+        .ok_or_else(|| no_environment(environment.as_str()))
+}
+
+/// The context in the body, with the tenant that the token is for.
+fn context(call: &Call, environment: &EnvironmentName) -> Result<Context, Failure> {
+    let body = call.json()?;
+    let Value::Object(members) = &body else {
+        return Err(Failure::new(Code::TextInvalid, "the body is not an object")
+            .next("send `{\"context\": {…}}`"));
+    };
+    let ctx = match members.get("context") {
+        // A client that knows nothing of the context leaves it out.
+        None | Some(Value::Null) => Context::new(),
+        Some(given) => Context::parse_flat(given).map_err(|found| {
+            let below = found.into_iter().map(|it| it.below("/context"));
+            below.collect::<Violations>()
+        })?,
+    };
+    let tenant = call.tenant(environment, ctx.tenant())?;
+    Ok(match tenant {
+        Some(tenant) if ctx.tenant().is_none() => ctx.with_tenant(tenant.as_str()),
+        _ => ctx,
+    })
+}
+
+fn warning(view: &View, ctx: &Context) -> Option<&'static str> {
+    view.tenant_unknown(ctx).then_some("TENANT_UNKNOWN")
+}
+
+/// Says whether the caller holds what this names.
+fn holds(headers: &HeaderMap, etag: &str) -> bool {
+    let held = headers.get(header::IF_NONE_MATCH);
+    held.and_then(|it| it.to_str().ok()).is_some_and(|held| {
+        held.split(',')
+            .map(|it| it.trim().trim_start_matches("W/"))
+            .any(|it| it == "*" || it == etag)
+    })
+}
