@@ -1,5 +1,6 @@
-//! What programs of others find about the API: a linter of its document, and schemathesis, which sends
-//! requests made from the document to the real server and holds the replies against it.
+//! What programs of others find about the API: a linter of its document, schemathesis, which sends
+//! requests made from the document to the real server and holds the replies against it, and clients of
+//! OpenFeature, which evaluate flags by it.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -15,9 +16,29 @@ use crate::{run as server, tools};
 /// Checks the API's document, and then the server against it.
 pub(crate) fn interop() -> Result<()> {
     lint()?;
+    openfeature()?;
     schemathesis()?;
-    println!("interop: the OpenAPI linter and schemathesis found nothing");
+    println!("interop: the OpenAPI linter, OpenFeature's clients and schemathesis found nothing");
     Ok(())
+}
+
+/// Has OpenFeature's own SDKs evaluate flags by OFREP.
+fn openfeature() -> Result<()> {
+    let modules = tools::npm("interop")?;
+    let python = tools::python("interop/requirements.txt")?.join("python");
+    let mut server = Server::start()?;
+    let token = server.token()?;
+    for (program, script) in [(tools::node()?, "ofrep.mjs"), (python, "ofrep.py")] {
+        let mut client = Command::new(program);
+        client
+            .arg(root().join("interop").join(script))
+            .env("MODULES", &modules)
+            .env("SERVER", &server.url)
+            .env("CONTROL_PLANE_TOKEN", &token)
+            .current_dir(&server.place);
+        run(&mut client).with_context(|| format!("interop/{script}"))?;
+    }
+    server.stop()
 }
 
 fn lint() -> Result<()> {
@@ -163,6 +184,8 @@ mod tests {
         for file in [
             "interop/redocly.yaml",
             "interop/schemathesis.toml",
+            "interop/ofrep.mjs",
+            "interop/ofrep.py",
             DOCUMENT,
         ] {
             assert!(root().join(file).is_file(), "{file}");
