@@ -356,12 +356,15 @@ impl Call {
         self.request_id.as_str()
     }
 
+    /// A parameter of the path, decoded; none if the path has none of this name.
+    pub(crate) fn param_if_any(&self, name: &str) -> Option<&str> {
+        let found = self.path.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// A parameter of the path, decoded.
     pub(crate) fn param(&self, name: &str) -> Result<&str, Failure> {
-        self.path
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| value.as_str())
+        self.param_if_any(name)
             .ok_or_else(|| Failure::internal(&format!("the path has no `{name}`")))
     }
 

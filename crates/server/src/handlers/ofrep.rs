@@ -46,17 +46,33 @@ pub(super) fn evaluate(call: &Call) -> Answer {
     Ok(response)
 }
 
-/// Says what all flags are, or that nothing differs from what the caller holds.
+/// Says what all flags are, unless the caller was told of a revision that this node does not have yet.
+pub(super) fn evaluate_all_at_once(call: &Call) -> Option<Answer> {
+    let told = told_revision(call);
+    let is_here = told.is_none_or(|it| it <= call.node().snapshot().revision());
+    is_here.then(|| all(call))
+}
+
+/// Says what all flags are, with the revision that the caller was told of if it comes in time.
 pub(super) async fn evaluate_all(call: Call) -> Answer {
-    let environment = environment(&call)?;
-    let ctx = context(&call, &environment)?;
-    let told = call.query().get("flagConfigEtag");
-    if let Some(revision) = told.and_then(revision_of) {
+    if let Some(told) = told_revision(&call) {
         // Another node may have told of a revision that this one is about to have.
         let mut revisions = call.node().revisions();
-        let reached = revisions.wait_for(|it| *it >= revision);
+        let reached = revisions.wait_for(|it| *it >= told);
         drop(tokio::time::timeout(call.app().options.revision_timeout, reached).await);
     }
+    all(&call)
+}
+
+/// The revision of the event that the request follows.
+fn told_revision(call: &Call) -> Option<u64> {
+    call.query().get("flagConfigEtag").and_then(revision_of)
+}
+
+/// Says what all flags are, or that nothing differs from what the caller holds.
+fn all(call: &Call) -> Answer {
+    let environment = environment(call)?;
+    let ctx = context(call, &environment)?;
     let snapshot = call.node().snapshot();
     let view = view(&snapshot, &environment)?;
     let now = call.node().now();
@@ -82,6 +98,7 @@ pub(super) async fn evaluate_all(call: Call) -> Answer {
     let etag = format!("\"{}\"", digest.get(..32).unwrap_or_default());
     // Who was told of another configuration gets the flags, whatever it holds.
     let head = snapshot.state().head();
+    let told = call.query().get("flagConfigEtag");
     let is_current = told.is_none_or(|it| it == config_etag(head.revision, &head.hash))
         && call.query().get("flagConfigLastModified").is_none();
     let mut response = if is_current && holds(call.headers(), &etag) {
@@ -128,7 +145,7 @@ pub(super) fn events(call: &Call) -> Answer {
 
 /// The environment that the path, the header or the token says.
 fn environment(call: &Call) -> Result<EnvironmentName, Failure> {
-    if let Ok(text) = call.param("environment") {
+    if let Some(text) = call.param_if_any("environment") {
         return call.environment_named(text);
     }
     if let Some(value) = call.headers().get(headers::ENVIRONMENT) {
