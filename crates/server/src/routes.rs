@@ -187,12 +187,7 @@ fn not_found() -> Failure {
 }
 
 /// Answers a request that no operation takes.
-fn refuse(
-    app: &App,
-    parts: &Parts,
-    connection: Option<Connection>,
-    failure: Failure,
-) -> Response {
+fn refuse(app: &App, parts: &Parts, connection: Option<Connection>, failure: Failure) -> Response {
     let request_id = RequestId::of(&parts.headers);
     let failure = check_form(parts, connection).err().unwrap_or(failure);
     let mut response = failure.about(request_id.as_str()).into_response();

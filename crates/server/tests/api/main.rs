@@ -11,7 +11,6 @@ mod instances;
 mod limits;
 mod load;
 mod ofrep;
-mod ofrep_events;
 mod registry;
 mod runtime;
 mod server;

@@ -10,7 +10,7 @@ const EVENTS: &str = "/ofrep/v1/events";
 impl Server {
     /// The path of the stream, with its ticket, as all flags of a caller say it.
     async fn events_uri(&self, token: &str) -> String {
-        let call = self.bare("POST", super::ofrep::IN_PRODUCTION).token(token);
+        let call = self.bare("POST", super::IN_PRODUCTION).token(token);
         let all = call.json(&json!({ "context": {} })).send().await.ok();
         let stream = &all["eventStreams"][0];
         assert_eq!(stream["type"], "sse");

@@ -1,0 +1,115 @@
+//! All flags at once, and when a client holds them already.
+
+use serde_json::{Value, json};
+
+use super::IN_PRODUCTION;
+use crate::harness::Server;
+
+#[tokio::test]
+async fn all_flags_come_in_the_order_of_their_keys_and_fail_alone() {
+    let server = Server::start().await;
+    server.given_flags().await;
+    let all = server.ofrep("", json!({})).await.ok();
+    let flags = all["flags"].as_array().unwrap();
+    let keys: Vec<_> = flags.iter().map(|it| it["key"].as_str().unwrap()).collect();
+    assert_eq!(
+        keys,
+        ["half", "limits", "ratio", "reasoning", "theme", "unset"]
+    );
+    assert_eq!(flags[0]["errorCode"], "TARGETING_KEY_MISSING");
+    assert_eq!(all["metadata"], json!({ "environment": "production" }));
+    for flag in flags.iter().skip(1) {
+        let key = flag["key"].as_str().unwrap();
+        assert_eq!(
+            *flag,
+            server.ofrep(key, json!({})).await.ok(),
+            "as if asked for alone"
+        );
+    }
+    let plain = server
+        .post(IN_PRODUCTION, json!({ "context": {} }))
+        .await
+        .ok();
+    assert_eq!(plain, all, "with and without a slash at the end");
+}
+
+#[tokio::test]
+async fn an_etag_covers_flags_context_and_tenant_and_nothing_else() {
+    let server = Server::start().await;
+    server.given_flags().await;
+    let etag = async |context: Value| server.ofrep("", context).await.header("etag").to_owned();
+    let first = etag(json!({})).await;
+    assert_eq!(etag(json!({})).await, first);
+    assert_ne!(etag(json!({ "country": "DE" })).await, first);
+    assert_ne!(etag(json!({ "tenant": "acme" })).await, first);
+    let held = |etag: &str| {
+        let call = server.call("POST", IN_PRODUCTION).asks(json!({}));
+        call.header("if-none-match", etag)
+    };
+    let unchanged = held(&first).send().await;
+    assert_eq!((unchanged.status.as_u16(), unchanged.bytes.len()), (304, 0));
+    assert_eq!(unchanged.header("etag"), first);
+    assert_eq!(held(&format!("W/{first}, \"b\"")).send().await.status, 304);
+    server.put("/v1/environments/moon", json!({})).await.ok();
+    assert_eq!(
+        held(&first).send().await.status,
+        304,
+        "of no concern to these flags"
+    );
+    let kill = "/v1/environments/production/kills/flag:theme";
+    server.put(kill, json!({ "reason": "too dark" })).await.ok();
+    assert_eq!(held(&first).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn an_etag_covers_the_time_where_a_flag_depends_on_it() {
+    let server = Server::start().await;
+    server.given_flags().await;
+    let window = json!({
+        "state": "enabled",
+        "rules": [{
+            "name": "later",
+            "if": { "attribute": "country", "exists": true },
+            "window": { "from": "2026-03-01T12:05:00Z" },
+            "serve": "dark",
+        }],
+        "default": "light",
+    });
+    server
+        .given(&[("targeting", "production", "theme", window)])
+        .await;
+    let before = server.ofrep("", json!({ "country": "FR" })).await;
+    server.clock.advance(299);
+    let held = server
+        .call("POST", IN_PRODUCTION)
+        .asks(json!({ "country": "FR" }));
+    let held = held
+        .header("if-none-match", before.header("etag"))
+        .send()
+        .await;
+    assert_eq!(held.status, 304);
+    server.clock.advance(1);
+    let after = server.ofrep("", json!({ "country": "FR" })).await;
+    assert_ne!(after.header("etag"), before.header("etag"));
+}
+
+#[tokio::test]
+async fn who_was_told_of_another_configuration_gets_the_flags() {
+    let server = Server::start().await;
+    server.given_flags().await;
+    let etag = server.ofrep("", json!({})).await.header("etag").to_owned();
+    let head = server.node.snapshot().state().head();
+    let current = format!("{}.{}", head.revision, &head.hash.hex()[..8]);
+    for (query, status) in [
+        (format!("flagConfigEtag={current}"), 304),
+        ("flagConfigEtag=1.00000000".to_owned(), 200),
+        ("flagConfigEtag=another".to_owned(), 200),
+        ("flagConfigLastModified=1771622898".to_owned(), 200),
+    ] {
+        let call = server
+            .call("POST", &format!("{IN_PRODUCTION}?{query}"))
+            .asks(json!({}));
+        let reply = call.header("if-none-match", &etag).send().await;
+        assert_eq!(reply.status, status, "{query}");
+    }
+}
