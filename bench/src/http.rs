@@ -1,4 +1,4 @@
-//! Resolving and reading views over HTTP, beside bare handlers that give the same bytes.
+//! Resolving, evaluating and reading views over HTTP, beside bare handlers that give the same bytes.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -29,30 +29,71 @@ const VIEW: &str = "/v1/environments/production/view";
 const FLAGS: usize = 1_000;
 /// How long an answer may take before the run is given up.
 const GIVE_UP: Duration = Duration::from_secs(60);
-const PATH: &str = "/v1/environments/production/agents/customer_support_agent/resolve";
+const RESOLVE: &str = "/v1/environments/production/agents/customer_support_agent/resolve";
+const OFREP: &str = "/v1/environments/production/ofrep/v1/evaluate/flags";
+/// A context of five attributes, as a browser's or a service's client sends it.
+const CONTEXT: &str = r#"{"context":{"targetingKey":"u-17","tenant":"acme","email":"u17@example.com","country":"DE","beta":true}}"#;
+/// Requests for all of 1,000 flags that Unleash Edge answered per second on a machine like this one.
+const UNLEASH_EDGE: f64 = 217.0;
 
 /// Measures requests per second of both, in turns.
 pub async fn run() -> Result<Vec<Row>> {
-    Ok(vec![resolve().await?, view("").await?, view("accept-encoding: zstd\r\n").await?])
+    Ok(vec![
+        resolve().await?,
+        one_flag().await?,
+        all_flags().await?,
+        view("").await?,
+        view("accept-encoding: zstd\r\n").await?,
+    ])
 }
 
 async fn resolve() -> Result<Row> {
     let node = example().await?;
-    let question: Arc<[u8]> = request("POST", PATH, "", BODY).into();
-    let ours = serve_ours(&node).await?;
+    let compared = beside_bare(&node, RESOLVE, BODY).await?;
+    Ok(compared.row(format!("resolve over HTTP, {CONNECTIONS} connections"), 0.8))
+}
+
+/// One of 1,000 flags by OFREP: a rule is asked, and a split decides.
+async fn one_flag() -> Result<Row> {
+    let node = thousand_flags().await?;
+    let compared = beside_bare(&node, &format!("{OFREP}/flag_50"), CONTEXT).await?;
+    Ok(compared.row(format!("one of {FLAGS} flags by OFREP, {CONNECTIONS} connections"), 0.8))
+}
+
+/// All of 1,000 flags by OFREP.
+async fn all_flags() -> Result<Row> {
+    let node = thousand_flags().await?;
+    let compared = beside_bare(&node, OFREP, CONTEXT).await?;
+    let mut row = compared.row(format!("all of {FLAGS} flags by OFREP"), 0.0);
+    let ours = compared.ours();
+    row.ratio = format!("{:.1} × Unleash Edge", ours / UNLEASH_EDGE);
+    row.budget = format!("≥ 10 × Unleash Edge's {UNLEASH_EDGE}/s, measured earlier");
+    row.met = Some(ours >= 10.0 * UNLEASH_EDGE);
+    Ok(row)
+}
+
+async fn thousand_flags() -> Result<Node> {
+    let node = node(Arc::new(MemoryLog::new(LogId::new("bench")?))).await?;
+    install(&node, FLAGS).await?;
+    Ok(node)
+}
+
+/// Posts `body` to `path`, ours beside a bare handler that gives the same reply; the node ends.
+async fn beside_bare(node: &Node, path: &str, body: &str) -> Result<Compared> {
+    let question: Arc<[u8]> = request("POST", path, "", body).into();
+    let ours = serve_ours(node).await?;
     let asked = question.clone();
     let address = ours.address;
     let reply = tokio::task::spawn_blocking(move || Client::connect(address)?.ask(&asked)).await??;
-    let floor = serve_bare(bare(reply)).await?;
+    let floor = serve_bare(bare(path, reply)).await?;
     let compared = Compared::measure(&ours, &floor, &question).await?;
     node.shutdown().await;
-    Ok(compared.row(format!("resolve over HTTP, {CONNECTIONS} connections"), 0.8))
+    Ok(compared)
 }
 
 /// A view of 1,000 flags.
 async fn view(encoding: &str) -> Result<Row> {
-    let node = node(Arc::new(MemoryLog::new(LogId::new("bench")?))).await?;
-    install(&node, FLAGS).await?;
+    let node = thousand_flags().await?;
     let ours = serve_ours(&node).await?;
     let address = ours.address;
     let question: Arc<[u8]> = request("GET", VIEW, encoding, "").into();
@@ -130,13 +171,17 @@ impl Compared {
         Ok(compared)
     }
 
-    fn row(mut self, what: String, share: f64) -> Row {
-        let (ours, floor) = (median(&mut self.our_rates), median(&mut self.floor_rates));
+    fn ours(&self) -> f64 {
+        median(&self.our_rates)
+    }
+
+    fn row(&self, what: String, share: f64) -> Row {
+        let (ours, floor) = (self.ours(), median(&self.floor_rates));
         let ratio = ours / floor;
         Row {
             what,
-            ours: format!("{ours:.0}/s ({:.1} µs of CPU with the client)", median(&mut self.our_cpu)),
-            floor: format!("{floor:.0}/s bare handler ({:.1} µs)", median(&mut self.floor_cpu)),
+            ours: format!("{ours:.0}/s ({:.1} µs of CPU with the client)", median(&self.our_cpu)),
+            floor: format!("{floor:.0}/s bare handler ({:.1} µs)", median(&self.floor_cpu)),
             ratio: format!("{:.0} %", ratio * 100.0),
             budget: format!("≥ {:.0} %", share * 100.0),
             met: Some(ratio >= share),
@@ -145,7 +190,7 @@ impl Compared {
 }
 
 /// A handler that checks a token, parses the body and returns `reply`.
-fn bare(reply: Vec<u8>) -> axum::Router {
+fn bare(path: &str, reply: Vec<u8>) -> axum::Router {
     let reply = Bytes::from(reply);
     let digest = Arc::new(Sha256::digest(TOKEN.as_bytes()));
     let handler = move |headers: HeaderMap, body: Bytes| {
@@ -164,7 +209,7 @@ fn bare(reply: Vec<u8>) -> axum::Router {
             ([(header::CONTENT_TYPE, "application/json")], reply).into_response()
         }
     };
-    axum::Router::new().route(PATH, post(handler))
+    axum::Router::new().route(path, post(handler))
 }
 
 /// Requests per second, and microseconds of CPU for each.
@@ -192,7 +237,8 @@ fn rate(address: SocketAddr, question: &Arc<[u8]>) -> Result<(f64, f64)> {
     Ok((asked as f64 / begin.elapsed().as_secs_f64(), cpu.as_secs_f64() * 1e6 / asked as f64))
 }
 
-fn median(rates: &mut [f64]) -> f64 {
+fn median(rates: &[f64]) -> f64 {
+    let mut rates = rates.to_vec();
     rates.sort_by(f64::total_cmp);
     rates[rates.len() / 2]
 }
