@@ -27,7 +27,7 @@ use crate::failure::Failure;
 use crate::handlers::Handler;
 use crate::instances::Instances;
 use crate::metrics::Metrics;
-use crate::ofrep::{Asked, Ticket};
+use crate::ofrep::{Asked, Orders, Ticket};
 use crate::query::Query;
 use crate::rate::Addresses;
 use crate::request_id::RequestId;
@@ -50,6 +50,7 @@ pub(crate) struct App {
     pub(crate) views: Views,
     pub(crate) streams: Streams,
     pub(crate) instances: Instances,
+    pub(crate) orders: Orders,
     pub(crate) openapi: Bytes,
 }
 

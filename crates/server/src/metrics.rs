@@ -1,13 +1,15 @@
 //! Metrics in the Prometheus text format: what happens, counted; what is, read when asked.
 
+mod evaluations;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use plane_api::{Operation, SignatureState, status};
-use plane_eval::{Evaluation, Reason};
+use plane_eval::Evaluation;
 use plane_model::documents::StatusState;
 use plane_model::{
     ArtifactKind, ArtifactVersion, Code, Document, DocumentKey, EnvironmentName, Kind,
@@ -26,8 +28,8 @@ use tokio::time::Instant;
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 
-/// How many flags have counters of their own; the others share one.
-const FLAGS_MAX: usize = 2_000;
+use evaluations::Evaluations;
+
 /// How many versions have counters of deprecated uses of their own.
 const VERSIONS_MAX: usize = 2_000;
 /// The name that stands for all that are beyond a limit.
@@ -64,13 +66,6 @@ struct Reload {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Rule {
     rule: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Evaluated {
-    flag: String,
-    variant: String,
-    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -168,9 +163,8 @@ pub(crate) struct Metrics {
     last_reload_at: Gauge,
     validation_failures: Family<Rule, Counter>,
     propagation: Histogram,
-    evaluations: Family<Evaluated, Counter>,
+    evaluations: Evaluations,
     evaluation_duration: Histogram,
-    flags_seen: RwLock<HashSet<String>>,
     evaluations_begun: AtomicU64,
     kill_switches: Family<Killed, Gauge>,
     lookups: Family<Lookup, Counter>,
@@ -219,9 +213,8 @@ impl Metrics {
             last_reload_at: Gauge::default(),
             validation_failures: Family::default(),
             propagation: Histogram::new(PROPAGATION_BUCKETS),
-            evaluations: Family::default(),
+            evaluations: Evaluations::default(),
             evaluation_duration: Histogram::new(EVALUATION_BUCKETS),
-            flags_seen: RwLock::default(),
             evaluations_begun: AtomicU64::new(0),
             kill_switches: Family::default(),
             agent_hits,
@@ -282,7 +275,7 @@ impl Metrics {
         it.register(
             "flag_evaluations",
             "Evaluations of flags",
-            self.evaluations.clone(),
+            self.evaluations.family.clone(),
         );
         it.register_with_unit(
             "flag_evaluation_duration",
@@ -407,43 +400,12 @@ impl Metrics {
         self.propagation.observe(took.as_secs_f64());
     }
 
-    /// Counts an evaluation.
-    pub(crate) fn evaluated(&self, flag: &str, evaluation: &Evaluation<'_>) {
-        let labels = Evaluated {
-            flag: self.flag_label(flag, evaluation).to_owned(),
-            variant: evaluation.variant().map_or("", |it| it.as_str()).to_owned(),
-            reason: reason_label(evaluation.reason()),
-        };
-        self.evaluations.get_or_create(&labels).inc();
-    }
-
-    /// The name under which a flag is counted; flags that do not exist share one.
-    fn flag_label<'f>(&self, flag: &'f str, evaluation: &Evaluation<'_>) -> &'f str {
-        if evaluation.error() == Some(plane_eval::ErrorCode::FlagNotFound) {
-            return OTHER;
-        }
-        {
-            let seen = self
-                .flags_seen
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
-            if seen.contains(flag) {
-                return flag;
-            }
-            if seen.len() >= FLAGS_MAX {
-                return OTHER;
-            }
-        }
-        let mut seen = self
-            .flags_seen
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if seen.len() < FLAGS_MAX || seen.contains(flag) {
-            seen.insert(flag.to_owned());
-            flag
-        } else {
-            OTHER
-        }
+    /// Counts evaluations, each of a flag.
+    pub(crate) fn evaluated<'e>(
+        &self,
+        evaluations: impl IntoIterator<Item = (&'e str, &'e Evaluation<'e>)>,
+    ) {
+        self.evaluations.count(evaluations);
     }
 
     /// Begins to time an evaluation, if this one is timed.
@@ -719,17 +681,5 @@ fn http(operation: &'static Operation, status: u16) -> Http {
 fn cause(code: Code) -> Cause {
     Cause {
         cause: code.as_str().to_ascii_lowercase(),
-    }
-}
-
-/// Reasons as OpenTelemetry writes them.
-const fn reason_label(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Static => "static",
-        Reason::Default => "default",
-        Reason::TargetingMatch => "targeting_match",
-        Reason::Split => "split",
-        Reason::Disabled => "disabled",
-        Reason::Error => "error",
     }
 }

@@ -2,11 +2,11 @@
 
 mod body;
 mod events;
+mod order;
 mod ticket;
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
@@ -17,8 +17,9 @@ use plane_model::Code;
 use crate::failure::Failure;
 use crate::percent;
 
-pub(crate) use body::{Entries, entry, failed_entry};
+pub(crate) use body::Body;
 pub(crate) use events::{config_etag, follow, revision_of};
+pub(crate) use order::Orders;
 pub(crate) use ticket::Ticket;
 
 /// How long a browser keeps what a preflight said, in seconds; none keeps it longer.
@@ -65,7 +66,7 @@ impl Origins {
 
     /// Says what pages may send.
     pub(crate) fn preflight(&self, origin: Option<&HeaderValue>) -> Response {
-        let mut response = Response::new(Body::empty());
+        let mut response = Response::new(axum::body::Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
         self.allow(origin, headers);

@@ -23,6 +23,7 @@ use crate::failure::Failure;
 use crate::handlers::handler;
 use crate::instances::Instances;
 use crate::metrics::Metrics;
+use crate::ofrep::Orders;
 use crate::percent;
 use crate::rate::Addresses;
 use crate::request_id::RequestId;
@@ -65,6 +66,7 @@ pub fn router(node: Node, options: ServerOptions) -> Router {
         scopes: Scopes::default(),
         addresses: Addresses::new(),
         views: Views::default(),
+        orders: Orders::default(),
         openapi: Bytes::from(openapi().to_string()),
     });
     let mut by_path: BTreeMap<&'static str, Vec<&'static Operation>> = BTreeMap::new();

@@ -1,6 +1,5 @@
 //! Flags evaluated for clients of `OpenFeature`.
 
-use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use plane_api::headers;
@@ -12,7 +11,7 @@ use serde_json::Value;
 use super::delivery::{events_response, last_event_id};
 use crate::call::{Answer, Call, json_bytes, no_environment};
 use crate::failure::Failure;
-use crate::ofrep::{Entries, Ticket, config_etag, entry, failed_entry, follow, revision_of};
+use crate::ofrep::{Body, Ticket, config_etag, follow, revision_of};
 
 /// Says what one flag is.
 pub(super) fn evaluate(call: &Call) -> Answer {
@@ -25,22 +24,15 @@ pub(super) fn evaluate(call: &Call) -> Answer {
     let timer = metrics.evaluation_timer();
     let evaluation = view.evaluate_key(key, &ctx, call.node().now());
     metrics.evaluation_took(timer);
-    metrics.evaluated(key, &evaluation);
-    let mut body = Vec::with_capacity(256);
+    metrics.evaluated([(key, &evaluation)]);
     let status = match evaluation.error() {
-        None => {
-            entry(&mut body, key, &evaluation, warning(view, &ctx));
-            StatusCode::OK
-        }
-        Some(error) => {
-            failed_entry(&mut body, key, &evaluation);
-            if error == ErrorCode::FlagNotFound {
-                StatusCode::NOT_FOUND
-            } else {
-                StatusCode::BAD_REQUEST
-            }
-        }
+        None => StatusCode::OK,
+        Some(ErrorCode::FlagNotFound) => StatusCode::NOT_FOUND,
+        Some(_) => StatusCode::BAD_REQUEST,
     };
+    let mut body = Body::new(call.scope().is_client(), 1);
+    body.flag(key, &evaluation, warning(view, &ctx));
+    let body = body.into_bytes();
     let mut response = json_bytes(snapshot.revision(), body);
     *response.status_mut() = status;
     Ok(response)
@@ -76,15 +68,11 @@ fn all(call: &Call) -> Answer {
     let snapshot = call.node().snapshot();
     let view = view(&snapshot, &environment)?;
     let now = call.node().now();
-    let metrics = &call.app().metrics;
-    // The table's order is that in which flags were made, which need not be the same at every node.
-    let mut flags: Vec<_> = view.evaluate_all(&ctx, now).collect();
-    flags.sort_by_key(|(key, _)| *key);
-    let mut entries = Entries::begin(flags.len());
-    for (key, evaluation) in &flags {
-        metrics.evaluated(key.as_str(), evaluation);
-        entries.push(key.as_str(), evaluation);
-    }
+    let all: Vec<_> = view.evaluate_all(&ctx, now).collect();
+    let order = call.app().orders.of(view, snapshot.revision());
+    let in_order = (order.iter()).filter_map(|place| all.get(*place));
+    let flags = in_order.map(|(key, evaluation)| (key.as_str(), evaluation));
+    call.app().metrics.evaluated(flags.clone());
     let events = call.scope().token().map(|token| {
         let ticket = Ticket::new(environment.clone(), token.clone(), now);
         format!(
@@ -92,7 +80,10 @@ fn all(call: &Call) -> Answer {
             ticket.text(&call.caller().hash)
         )
     });
-    let body = entries.finish(environment.as_str(), warning(view, &ctx), events.as_deref());
+    let mut body = Body::new(call.scope().is_client(), all.len());
+    let (environment, warning) = (environment.as_str(), warning(view, &ctx));
+    body.flags(flags, environment, warning, events.as_deref());
+    let body = body.into_bytes();
     // Over all that is told, so that it covers context, tenant and time, and every node says the same.
     let digest = Digest::of(&body).hex();
     let etag = format!("\"{}\"", digest.get(..32).unwrap_or_default());
@@ -102,7 +93,7 @@ fn all(call: &Call) -> Answer {
     let is_current = told.is_none_or(|it| it == config_etag(head.revision, &head.hash))
         && call.query().get("flagConfigLastModified").is_none();
     let mut response = if is_current && holds(call.headers(), &etag) {
-        let mut response = Response::new(Body::empty());
+        let mut response = Response::new(axum::body::Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         let revision = HeaderValue::from(snapshot.revision());
         let name = HeaderName::from_static(headers::REVISION);

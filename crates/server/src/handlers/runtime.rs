@@ -172,7 +172,7 @@ fn evaluated(
                 let timer = metrics.evaluation_timer();
                 let evaluation = view.evaluate_key(key, ctx, now);
                 metrics.evaluation_took(timer);
-                metrics.evaluated(key, &evaluation);
+                metrics.evaluated([(key.as_str(), &evaluation)]);
                 flags.insert(
                     key.as_str(),
                     flag(view, key, ctx, now, &evaluation, explain),
@@ -181,7 +181,7 @@ fn evaluated(
         }
         None => {
             for (key, evaluation) in view.evaluate_all(ctx, now) {
-                metrics.evaluated(key.as_str(), &evaluation);
+                metrics.evaluated([(key.as_str(), &evaluation)]);
                 let flag = flag(view, key.as_str(), ctx, now, &evaluation, explain);
                 flags.insert(key.as_str(), flag);
             }

@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 
-use plane_eval::Evaluation;
+use plane_eval::{ErrorCode, Evaluation};
+use plane_model::VariantName;
 use plane_model::documents::FlagType;
 use serde::Serialize;
 use serde_json::Value;
@@ -10,38 +11,85 @@ use serde_json::Value;
 /// Bytes that a flag takes in most bodies.
 const ENTRY_BYTES: usize = 160;
 
-/// The bodies of several flags, one after the other.
+/// The body of a reply.
 #[derive(Debug)]
-pub(crate) struct Entries(Vec<u8>);
+pub(crate) struct Body {
+    out: Vec<u8>,
+    /// Whether a browser or a device asks, which is told what flags are and nothing of how they came about.
+    is_client: bool,
+}
 
-impl Entries {
-    /// Begins a list of about so many flags.
-    pub(crate) fn begin(count: usize) -> Self {
-        let mut bytes = Vec::with_capacity((count + 4) * ENTRY_BYTES);
-        bytes.extend_from_slice(b"{\"flags\":[");
-        Self(bytes)
-    }
-
-    /// Adds a flag.
-    pub(crate) fn push(&mut self, key: &str, evaluation: &Evaluation<'_>) {
-        if self.0.last() == Some(&b'}') {
-            self.0.push(b',');
-        }
-        if evaluation.error().is_some() {
-            failed_entry(&mut self.0, key, evaluation);
-        } else {
-            entry(&mut self.0, key, evaluation, None);
+impl Body {
+    /// Begins a body of about so many flags.
+    pub(crate) fn new(is_client: bool, flags: usize) -> Self {
+        Self {
+            out: Vec::with_capacity((flags + 1) * ENTRY_BYTES),
+            is_client,
         }
     }
 
-    /// Ends the list, and adds what there is to say beside it.
-    pub(crate) fn finish(
-        mut self,
+    /// Writes what a flag is, or why it has no result.
+    pub(crate) fn flag(&mut self, key: &str, evaluation: &Evaluation<'_>, warning: Option<&str>) {
+        self.out.extend_from_slice(b"{\"key\":");
+        text(&mut self.out, key);
+        match evaluation.error() {
+            None => self.result(evaluation, warning),
+            Some(error) => self.failure(error, evaluation),
+        }
+        self.out.push(b'}');
+    }
+
+    fn result(&mut self, evaluation: &Evaluation<'_>, warning: Option<&str>) {
+        let out = &mut self.out;
+        if let Some(given) = evaluation.value() {
+            out.extend_from_slice(b",\"value\":");
+            value(out, given, evaluation.flag_type());
+        }
+        member(
+            out,
+            "variant",
+            evaluation.variant().map(VariantName::as_str),
+        );
+        member(out, "reason", Some(evaluation.reason().as_str()));
+        out.extend_from_slice(b",\"metadata\":{\"revision\":");
+        json(out, &evaluation.revision());
+        member(out, "bucketing", Some(evaluation.bucketing().as_str()));
+        if !self.is_client {
+            member(out, "rule", evaluation.rule());
+        }
+        member(out, "warning", warning);
+        out.push(b'}');
+    }
+
+    fn failure(&mut self, error: ErrorCode, evaluation: &Evaluation<'_>) {
+        let detail = match error {
+            // What is wrong with it may quote it.
+            ErrorCode::ParseError if self.is_client => {
+                Some("the flag contradicts itself; who wrote it can see how".to_owned())
+            }
+            _ => evaluation.error_detail(),
+        };
+        member(&mut self.out, "errorCode", Some(error.as_str()));
+        let detail = detail.as_deref().unwrap_or_default();
+        member(&mut self.out, "errorDetails", Some(detail));
+    }
+
+    /// Writes several flags as the list of all of them, and what there is to say beside it.
+    pub(crate) fn flags<'e>(
+        &mut self,
+        flags: impl IntoIterator<Item = (&'e str, &'e Evaluation<'e>)>,
         environment: &str,
         warning: Option<&str>,
         events: Option<&str>,
-    ) -> Vec<u8> {
-        let out = &mut self.0;
+    ) {
+        self.out.extend_from_slice(b"{\"flags\":[");
+        for (place, (key, evaluation)) in flags.into_iter().enumerate() {
+            if place > 0 {
+                self.out.push(b',');
+            }
+            self.flag(key, evaluation, None);
+        }
+        let out = &mut self.out;
         out.extend_from_slice(b"],\"metadata\":{\"environment\":");
         text(out, environment);
         member(out, "warning", warning);
@@ -54,51 +102,11 @@ impl Entries {
             out.extend_from_slice(b"},\"inactivityDelaySec\":120}]");
         }
         out.push(b'}');
-        self.0
     }
-}
 
-/// Writes what a flag is.
-pub(crate) fn entry(
-    out: &mut Vec<u8>,
-    key: &str,
-    evaluation: &Evaluation<'_>,
-    warning: Option<&str>,
-) {
-    out.extend_from_slice(b"{\"key\":");
-    text(out, key);
-    if let Some(given) = evaluation.value() {
-        out.extend_from_slice(b",\"value\":");
-        value(out, given, evaluation.flag_type());
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.out
     }
-    member(
-        out,
-        "variant",
-        evaluation.variant().map(plane_model::VariantName::as_str),
-    );
-    member(out, "reason", Some(evaluation.reason().as_str()));
-    out.extend_from_slice(b",\"metadata\":{\"revision\":");
-    json(out, &evaluation.revision());
-    member(out, "bucketing", Some(evaluation.bucketing().as_str()));
-    member(out, "rule", evaluation.rule());
-    member(out, "warning", warning);
-    out.extend_from_slice(b"}}");
-}
-
-/// Writes why a flag has no result.
-pub(crate) fn failed_entry(out: &mut Vec<u8>, key: &str, evaluation: &Evaluation<'_>) {
-    out.extend_from_slice(b"{\"key\":");
-    text(out, key);
-    let code = evaluation
-        .error()
-        .map_or("GENERAL", plane_eval::ErrorCode::as_str);
-    member(out, "errorCode", Some(code));
-    member(
-        out,
-        "errorDetails",
-        Some(&evaluation.error_detail().unwrap_or_default()),
-    );
-    out.push(b'}');
 }
 
 fn value(out: &mut Vec<u8>, value: &Value, kind: Option<FlagType>) {

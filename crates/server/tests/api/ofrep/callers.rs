@@ -109,6 +109,17 @@ async fn a_client_s_token_gets_evaluated_flags_and_nothing_else() {
     let ask = server.bare("POST", ALL).token(&token).asks(json!({}));
     let text = String::from_utf8(ask.send().await.bytes.to_vec()).unwrap();
     assert!(text.contains("#fff") && !text.contains("#000"), "{text}");
+    let german = json!({ "country": "DE" });
+    for path in [ALL, "/ofrep/v1/evaluate/flags/theme"] {
+        let ask = server.bare("POST", path).token(&token);
+        let reply = ask.asks(german.clone()).send().await;
+        let text = String::from_utf8(reply.bytes.to_vec()).unwrap();
+        assert!(text.contains("#000"), "{text}");
+        assert!(
+            !text.contains("germany"),
+            "the rule's name says how: {text}"
+        );
+    }
     for operation in plane_api::operations() {
         let path = operation.path.replace(['{', '}'], "");
         if operation.caller == plane_api::operations::Caller::Token && operation.tag != "ofrep" {
