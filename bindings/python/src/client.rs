@@ -8,6 +8,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use plane_client::sdk::Options;
 
+use crate::arguments::{Arg, text, truth};
 use crate::plane::Plane;
 use crate::whom::whom;
 
@@ -95,20 +96,20 @@ impl Client {
     fn is_enabled(
         &self,
         py: Python<'_>,
-        flag: &str,
-        user_id: Option<&str>,
-        tenant_id: Option<&str>,
-        rollout_percentage: Option<f64>,
-        default: bool,
-        environment: Option<&str>,
+        flag: Arg<&str>,
+        user_id: Option<Arg<&str>>,
+        tenant_id: Option<Arg<&str>>,
+        rollout_percentage: Option<Arg<f64>>,
+        #[pyo3(from_py_with = truth)] default: bool,
+        environment: Option<Arg<&str>>,
     ) -> PyResult<bool> {
         let options = Options {
             default,
-            rollout_percent_max: rollout_percentage,
+            rollout_percent_max: rollout_percentage.map(|it| it.0),
         };
-        let whom = whom(py, tenant_id, user_id)?;
+        let whom = whom(py, text(tenant_id), text(user_id))?;
         self.plane(py)?
             .get()
-            .is_enabled(py, flag, &whom, options, environment)
+            .is_enabled(py, flag.0, &whom, options, text(environment))
     }
 }

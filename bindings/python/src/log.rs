@@ -4,10 +4,11 @@ use plane_client::sdk::{Event, Level};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::attach::attached;
+
 /// Writes an event to the logger `control_plane`, with what a log pipeline sorts by as fields of the record.
 pub(crate) fn tell(event: &Event) {
-    // The interpreter may be on its way out; then nobody reads a log.
-    Python::try_attach(|py| {
+    attached(|py| {
         if let Err(error) = write(py, event) {
             error.write_unraisable(py, None);
         }

@@ -3,8 +3,9 @@
 use plane_client::sdk::{ControlPlane, Error, InMemory};
 use pyo3::prelude::*;
 
+use crate::arguments::Arg;
 use crate::error::exception;
-use crate::plane::{Plane, parsed};
+use crate::plane::{self, Plane, parsed, told};
 
 /// A control plane in memory, whose content a test says.
 #[pyclass(frozen, module = "control_plane._core")]
@@ -26,15 +27,27 @@ impl Memory {
         Ok(Self { memory })
     }
 
-    /// A client of it, for an environment, which is there from then on.
-    fn client(&self, py: Python<'_>, environment: &str) -> PyResult<Plane> {
-        let made = py.detach(|| self.memory.control_plane_of(environment));
-        made.map(Plane::of).map_err(|error| exception(py, &error))
+    /// A client of it, for an environment, which is there from then on; it may have a contract, as JSON.
+    #[pyo3(signature = (environment, contract = None))]
+    fn client(
+        &self,
+        py: Python<'_>,
+        environment: Arg<&str>,
+        contract: Option<&str>,
+    ) -> PyResult<Plane> {
+        let made = self.memory.builder_of(environment.0).map(told);
+        let mut builder = made.map_err(|error| exception(py, &error))?;
+        if let Some(text) = contract {
+            builder = builder.contract(plane::contract(py, text)?);
+        }
+        let made = builder.build().map(Plane::of);
+        made.map_err(|error| exception(py, &error))
     }
 
     /// Says what something is, as JSON: a flag, a path of the configuration, an agent, a tool or a tenant.
-    fn set(&self, py: Python<'_>, kind: &str, name: &str, value: &str) -> PyResult<()> {
+    fn set(&self, py: Python<'_>, kind: &str, name: Arg<&str>, value: &str) -> PyResult<()> {
         let value = parsed(py, value)?;
+        let name = name.0;
         py.detach(|| {
             match kind {
                 "flag" => self.memory.flag(name, value),
@@ -49,8 +62,8 @@ impl Memory {
     }
 
     /// Takes back what was said of a flag.
-    fn forget_flag(&self, py: Python<'_>, key: &str) -> PyResult<()> {
-        py.detach(|| self.memory.forget_flag(key).map(drop))
+    fn forget_flag(&self, py: Python<'_>, key: Arg<&str>) -> PyResult<()> {
+        py.detach(|| self.memory.forget_flag(key.0).map(drop))
             .map_err(|error| exception(py, &error))
     }
 }

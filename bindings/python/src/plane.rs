@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use plane_client::sdk::{
-    Builder, Context, ControlPlane, Environment, Error, Options, Published, PublishedFilter,
-    Update, Watch,
+    Builder, Context, Contract, ControlPlane, Environment, Error, Options, Published,
+    PublishedFilter, Update, Watch,
 };
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use serde_json::{Map, Value, json};
 
+use crate::agent;
+use crate::arguments::{Arg, text as given};
+use crate::attach::attached;
 use crate::error::{exception, invalid};
 use crate::log;
 use crate::trace::Span;
@@ -44,11 +47,16 @@ impl WatchHandle {
     }
 }
 
+/// Settings of a client that says what it is, and tells Python's `logging` what happens.
+pub(crate) fn told(builder: Builder) -> Builder {
+    let sdk = concat!("python/", env!("CARGO_PKG_VERSION"));
+    builder.sdk(sdk).on_event(log::tell)
+}
+
 /// Settings that take the place of the environment variables.
 fn builder(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Builder> {
     let from_env = ControlPlane::builder_from_env().map_err(|error| exception(py, &error))?;
-    let sdk = concat!("python/", env!("CARGO_PKG_VERSION"));
-    let mut builder = from_env.sdk(sdk).on_event(log::tell);
+    let mut builder = told(from_env);
     for (name, value) in settings.iter() {
         if value.is_none() {
             continue;
@@ -64,6 +72,7 @@ fn builder(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Builder> {
             "instance" => builder.instance(&text),
             "state_dir" => builder.state_dir(&text),
             "bundled_tree" => builder.bundled_tree(&text),
+            "contract" => builder.contract(contract(py, &text)?),
             _ => {
                 return Err(invalid(
                     py,
@@ -74,6 +83,17 @@ fn builder(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Builder> {
         };
     }
     Ok(builder)
+}
+
+/// Reads what a service relies on.
+pub(crate) fn contract(py: Python<'_>, text: &str) -> PyResult<Contract> {
+    serde_json::from_value(parsed(py, text)?).map_err(|error| {
+        let error = Error::Settings {
+            setting: "contract",
+            detail: error.to_string(),
+        };
+        exception(py, &error)
+    })
 }
 
 impl Plane {
@@ -163,9 +183,16 @@ impl Plane {
 
     /// Waits for a view, and says its revision.
     #[pyo3(signature = (seconds, environment = None))]
-    fn wait_ready(&self, py: Python<'_>, seconds: f64, environment: Option<&str>) -> PyResult<u64> {
-        let timeout = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
-        let revision = Self::waiting(py, || self.environment(environment)?.wait_ready(timeout))?;
+    fn wait_ready(
+        &self,
+        py: Python<'_>,
+        seconds: Arg<f64>,
+        environment: Option<Arg<&str>>,
+    ) -> PyResult<u64> {
+        let timeout = Duration::try_from_secs_f64(seconds.0).unwrap_or(Duration::ZERO);
+        let revision = Self::waiting(py, || {
+            self.environment(given(environment))?.wait_ready(timeout)
+        })?;
         if environment.is_none() {
             self.is_ready.store(true, Ordering::Relaxed);
         }
@@ -182,20 +209,22 @@ impl Plane {
     fn evaluate(
         &self,
         py: Python<'_>,
-        flag: &str,
-        default: &str,
-        tenant: Option<&str>,
-        user: Option<&str>,
-        environment: Option<&str>,
+        flag: Arg<&str>,
+        default: Arg<&str>,
+        tenant: Option<Arg<&str>>,
+        user: Option<Arg<&str>>,
+        environment: Option<Arg<&str>>,
     ) -> PyResult<String> {
-        let whom = whom(py, tenant, user)?;
-        let (ctx, default) = (&*whom, parsed(py, default)?);
+        let whom = whom(py, given(tenant), given(user))?;
+        let (ctx, default) = (&*whom, parsed(py, default.0)?);
         let detail = Self::waiting(py, || {
-            Ok(self.environment(environment)?.evaluate(flag, ctx, default))
+            Ok(self
+                .environment(given(environment))?
+                .evaluate(flag.0, ctx, default))
         })?;
         let variant = detail.variant.as_ref().map(ToString::to_string);
         if let Some(span) = Span::recording(py) {
-            span.evaluated(flag, variant.as_deref(), detail.revision);
+            span.evaluated(flag.0, variant.as_deref(), detail.revision);
         }
         Ok(text(&json!({
             "value": detail.value,
@@ -208,19 +237,21 @@ impl Plane {
         })))
     }
 
-    /// Says which agent a tenant gets, as JSON.
+    /// Says which agent a tenant gets: its own part, and all of it as JSON.
     #[pyo3(signature = (agent, tenant = None, user = None, environment = None))]
-    fn resolve(
+    fn resolve<'py>(
         &self,
-        py: Python<'_>,
-        agent: &str,
-        tenant: Option<&str>,
-        user: Option<&str>,
-        environment: Option<&str>,
-    ) -> PyResult<Vec<u8>> {
-        let whom = whom(py, tenant, user)?;
+        py: Python<'py>,
+        agent: Arg<&str>,
+        tenant: Option<Arg<&str>>,
+        user: Option<Arg<&str>>,
+        environment: Option<Arg<&str>>,
+    ) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyBytes>)> {
+        let whom = whom(py, given(tenant), given(user))?;
         let ctx = &*whom;
-        let resolved = Self::waiting(py, || self.environment(environment)?.resolve(agent, ctx))?;
+        let resolved = Self::waiting(py, || {
+            self.environment(given(environment))?.resolve(agent.0, ctx)
+        })?;
         if environment.is_none() {
             self.is_ready.store(true, Ordering::Relaxed);
         }
@@ -228,7 +259,7 @@ impl Plane {
             let digest = resolved.effective_digest().to_string();
             span.resolved(&resolved.agent().to_string(), &digest, resolved.revision());
         }
-        Ok(py.detach(|| resolved.to_json()))
+        agent::to_python(py, &resolved)
     }
 
     /// Reads configuration, as JSON.
@@ -236,15 +267,17 @@ impl Plane {
     fn config(
         &self,
         py: Python<'_>,
-        path: &str,
-        tenant: Option<&str>,
-        user: Option<&str>,
-        environment: Option<&str>,
+        path: Arg<&str>,
+        tenant: Option<Arg<&str>>,
+        user: Option<Arg<&str>>,
+        environment: Option<Arg<&str>>,
     ) -> PyResult<String> {
-        let whom = whom(py, tenant, user)?;
+        let whom = whom(py, given(tenant), given(user))?;
         let ctx = &*whom;
         Self::waiting(py, || {
-            Ok(text(&self.environment(environment)?.config(path, ctx)?))
+            Ok(text(
+                &self.environment(given(environment))?.config(path.0, ctx)?,
+            ))
         })
     }
 
@@ -253,12 +286,12 @@ impl Plane {
     fn watch(
         &self,
         py: Python<'_>,
-        path: &str,
+        path: Arg<&str>,
         callback: Py<PyAny>,
-        tenant: Option<&str>,
-        environment: Option<&str>,
+        tenant: Option<Arg<&str>>,
+        environment: Option<Arg<&str>>,
     ) -> PyResult<WatchHandle> {
-        let ctx = named(Context::new(), tenant, None);
+        let ctx = named(Context::new(), given(tenant), None);
         let callback = Arc::new(callback);
         let call = move |update: &Update| {
             let told = json!({
@@ -268,8 +301,7 @@ impl Plane {
                 "revision": update.revision,
                 "cause": update.cause,
             });
-            // The interpreter may be on its way out; then there is nobody to call.
-            Python::try_attach(|py| {
+            attached(|py| {
                 // What a callback raises is reported by the package's own wrapper; what gets past it is shown here.
                 if let Err(error) = callback.call1(py, (text(&told),)) {
                     error.write_unraisable(py, None);
@@ -277,7 +309,8 @@ impl Plane {
             });
         };
         let watch = Self::waiting(py, || {
-            self.environment(environment)?.watch(path, &ctx, call)
+            self.environment(given(environment))?
+                .watch(path.0, &ctx, call)
         })?;
         Ok(WatchHandle {
             watch: std::sync::Mutex::new(Some(watch)),
@@ -289,13 +322,14 @@ impl Plane {
     fn published(
         &self,
         py: Python<'_>,
-        kind: &str,
-        name: &str,
-        version: Option<&str>,
-        environment: Option<&str>,
+        kind: Arg<&str>,
+        name: Arg<&str>,
+        version: Option<Arg<&str>>,
+        environment: Option<Arg<&str>>,
     ) -> PyResult<String> {
         let found = Self::waiting(py, || {
-            self.plane.published(kind, name, version, environment)
+            self.plane
+                .published(kind.0, name.0, given(version), given(environment))
         })?;
         Ok(text(&published(&found)))
     }
@@ -305,40 +339,42 @@ impl Plane {
     fn list_published(
         &self,
         py: Python<'_>,
-        kind: &str,
-        text: Option<String>,
-        category: Option<String>,
-        capability: Option<String>,
-        owner: Option<String>,
+        kind: Arg<&str>,
+        text: Option<Arg<&str>>,
+        category: Option<Arg<&str>>,
+        capability: Option<Arg<&str>>,
+        owner: Option<Arg<&str>>,
     ) -> PyResult<String> {
         let filter = PublishedFilter {
-            text,
-            category,
-            capability,
-            owner,
+            text: owned(text),
+            category: owned(category),
+            capability: owned(capability),
+            owner: owned(owner),
         };
-        let found = Self::waiting(py, || self.plane.list_published(kind, &filter))?;
+        let found = Self::waiting(py, || self.plane.list_published(kind.0, &filter))?;
         let rows: Vec<Value> = found.iter().map(published).collect();
         Ok(Value::from(rows).to_string())
     }
 
     /// Publishes a manifest; both are JSON.
-    fn publish(&self, py: Python<'_>, kind: &str, manifest: &str) -> PyResult<String> {
-        let manifest = parsed(py, manifest)?;
-        Self::waiting(py, || Ok(text(&self.plane.publish(kind, &manifest)?)))
+    fn publish(&self, py: Python<'_>, kind: Arg<&str>, manifest: Arg<&str>) -> PyResult<String> {
+        let manifest = parsed(py, manifest.0)?;
+        Self::waiting(py, || Ok(text(&self.plane.publish(kind.0, &manifest)?)))
     }
 
     /// Says whether a published version may still be used; `status` is JSON.
     fn set_status(
         &self,
         py: Python<'_>,
-        kind: &str,
-        name: &str,
-        version: &str,
-        status: &str,
+        kind: Arg<&str>,
+        name: Arg<&str>,
+        version: Arg<&str>,
+        status: Arg<&str>,
     ) -> PyResult<u64> {
-        let status = parsed(py, status)?;
-        Self::waiting(py, || self.plane.set_status(kind, name, version, &status))
+        let status = parsed(py, status.0)?;
+        Self::waiting(py, || {
+            self.plane.set_status(kind.0, name.0, version.0, &status)
+        })
     }
 
     /// How it stands with each environment that was used, as JSON.
@@ -355,6 +391,15 @@ impl Plane {
                     "log": it.log,
                     "age_seconds": it.age.map(|age| age.as_secs_f64()),
                     "last_error": it.last_error.as_ref().map(|(_, error)| error.to_string()),
+                    "rejected": it.rejected.iter().map(|it| json!({
+                        "subject": it.subject,
+                        "pointer": it.pointer,
+                        "detail": it.detail,
+                    })).collect::<Vec<_>>(),
+                    "held_back": it.held_back.iter().map(|it| json!({
+                        "document": it.document,
+                        "unclean_starts": it.unclean_starts,
+                    })).collect::<Vec<_>>(),
                 })
             })
             .collect();
@@ -371,6 +416,10 @@ impl Plane {
         py.detach(|| self.plane.close());
         self.is_ready.store(false, Ordering::Relaxed);
     }
+}
+
+fn owned(given: Option<Arg<&str>>) -> Option<String> {
+    given.map(|it| it.0.to_owned())
 }
 
 fn published(found: &Published) -> Value {

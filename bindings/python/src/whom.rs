@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
+use crate::arguments::{Arg, text};
 use crate::error::invalid;
 
 /// Whom evaluations are for unless a call says otherwise; what `control_plane.context` sets.
@@ -22,12 +23,12 @@ impl Ambient {
     #[new]
     fn new(
         outer: Option<&Self>,
-        tenant: Option<&str>,
-        user: Option<&str>,
+        tenant: Option<Arg<&str>>,
+        user: Option<Arg<&str>>,
         attributes: &Bound<'_, PyDict>,
     ) -> PyResult<Self> {
         let outer = outer.map(|it| it.ctx.clone()).unwrap_or_default();
-        let ctx = with_attributes(named(outer, tenant, user), attributes)?;
+        let ctx = with_attributes(named(outer, text(tenant), text(user)), attributes)?;
         Ok(Self { ctx })
     }
 }

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import logging.handlers
 import os
 import pathlib
+import queue
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -26,18 +32,23 @@ class Server:
         if binary is None:
             pytest.fail("CONTROL_PLANE_BINARY names no binary; `cargo xtask test` builds one and sets it")
         self.binary = binary
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, also after it was stopped or killed: then with the same data, on another port."""
+        log = self.data.parent / f"{self.data.name}.log"
         self.process = subprocess.Popen(
-            [binary, "serve", "--data", str(data), "--listen", "127.0.0.1:0", "--load", str(TREE)],
+            [self.binary, "serve", "--data", str(self.data), "--listen", "127.0.0.1:0", "--load", str(TREE)],
             stdout=subprocess.PIPE,
-            stderr=(data.parent / "server.log").open("ab"),
+            stderr=log.open("ab"),
             text=True,
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         found = re.match(r"ready (http://\S+)", line)
-        assert found, f"the server said {line!r}: {(data.parent / 'server.log').read_text()}"
+        assert found, f"the server said {line!r}: {log.read_text()}"
         self.url = found[1]
-        self.token = (data / "admin-token").read_text().strip()
+        self.token = (self.data / "admin-token").read_text().strip()
 
     def run(self, *arguments: str) -> str:
         """Runs the command line against it."""
@@ -51,9 +62,64 @@ class Server:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def set(self, path: str, value: object) -> int:
+        """Sets a value of the configuration of production, and says the revision."""
+        said = self.run(
+            "config", "set", path, str(value), "--layer", "production", "--reason", "test", "--output", "json"
+        )
+        revision: int = json.loads(said)["revision"]
+        return revision
+
+    def told(self, revision: int, is_told: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """What `control-plane rev N status` says, once it is as it will certainly be."""
+        until = time.monotonic() + 60
+        while True:
+            status: dict[str, Any] = json.loads(self.run("rev", str(revision), "status", "--output", "json"))
+            if is_told(status):
+                return status
+            assert time.monotonic() < until, f"it is never told: {json.dumps(status, indent=1)}"
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(timeout=30)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=30)
+
+
+class Log:
+    """What the package tells `logging`."""
+
+    def __init__(self) -> None:
+        self.records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+
+    def wait_for(self, code: str | None) -> logging.LogRecord:
+        """The next record with this code; without one, the next that something is well."""
+        while True:
+            record = self.records.get(timeout=60)
+            if getattr(record, "code", None) == code:
+                return record
+
+    def wait_for_text(self, text: str) -> logging.LogRecord:
+        while True:
+            record = self.records.get(timeout=60)
+            if text in record.getMessage():
+                return record
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    made = Log()
+    logger, handler = logging.getLogger("control_plane"), logging.handlers.QueueHandler(made.records)
+    # As it is: a record that is made ready for another process has lost what was raised.
+    handler.prepare = lambda record: record  # type: ignore[method-assign]
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    yield made
+    logger.removeHandler(handler)
+    logger.setLevel(level)
 
 
 @pytest.fixture

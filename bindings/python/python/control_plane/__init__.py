@@ -7,11 +7,14 @@ that is kept fresh in the background.
 from control_plane._context import context
 from control_plane.agents import Agent, CallPolicy, Tool, ToolName
 from control_plane.client import ControlPlaneClient, Evaluation
+from control_plane.contract import AgentContract, Contract
 from control_plane.errors import ControlPlaneError
 
 __all__ = [
     "Agent",
+    "AgentContract",
     "CallPolicy",
+    "Contract",
     "ControlPlaneClient",
     "ControlPlaneError",
     "Evaluation",

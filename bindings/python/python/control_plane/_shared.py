@@ -9,7 +9,7 @@ import threading
 import weakref
 from typing import Any
 
-from control_plane._core import Plane, share, shared
+from control_plane._core import Plane, forked, leave, share, shared
 
 _lock = threading.Lock()
 _open: weakref.WeakSet[Plane] = weakref.WeakSet()
@@ -32,6 +32,8 @@ def keep(made: Plane) -> Plane:
 def _close_all() -> None:
     for found in list(_open):
         found.close()
+    # Threads that are telling or calling back something right now would be cut off in the middle of it.
+    leave()
 
 
 def plane() -> Plane:
@@ -57,6 +59,7 @@ def _forked() -> None:
     global _lock
     # Another thread may have held it at the fork, and is not there to let it go.
     _lock = threading.Lock()
+    forked()
     for found in list(_open):
         found.forked()
     multiprocessing = sys.modules.get("multiprocessing.util")

@@ -113,9 +113,8 @@ class _Manifest:
         self.version = manifest["version"]
         self.digest = digest
         self.owner = manifest.get("owner")
-        for field, value in manifest.get("metadata", {}).items():
-            if field not in _RESERVED:
-                setattr(self, field, value)
+        metadata = manifest.get("metadata", {})
+        self.__dict__.update((it, value) for it, value in metadata.items() if it not in _RESERVED)
 
     def __getattr__(self, field: str) -> Any:
         # Only what is not there gets here.
@@ -179,6 +178,7 @@ class Agent(_Manifest):
         digest: str,
         *,
         resolved: Mapping[str, Any] | None = None,
+        whole: bytes = b"{}",
         status: str | None = None,
     ) -> None:
         super().__init__(manifest, digest)
@@ -194,20 +194,21 @@ class Agent(_Manifest):
             for it in found.get("warnings", ())
         ]
         self._origins: list[dict[str, Any]] = found.get("origins", [])
-        self._tools = [
-            Tool(it["manifest"], it["digest"], CallPolicy(**it["policy"])) for it in found.get("tools", ())
-        ]
         if resolved is None:
             self.tools = [_required(it) for it in manifest.get("metadata", {}).get("tools", ())]
         else:
-            self.tools = [
-                ToolName(it["name"], it["version"], it["digest"], it.get("alias")) for it in found["tools"]
-            ]
+            self.tools = [ToolName(*it) for it in found["tools"]]
         # `tools` is the caller's to change.
         self._given = tuple(self.tools)
+        self._whole = whole
+        self._tools: list[Tool] | None = None
 
     def tool(self, name: str) -> Tool:
         """One of the tools that it was given, by its name or by what the agent calls it."""
+        if self._tools is None:
+            # Most callers want one of them, or none: their manifests are read when the first is wanted.
+            rows = json.loads(self._whole).get("tools", ())
+            self._tools = [Tool(it["manifest"], it["digest"], CallPolicy(**it["policy"])) for it in rows]
         for called, tool in zip(self._given, self._tools):
             if name in (called, called.alias):
                 return tool
@@ -256,10 +257,10 @@ def _at(manifest: Any, pointer: str) -> Any:
     return value
 
 
-def agent_of(reply: bytes) -> Agent:
-    """Makes an agent of a resolve's answer."""
-    found = json.loads(reply)
-    return Agent(found["manifest"], found["manifest_digest"], resolved=found)
+def agent_of(reply: tuple[dict[str, Any], bytes]) -> Agent:
+    """Makes an agent of a resolve's answer: its own part, and the whole as JSON."""
+    found, whole = reply
+    return Agent(found["manifest"], found["manifest_digest"], resolved=found, whole=whole)
 
 
 def manifests_of(rows: list[dict[str, Any]]) -> Iterator[Agent | Tool]:

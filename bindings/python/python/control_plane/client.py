@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from control_plane import _shared
 from control_plane._core import Client, Plane
 from control_plane.agents import Agent, agent_of
-from control_plane.errors import ConfigNotFoundError
+from control_plane.errors import ArgumentError, ConfigNotFoundError, ControlPlaneError
+
+if TYPE_CHECKING:
+    from control_plane.contract import Contract
 
 __all__ = ["ControlPlaneClient", "Evaluation"]
 
@@ -38,7 +40,10 @@ class ControlPlaneClient(Client):
     ``CONTROL_PLANE_TOKEN``, ``CONTROL_PLANE_ENVIRONMENT``. Arguments make a client of their own.
 
     Nothing is read or sent before the first question. From then on answers come out of this process: a server that
-    goes away is not missed.
+    goes away is not missed. A forked process answers from what it inherited at once, and catches up in the background:
+    for a moment after a fork it may answer as its parent did before.
+
+    ``contract`` says what the service relies on: a change that breaks it is not served to it.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class ControlPlaneClient(Client):
         instance: str | None = None,
         state_dir: str | None = None,
         bundled_tree: str | None = None,
+        contract: Contract | None = None,
     ) -> None:
         settings = {
             "url": url,
@@ -64,6 +70,7 @@ class ControlPlaneClient(Client):
             "instance": instance,
             "state_dir": state_dir,
             "bundled_tree": bundled_tree,
+            "contract": None if contract is None else contract.to_json(),
         }
         given = {name: value for name, value in settings.items() if value is not None}
         if given:
@@ -85,7 +92,7 @@ class ControlPlaneClient(Client):
         environment: str | None = None,
     ) -> Evaluation:
         """Evaluates a flag of any type and says why it has its value."""
-        reply = self._plane.evaluate(flag, json.dumps(default), tenant_id, user_id, environment)
+        reply = self._plane.evaluate(flag, as_json(default), tenant_id, user_id, environment)
         return Evaluation(**json.loads(reply))
 
     async def get_agent(
@@ -101,7 +108,14 @@ class ControlPlaneClient(Client):
         if environment is None and plane.is_ready():
             # Out of memory: quicker than a thread would be.
             return agent_of(plane.resolve(name, tenant_id, user_id))
-        return agent_of(await asyncio.to_thread(plane.resolve, name, tenant_id, user_id, environment))
+        # Not at the top: who asks nothing asynchronously need not wait for the import.
+        import asyncio
+
+        try:
+            return agent_of(await asyncio.to_thread(plane.resolve, name, tenant_id, user_id, environment))
+        except ControlPlaneError as error:
+            # What the thread went through tells nobody anything.
+            raise error.with_traceback(None) from None
 
     @overload
     def config(self, path: str, *, tenant_id: str | None = ..., environment: str | None = ...) -> Any: ...
@@ -157,3 +171,13 @@ class ControlPlaneClient(Client):
             if it["revision"] is not None
         )
         return f"<ControlPlaneClient {rows or 'not used yet'}>"
+
+
+def as_json(value: Any) -> str:
+    """What a caller gave, as JSON."""
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentError(
+            "FIELD_INVALID", f"what was given is not JSON: {error}", "give strings, numbers, booleans, lists and dicts"
+        ) from None

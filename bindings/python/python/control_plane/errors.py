@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 __all__ = [
+    "AccessError",
     "AgentError",
+    "ArgumentError",
     "ClosedError",
     "ConfigNotFoundError",
     "ControlPlaneError",
@@ -39,6 +41,10 @@ class SettingsError(ControlPlaneError):
     """A setting is missing or cannot be used."""
 
 
+class AccessError(ControlPlaneError):
+    """The token is not known, or may not do this."""
+
+
 class NotReadyError(ControlPlaneError):
     """There is nothing to answer from yet."""
 
@@ -61,6 +67,10 @@ class ConfigNotFoundError(NotFoundError, KeyError):
     __str__ = ControlPlaneError.__str__
 
 
+class ArgumentError(ControlPlaneError, TypeError, ValueError):
+    """What was given to a function is of a wrong type, or cannot be used."""
+
+
 class AgentError(ControlPlaneError):
     """The agent exists and cannot be given now: it is killed, revoked or not whole."""
 
@@ -69,6 +79,11 @@ _BY_CODE: dict[str, type[ControlPlaneError]] = {
     "SDK_URL_MISSING": SettingsError,
     "SDK_ENVIRONMENT_MISSING": SettingsError,
     "SDK_SETTINGS_INVALID": SettingsError,
+    "SCHEMA_INVALID": SettingsError,
+    "UNAUTHENTICATED": AccessError,
+    "FORBIDDEN": AccessError,
+    "FIELD_INVALID": ArgumentError,
+    "NAME_INVALID": ArgumentError,
     "SDK_NOT_READY": NotReadyError,
     "SERVER_UNREACHABLE": NotReadyError,
     "SDK_CLOSED": ClosedError,

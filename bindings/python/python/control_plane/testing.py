@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,8 @@ from typing import Any
 
 from control_plane import _shared
 from control_plane._core import Memory
-from control_plane.client import ControlPlaneClient
+from control_plane.client import ControlPlaneClient, as_json
+from control_plane.contract import Contract
 
 __all__ = ["InMemory"]
 
@@ -58,9 +58,10 @@ class InMemory:
         """Adds a tenant: ``plane.tenant("acme", plan="free")``."""
         return self._set("tenant", id, attributes)
 
-    def client(self, environment: str = "test") -> ControlPlaneClient:
-        """A client of it; an environment that is not there is made."""
-        return ControlPlaneClient._of(_shared.keep(self._memory.client(environment)))
+    def client(self, environment: str = "test", *, contract: Contract | None = None) -> ControlPlaneClient:
+        """A client of it; an environment that is not there is made. A contract shows what a service would reject."""
+        relied_on = None if contract is None else contract.to_json()
+        return ControlPlaneClient._of(_shared.keep(self._memory.client(environment, relied_on)))
 
     @contextmanager
     def shared(self, environment: str = "test") -> Iterator[InMemory]:
@@ -74,7 +75,7 @@ class InMemory:
             plane.close()
 
     def _set(self, kind: str, name: str, value: Any) -> InMemory:
-        self._memory.set(kind, name, json.dumps(value))
+        self._memory.set(kind, name, as_json(value))
         return self
 
     def __repr__(self) -> str:

@@ -660,6 +660,7 @@ impl Core {
             epoch: place.map(|it| it.epoch),
             age,
             last_error,
+            rejected: Vec::clone(&self.breaches.load()),
             held_back: Vec::clone(&self.held_back.load()),
             counters: self.counts.read(),
         }

@@ -443,10 +443,11 @@ impl Follower {
             cause: cause.into(),
         };
         self.holding = Some(holding);
-        core.serve(process, held);
+        // First: whoever is let go on by what is served now sees what of it is held back.
         if let Some(breaker) = &self.breaker {
             core.held_back(process, breaker.held_back());
         }
+        core.serve(process, held);
     }
 
     /// Takes what has been served for a minute as good: what the breaker goes back to.

@@ -109,7 +109,7 @@ impl InMemory {
     /// Makes a client of it, for the environment `test`.
     pub fn control_plane(&self) -> ControlPlane {
         let name = EnvironmentName::new(ENVIRONMENT).ok();
-        self.client(name)
+        ControlPlane::of(self.settings(name))
     }
 
     /// Makes a client of it for an environment, which is there from then on.
@@ -117,15 +117,20 @@ impl InMemory {
     /// # Errors
     /// [`Error::Invalid`] if no environment can be called so.
     pub fn control_plane_of(&self, environment: &str) -> Result<ControlPlane, Error> {
-        let name = EnvironmentName::new(environment).map_err(|error| invalid(&error))?;
-        Ok(self.client(Some(name)))
+        self.builder_of(environment)?.build()
     }
 
-    fn client(&self, environment: Option<EnvironmentName>) -> ControlPlane {
-        ControlPlane::of(Builder::of(
-            SourceKind::Memory(self.shared.clone()),
-            environment,
-        ))
+    /// The settings of such a client, such as what it relies on, to be changed before it is made.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if no environment can be called so.
+    pub fn builder_of(&self, environment: &str) -> Result<Builder, Error> {
+        let name = EnvironmentName::new(environment).map_err(|error| invalid(&error))?;
+        Ok(self.settings(Some(name)))
+    }
+
+    fn settings(&self, environment: Option<EnvironmentName>) -> Builder {
+        Builder::of(SourceKind::Memory(self.shared.clone()), environment)
     }
 
     /// Gives a flag one value for everybody in every environment: before rules, targets and pins.

@@ -47,5 +47,6 @@ pub use watch::{Update, Watch};
 
 pub use plane_model::documents::FlagType;
 pub use plane_model::{AgentContract, Contract};
+pub use plane_state::Breach;
 
 pub use plane_eval::{Attribute, Context, ErrorCode, Explanation, Reason, Resolved, Warning};

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use plane_model::{EnvironmentName, Timestamp};
+use plane_state::Breach;
 
 use super::error::Error;
 
@@ -64,6 +65,8 @@ pub struct Status {
     pub age: Option<Duration>,
     /// What went wrong last, and when; none once it goes right again.
     pub last_error: Option<(Timestamp, Error)>,
+    /// What the service relies on and the newest revision breaks: the last good content serves there.
+    pub rejected: Vec<Breach>,
     /// Documents whose newest content is not served, because processes died of it.
     pub held_back: Vec<HeldBack>,
     /// What happened how often since the process began.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from control_plane.agents import Agent, Tool, ToolName, manifests_of
-from control_plane.client import ControlPlaneClient
+from control_plane.client import ControlPlaneClient, as_json
 from control_plane.errors import NotFoundError
 
 __all__ = ["Compatibility", "RegistryManager"]
@@ -37,9 +37,11 @@ class RegistryManager:
 
     def get_tool(self, name: str, version: str | None = None) -> Tool:
         """A tool as it was published; without a version, the highest one that is active."""
-        required = version or getattr(name, "version", None) or None
-        if required is not None and not required[0].isdigit():
-            required = None
+        required = version
+        locked = getattr(name, "version", "")
+        if required is None and locked[:1].isdigit():
+            # Not where it is a range, as in an agent that was not resolved.
+            required = locked
         return cast(Tool, self._published("tool", str(name), required, None))
 
     def _published(self, kind: str, name: str, version: str | None, environment: str | None) -> Agent | Tool:
@@ -85,7 +87,7 @@ class RegistryManager:
 
     def publish(self, manifest: dict[str, Any], *, kind: Literal["agent", "tool"]) -> dict[str, Any]:
         """Publishes a manifest; what is wrong with it is raised, all at once. Needs a server."""
-        found: dict[str, Any] = json.loads(self._client._plane.publish(kind, json.dumps(manifest)))
+        found: dict[str, Any] = json.loads(self._client._plane.publish(kind, as_json(manifest)))
         return found
 
     def set_status(
@@ -102,7 +104,7 @@ class RegistryManager:
         """Says whether a published version may still be used; gives the revision. Needs a server."""
         body = {"status": status, "message": message, "replacement": replacement, "sunset": sunset}
         given = {field: value for field, value in body.items() if value is not None}
-        return self._client._plane.set_status(kind, name, version, json.dumps(given))
+        return self._client._plane.set_status(kind, name, version, as_json(given))
 
     def list(self, kind: Literal["agent", "tool"] = "agent") -> Sequence[Agent | Tool]:
         """All agents or tools, each in its highest active version."""
