@@ -1,6 +1,7 @@
 """Measures the Python package beside the SDKs of others, in turns within one run, and prints tables.
 
-`cargo xtask bench-python` installs what is measured and runs it from the root of the repository.
+`cargo xtask bench python` installs what is measured and runs it from the root of the repository; with `--write PAGE` the
+tables are the section "Python" of that page.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import os
 import pathlib
 import statistics
@@ -19,13 +19,13 @@ import time
 from collections.abc import Callable
 
 import peers
+import server
 
 import control_plane
 
 ROUNDS = 15
 BUDGET_NS = 500
 AHEAD_MIN = 15
-TENANTS = 100_000
 
 IMPORTS = {
     "control_plane": "import control_plane; control_plane.ControlPlaneClient",
@@ -34,40 +34,6 @@ IMPORTS = {
     "GrowthBook": "import growthbook; growthbook.GrowthBook",
     "flagd in process": "from openfeature.contrib.provider.flagd import FlagdProvider",
 }
-
-RESIDENT = """
-def resident_kib():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
-"""
-
-
-def tree(root: pathlib.Path, tenants: int = 0) -> pathlib.Path:
-    """The flags of the peers as a tree, with as many tenants."""
-    for folder in ("environments", "feature_flags", "tenants"):
-        (root / folder).mkdir(parents=True)
-    (root / "environments" / "production.yaml").write_text("order: 1\n")
-    within = {"attribute": "tenant.id", "in": peers.TENANTS}
-    served = {"static": {"default": "on"}, "rule": {"rules": [{"name": "list", "if": within, "serve": "on"}], "default": "off"}}
-    for name, targeting in served.items():
-        flag = {"type": "boolean", "environments": {"production": {"state": "enabled", **targeting}}}
-        (root / "feature_flags" / f"{name}.yaml").write_text(json.dumps(flag))
-    for tenant in peers.TENANTS:
-        (root / "tenants" / f"{tenant}.yaml").write_text("plan: pro\n")
-    for tenant in range(tenants):
-        (root / "tenants" / f"t{tenant}.yaml").write_text("plan: pro\nlabels: {region: eu}\n")
-    return root
-
-
-def ours(root: pathlib.Path) -> peers.Peer:
-    client = control_plane.ControlPlaneClient(f"file:{root}", environment="production")
-    return peers.Peer(
-        "ours",
-        lambda flag: client.is_enabled(flag, tenant_id=peers.TENANT, user_id=peers.USER),
-        # In a block that says for whom.
-        lambda flag: client.is_enabled(flag),
-        client.close,
-    )
 
 
 def loop_ns(ask: Callable[[str], bool], flag: str, calls: int) -> float:
@@ -97,7 +63,7 @@ def human(ns: float) -> str:
 
 
 def evaluations(root: pathlib.Path) -> list[str]:
-    mine, others = ours(root), peers.all_peers()
+    mine, others = peers.ours(root), peers.all_peers()
     lines = ["| `is_enabled` with tenant and user | " + " | ".join(
         ["ours", *(f"{it.name} (ours ahead)" for it in others), "budget", "met"]) + " |"]
     lines.append("|" + "---|" * (len(others) + 4))
@@ -153,78 +119,91 @@ def agents() -> list[str]:
     ]
 
 
+STARTS = {
+    "control_plane": "client = peers.ours_started()",
+    "LaunchDarkly": "client = peers.launchdarkly()",
+    "Unleash": "client = peers.unleash()",
+    "GrowthBook": "client = peers.growthbook()",
+    "flagd in process": "client = peers.flagd()",
+}
+
+
 def imports() -> list[str]:
-    def child(code: str) -> tuple[float, float]:
+    def child(code: str, start: str) -> tuple[float, ...]:
         probe = f"""
-{RESIDENT}
+{server.RESIDENT}
 import time
 bare, begin = resident_kib(), time.perf_counter_ns()
 {code}
-print(time.perf_counter_ns() - begin, resident_kib() - bare)
+elapsed, imported = time.perf_counter_ns() - begin, resident_kib()
+import sys
+sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
+import peers
+{start}
+client.ask("static")
+print(elapsed, imported - bare, resident_kib() - bare)
 """
-        done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-        elapsed, grown = done.stdout.split()
-        return float(elapsed), float(grown)
+        done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return tuple(float(it) for it in done.stdout.split())
 
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in IMPORTS}
+    seen: dict[str, list[tuple[float, ...]]] = {name: [] for name in IMPORTS}
     for _ in range(9):
         for name, code in IMPORTS.items():
-            seen[name].append(child(code))
-    lines = ["| import | time | resident memory on top of the interpreter's |", "|---|---|---|"]
+            seen[name].append(child(code, STARTS[name]))
+    lines = ["| import | time | memory on top of the interpreter's | and with a client that has answered |", "|---|---|---|---|"]
     for name, rows in seen.items():
-        elapsed, grown = (statistics.median(figures) for figures in zip(*rows))
-        lines.append(f"| {name} | {human(elapsed)} | {grown / 1024:.1f} MiB |")
+        elapsed, imported, started = (statistics.median(figures) for figures in zip(*rows))
+        lines.append(f"| {name} | {human(elapsed)} | {imported / 1024:.1f} MiB | {started / 1024:.1f} MiB |")
     return lines
 
 
-def workers(place: pathlib.Path) -> list[str]:
-    """The memory of a worker that holds all tenants, and of those that are forked from it."""
-    root = tree(place / "many", TENANTS)
-    probe = f"""
-{RESIDENT}
-import os, sys, control_plane
-bare = resident_kib()
-def private_kib():
-    with open("/proc/self/smaps_rollup") as maps:
-        return sum(int(line.split()[1]) for line in maps if line.startswith("Private_"))
-client = control_plane.ControlPlaneClient("file:" + sys.argv[1], environment="production")
-client.wait_ready(600)
-client.is_enabled("rule", tenant_id="tenant123")
-print(resident_kib() - bare, flush=True)
-if os.fork() == 0:
-    for tenant in range(1000):
-        client.is_enabled("rule", tenant_id=f"t{{tenant}}")
-    print(private_kib(), flush=True)
-    os._exit(0)
-os.wait()
-"""
-    done = subprocess.run([sys.executable, "-c", probe, str(root)], capture_output=True, text=True, check=True)
-    loaded, forked = (float(it) / 1024 for it in done.stdout.split())
-    return [
-        "| a worker with 100,000 tenants | memory |",
-        "|---|---|",
-        f"| all held (eager, from a tree), on top of the interpreter's | {loaded:.1f} MiB |",
-        f"| each worker forked after loading, its own | {forked:.1f} MiB |",
-    ]
+def section(tables: list[list[str]]) -> str:
+    """The tables with what a reader has to know."""
+    said = (
+        "By `cargo xtask bench python`: the wheel that `pip install` builds, beside the SDKs that "
+        "`bench/python/requirements.txt` pins,\neach out of memory with the same flags, medians of calls measured in "
+        "turns; the time of a loop and a lambda is in every figure."
+    )
+    return "\n\n".join(["## Python", said, *("\n".join(lines) for lines in tables)]) + "\n"
+
+
+def write(page: pathlib.Path, text: str) -> None:
+    """Puts the section in the place of the one that is there, or before what is written about misses."""
+    before = page.read_text()
+    begin = before.find("\n## Python\n")
+    if begin < 0:
+        begin = end = before.find("\n## What is missed")
+    else:
+        end = before.find("\n## ", begin + 1)
+    if begin < 0 or end < 0:
+        sys.exit(f"{page} has no section `What is missed` to stand before")
+    page.write_text(before[: begin + 1] + text + before[end:])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = ("evaluations", "agents", "imports", "workers")
+    parts: dict[str, Callable[[pathlib.Path], list[str]]] = {
+        "evaluations": lambda place: evaluations(peers.tree(place / "few")),
+        "agents": lambda _: agents(),
+        "imports": lambda _: imports(),
+        "delivery": lambda place: server.delivery(place, human),
+        "workers": server.workers,
+    }
     parser.add_argument("part", nargs="*", choices=[*parts, []], help="measure only these")
-    wanted = parser.parse_args().part or parts
+    parser.add_argument("--write", type=pathlib.Path, metavar="PAGE", help="write them all into a page")
+    given = parser.parse_args()
+    if given.write and given.part:
+        parser.error("a page has all parts: leave out their names")
     for name in [it for it in os.environ if it.startswith("CONTROL_PLANE_")]:
         del os.environ[name]
+    tables = []
     with tempfile.TemporaryDirectory() as place:
-        directory = pathlib.Path(place)
-        for part in wanted:
-            lines = {
-                "evaluations": lambda: evaluations(tree(directory / "few")),
-                "agents": agents,
-                "imports": imports,
-                "workers": lambda: workers(directory),
-            }[part]()
-            print("\n".join(lines), end="\n\n", flush=True)
+        for part in given.part or parts:
+            tables.append(parts[part](pathlib.Path(place)))
+            print("\n".join(tables[-1]), end="\n\n", flush=True)
+    if given.write:
+        write(given.write, section(tables))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,38 @@ class Peer:
     close: Callable[[], object]
 
 
+def tree(root: pathlib.Path) -> pathlib.Path:
+    """The flags of the peers as a tree."""
+    for folder in ("environments", "feature_flags", "tenants"):
+        (root / folder).mkdir(parents=True)
+    (root / "environments" / "production.yaml").write_text("order: 1\n")
+    within = {"attribute": "tenant.id", "in": TENANTS}
+    served = {"static": {"default": "on"}, "rule": {"rules": [{"name": "list", "if": within, "serve": "on"}], "default": "off"}}
+    for name, targeting in served.items():
+        flag = {"type": "boolean", "environments": {"production": {"state": "enabled", **targeting}}}
+        (root / "feature_flags" / f"{name}.yaml").write_text(json.dumps(flag))
+    for tenant in TENANTS:
+        (root / "tenants" / f"{tenant}.yaml").write_text("plan: pro\n")
+    return root
+
+
+def ours(root: pathlib.Path) -> Peer:
+    import control_plane
+
+    client = control_plane.ControlPlaneClient(f"file:{root}", environment="production")
+    return Peer(
+        "ours",
+        lambda flag: client.is_enabled(flag, tenant_id=TENANT, user_id=USER),
+        # In a block that says for whom.
+        lambda flag: client.is_enabled(flag),
+        client.close,
+    )
+
+
+def ours_started() -> Peer:
+    return ours(tree(pathlib.Path(tempfile.mkdtemp())))
+
+
 def launchdarkly() -> Peer:
     import ldclient
     from ldclient.config import Config

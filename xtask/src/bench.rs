@@ -1,13 +1,27 @@
-//! `cargo xtask bench`: the benchmarks, which are a workspace of their own.
+//! `cargo xtask bench`: the benchmarks, which are a workspace of their own, and those of the Python package.
 
-use anyhow::Result;
+use std::process::Command;
 
-use crate::process::{cargo, run};
+use anyhow::{Context, Result};
+
+use crate::process::{cargo, root, run};
+use crate::{run as server, tools};
+
+/// What measures the Python package, from the root of the repository.
+const PYTHON: &str = "bench/python";
+
+/// Measures: with `python` first the Python package, or else what `bench/` has.
+pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    match arguments.split_first() {
+        Some((first, rest)) if first == "python" => python(rest),
+        _ => own(arguments),
+    }
+}
 
 /// Builds `bench/` in release and hands `arguments` to it.
 ///
 /// A workspace of its own keeps the peers it measures against out of the product's dependencies.
-pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+fn own(arguments: &[String]) -> Result<()> {
     let mut command = cargo(&[
         "run",
         "--release",
@@ -16,4 +30,32 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
         "--",
     ]);
     run(command.args(arguments))
+}
+
+/// Builds the wheel that a user would get, installs it beside the SDKs of others, and measures them.
+fn python(arguments: &[String]) -> Result<()> {
+    let programs = tools::python(&format!("{PYTHON}/requirements.txt"))?;
+    let wheels = root().join("target/xtask/bench-python-wheel");
+    let mut build = Command::new(programs.join("maturin"));
+    build
+        .args(["build", "--quiet", "--release", "--out"])
+        .arg(&wheels)
+        .current_dir(root().join("bindings/python"));
+    run(&mut build).context("the Python package does not build")?;
+    let mut install = Command::new(programs.join("python"));
+    install
+        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-index"])
+        .args(["--disable-pip-version-check", "--force-reinstall"])
+        .arg("--find-links")
+        .arg(&wheels)
+        .arg("control-plane");
+    run(&mut install).context("the Python package does not install")?;
+    let binary = root().join(server::build(true)?);
+    let mut measure = Command::new(programs.join("python"));
+    measure
+        .arg(format!("{PYTHON}/bench.py"))
+        .args(arguments)
+        .env("BENCH_SERVER", binary)
+        .current_dir(root());
+    run(&mut measure)
 }

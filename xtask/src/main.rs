@@ -57,6 +57,7 @@ Before you hand it in
                  openapi --check, tests, conformance
   conformance    suites that others wrote, from the directory CONTROL_PLANE_SUITES (default ../shared)
   bench ARGS     the benchmarks of bench/, in release; ARGS go to them (try `cargo xtask bench --help`)
+  bench python   the Python package beside the SDKs of others, which are installed under target/
 ";
 
 fn main() -> ExitCode {

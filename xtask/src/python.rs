@@ -17,7 +17,7 @@ pub(crate) fn python() -> Result<()> {
     let package = root().join(PACKAGE);
     let mut build = Command::new(programs.join("maturin"));
     build
-        .args(["develop", "--quiet"])
+        .args(["develop", "--quiet", "--profile", "dev"])
         .env("VIRTUAL_ENV", venv)
         .current_dir(&package);
     run(&mut build).context("the Python package does not build")?;
