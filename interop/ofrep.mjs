@@ -35,14 +35,14 @@ await call('POST', '/v1/commits', {
     put('flag', '', 'of-unset', { type: 'string', variants: { a: 'a' } }),
   ],
 });
-const { token } = await call('POST', '/v1/tokens', {
-  principal: 'web', kind: 'client', role: 'viewer', environments: ['production'],
-});
+const tokenOf = async (principal, kind) => (await call('POST', '/v1/tokens', {
+  principal, kind, role: 'viewer', environments: ['production'],
+})).token;
 
 // A server asks for one flag at a time.
 await server.OpenFeature.setProviderAndWait(new OFREPProvider({
   baseUrl: SERVER,
-  headers: [['X-API-Key', token]],
+  headers: [['X-API-Key', await tokenOf('shop', 'service')]],
 }));
 const asking = server.OpenFeature.getClient();
 const german = await asking.getStringDetails('of-theme', 'none', { targetingKey: 'u', country: 'DE' });
@@ -94,10 +94,11 @@ globalThis.EventSource = class extends EventTarget {
 await web.OpenFeature.setContext({ targetingKey: 'u', country: 'DE' });
 await web.OpenFeature.setProviderAndWait(new OFREPWebProvider({
   baseUrl: SERVER,
-  headers: [['Authorization', `Bearer ${token}`]],
+  headers: [['Authorization', `Bearer ${await tokenOf('web', 'client')}`]],
 }));
 const page = web.OpenFeature.getClient();
-assert.equal(page.getStringValue('of-theme', 'none'), '#000');
+const shown = page.getStringDetails('of-theme', 'none');
+assert.deepEqual([shown.value, shown.flagMetadata.rule], ['#000', undefined], 'not how it came about');
 assert.equal(page.getBooleanDetails('no-such-flag', true).errorCode, 'FLAG_NOT_FOUND');
 assert.equal(page.getBooleanDetails('of-theme', true).errorCode, 'TYPE_MISMATCH');
 await web.OpenFeature.setContext({ country: 'FR' });

@@ -45,8 +45,8 @@ To see it work
 
 While you change it
   test           every test of the workspace, doc tests included, and then interop
-  interop        programs of others against the API: a linter of its document from npm, and
-                 schemathesis from PyPI against the server; both are installed under target/
+  interop        programs of others against the API: a linter of its document and OpenFeature's
+                 clients from npm and PyPI, and schemathesis; all are installed under target/
   tidy           what the compiler cannot see: edges between crates, purity, licences, duplicate
                  versions, error pages, orphan files
   openapi        writes openapi/control-plane-v1.json from the code

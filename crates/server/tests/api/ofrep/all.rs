@@ -113,3 +113,30 @@ async fn who_was_told_of_another_configuration_gets_the_flags() {
         assert_eq!(reply.status, status, "{query}");
     }
 }
+
+#[tokio::test]
+async fn flags_beyond_those_that_have_counters_share_one_whatever_their_variants() {
+    let server = Server::start().await;
+    server.given_a_platform().await;
+    let keys: Vec<_> = (0..2_010).map(|number| format!("f{number}")).collect();
+    for keys in keys.chunks(1_000) {
+        let made: Vec<_> = (keys.iter())
+            .map(|key| ("flag", "", key.as_str(), json!({ "type": "boolean" })))
+            .collect();
+        server.given(&made).await;
+    }
+    for _ in 0..2 {
+        server.ofrep("", json!({})).await.ok();
+    }
+    let text = server.get("/metrics").await.bytes;
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let counted: Vec<_> = (text.lines())
+        .filter(|line| line.starts_with("control_plane_flag_evaluations_total"))
+        .collect();
+    // The last by key is the platform's own, and it is on.
+    for shared in ["reason=\"disabled\"} 20", "reason=\"default\"} 2"] {
+        let line = format!("{{flag=\"__other__\",variant=\"\",{shared}");
+        assert!(counted.iter().any(|it| it.ends_with(&line)), "{line}");
+    }
+    assert_eq!(counted.len(), 2_000 + 2);
+}
