@@ -191,6 +191,27 @@ def test_the_registry_is_listed_searched_and_written(server: Server) -> None:
     assert not refused and refused.reasons
 
 
+def test_a_tool_that_is_withdrawn_is_no_longer_one_that_an_agent_may_use(server: Server) -> None:
+    client = ControlPlaneClient(server.url, token=server.token, environment="production", instance="one")
+    registry = RegistryManager(client)
+    agent = asyncio.run(client.get_agent("customer_support_agent"))
+    for tool in ("crm_tool", "order_tool"):
+        assert registry.validate_tool_compatibility(tool, agent.tools)
+    crm, order = agent.tool("crm_tool"), agent.tool("order_tool")
+    # By this client itself.
+    registry.set_status("crm_tool", crm.version, "revoked", kind="tool", message="it leaks")
+    refused = registry.validate_tool_compatibility("crm_tool", agent.tools)
+    assert not refused and "revoked" in refused.reasons[0]
+    # By somebody else.
+    said = server.run("tool", "status", f"order_tool@{order.version}", "revoked", "--message", "it lies", "--output", "json")
+    server.told(json.loads(said)["revision"], lambda it: it["instances"]["applied"] == 1)
+    assert registry.get_tool("order_tool", version=order.version).status == "revoked"
+    # What it says stands while nobody answers.
+    server.kill()
+    assert registry.get_tool("order_tool", version=order.version).status == "revoked"
+    assert registry.get_tool("crm_tool", version=crm.version).policy.attempts == 4
+
+
 def test_a_server_that_goes_away_is_not_missed(server: Server) -> None:
     client = ControlPlaneClient(server.url, token=server.token, environment="production")
     assert client.is_enabled("enhanced_reasoning", tenant_id="tenant123")

@@ -1,6 +1,7 @@
 //! Published manifests, as they were published: without the overrides that a resolve applies.
 //!
-//! A published version never changes, so one that was read is kept and read no more.
+//! A published version never changes, but it can be withdrawn: what was read is asked for again once another revision
+//! is served, and stands in while no server answers.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +20,7 @@ use super::builder::{Builder, Kind};
 use super::error::Error;
 use super::local::Local;
 use super::plane::ControlPlane;
+use super::status::{Source, Status};
 use super::tree;
 use crate::documents::{Condition, Write};
 use crate::registry::ArtifactFilter;
@@ -57,9 +59,11 @@ pub struct PublishedFilter {
     pub owner: Option<String>,
 }
 
-/// Manifests that were read.
+/// Manifests that were read, each with the revision that was served then.
 #[derive(Debug, Default)]
-pub(crate) struct Manifests(Mutex<BTreeMap<(ArtifactKind, ArtifactVersion), Published>>);
+pub(crate) struct Manifests(Mutex<BTreeMap<(ArtifactKind, ArtifactVersion), Kept>>);
+
+type Kept = (Option<u64>, Published);
 
 impl ControlPlane {
     /// Reads a manifest as it was published, `kind` being `agent` or `tool`.
@@ -94,20 +98,23 @@ impl ControlPlane {
             name: artifact,
             version,
         };
-        let manifests = self.manifests();
-        let kept = manifests.lock().get(&(kind, id.clone())).cloned();
-        if let Some(kept) = kept {
-            return Ok(kept);
+        let (manifests, key) = (self.manifests(), (kind, id));
+        let (revision, is_cut_off) = self.served();
+        let kept = manifests.lock().get(&key).cloned();
+        if let Some((at, found)) = &kept
+            && (is_cut_off || (revision.is_some() && *at == revision))
+        {
+            return Ok(found.clone());
         }
-        let found = self.store()?.read(kind, &id)?;
-        // What may be withdrawn is asked for again; what it says is not.
-        if found.status == StatusState::Active {
-            let mut kept = manifests.lock();
-            if kept.len() >= KEPT_MAX {
-                kept.pop_first();
-            }
-            kept.insert((kind, id), found.clone());
+        let found = match (self.store()?.read(kind, &key.1), kept) {
+            (Err(error), Some((_, kept))) if error.is_passing() => return Ok(kept),
+            (read, _) => read?,
+        };
+        let mut kept = manifests.lock();
+        if kept.len() >= KEPT_MAX {
+            kept.pop_first();
         }
+        kept.insert(key, (revision, found.clone()));
         Ok(found)
     }
 
@@ -162,7 +169,23 @@ impl ControlPlane {
         let condition = found.map_or(Condition::Absent, |it| Condition::Revision(it.revision));
         let reply = server.put_document(&key, status, condition, &Write::default());
         let reply = reply.map_err(refused)?;
+        self.manifests().lock().remove(&(parse_kind(kind)?, id));
         Ok(reply.receipt().map_or(0, |it| it.revision))
+    }
+
+    /// The revision that the default environment serves, if it is used, and whether no server answers now.
+    fn served(&self) -> (Option<u64>, bool) {
+        let Ok(environment) = self.default_environment() else {
+            return (None, false);
+        };
+        let Status {
+            revision, source, ..
+        } = environment.status();
+        let is_cut_off = matches!(
+            source,
+            Source::Stale | Source::LastKnownGood | Source::Bundled
+        );
+        (revision, is_cut_off)
     }
 
     fn server(&self) -> Result<Client, Error> {
@@ -185,9 +208,7 @@ impl ControlPlane {
 }
 
 impl Manifests {
-    fn lock(
-        &self,
-    ) -> std::sync::MutexGuard<'_, BTreeMap<(ArtifactKind, ArtifactVersion), Published>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(ArtifactKind, ArtifactVersion), Kept>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
