@@ -22,6 +22,7 @@ mod problem;
 mod registry;
 mod runtime;
 mod trees;
+mod usage;
 mod view;
 
 pub use access::{TokenReply, TokenRequest, Whoami};
@@ -50,6 +51,7 @@ pub use runtime::{
     HealthReply, ReadyReply, ShadowedValue,
 };
 pub use trees::{TreeDocument, TreeReply, TreeRequest, TreesReply};
+pub use usage::{FlagUsage, FlagUsageReply, UsageCount, UsageReply, UsageRequest};
 pub use view::{
     BookmarkEvent, ChangeEvent, GoawayEvent, KeysReply, RefetchEvent, ServerKey, Signed,
     VIEW_FORMAT, ViewChange, ViewDocument, ViewReply,

@@ -1,11 +1,11 @@
 //! Resolve, evaluate, effective configuration, views.
 
 use plane_api::{
-    AckReply, AckRequest, EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply, ReadyReply,
-    RevisionStatusReply, ViewReply,
+    AckReply, AckRequest, EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply,
+    FlagUsageReply, ReadyReply, RevisionStatusReply, UsageReply, UsageRequest, ViewReply,
 };
 use plane_eval::ResolvedBody;
-use plane_model::{ArtifactName, ConfigName, EnvironmentName};
+use plane_model::{ArtifactName, ConfigName, EnvironmentName, FlagKey};
 use serde_json::{Map, Value};
 use ureq::http::Method;
 
@@ -143,6 +143,33 @@ impl Client {
     ) -> Result<AckReply, Error> {
         let target = path(&["environments", environment.as_str(), "acks"]);
         self.call(&Method::POST, &target, &Extra::json(request)?)
+    }
+
+    /// Tells the server how often an instance of a service has evaluated flags.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn report_usage(
+        &self,
+        environment: &EnvironmentName,
+        request: &UsageRequest,
+    ) -> Result<UsageReply, Error> {
+        let target = path(&["environments", environment.as_str(), "usage"]);
+        self.call(&Method::POST, &target, &Extra::json(request)?)
+    }
+
+    /// Says which services and versions evaluate a flag, in one environment or in all.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] with status 404 if there is no such flag and nobody asks for one.
+    pub fn flag_usage(
+        &self,
+        flag: &FlagKey,
+        environment: Option<&EnvironmentName>,
+    ) -> Result<FlagUsageReply, Error> {
+        let target = path(&["flags", flag.as_str(), "usage"]);
+        let query = query(&[("environment", environment.map(EnvironmentName::as_str))]);
+        self.get(&format!("{target}{query}"))
     }
 
     /// Says how far a revision has come, in one environment or in all.

@@ -1,7 +1,7 @@
 //! What evaluating a flag gives, in `OpenFeature`'s words.
 
 use plane_model::documents::{Bucketing, FlagType};
-use plane_model::{Timestamp, VariantName};
+use plane_model::{FlagKey, Timestamp, VariantName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -117,6 +117,12 @@ pub struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
+    /// The flag; none if there never was one of the name.
+    #[inline]
+    pub fn flag(&self) -> Option<&'a FlagKey> {
+        Some(self.chunk?.key())
+    }
+
     /// The value; none means the caller's default.
     #[inline]
     pub fn value(&self) -> Option<&'a Value> {

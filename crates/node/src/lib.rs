@@ -34,6 +34,7 @@ pub use history::{CommitDetail, DocumentChange, HistoryQuery};
 pub use node::{
     Committed, Node, Options, RevertOutcome, RevertRequest, Status, TreeOutcome, TreeRequest,
 };
+pub use observe::Tally;
 pub use past::At;
 pub use preview::Preview;
 pub use sealing::Sealing;

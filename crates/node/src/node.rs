@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use plane_log::{ChangeLog, ObservationStore};
+use plane_log::{ChangeLog, ObservationStore, observations};
 use plane_model::{Digest, DocumentKey, Timestamp};
 use plane_state::revert::Filter;
 use plane_state::{Action, Command, Op, Plan, Prepared, Rejection, Scope, reconcile, revert};
@@ -16,7 +16,7 @@ use crate::error::{AtError, CommitError, StartError};
 use crate::events::{Event, Events};
 use crate::history::{self, CommitDetail, HistoryQuery};
 use crate::load::{Loaded, load};
-use crate::observe::Observer;
+use crate::observe::{Observer, Tally};
 use crate::past::{At, Past};
 use crate::preview::Preview;
 use crate::snapshot::Snapshot;
@@ -559,6 +559,44 @@ impl Node {
     /// Counts one sighting of something; never waits, and drops what is too much.
     pub fn observe(&self, kind: &str, subject: &str, labels: &[(&str, &str)]) {
         self.shared.observer.observe(kind, subject, labels);
+    }
+
+    /// Adds to what is counted where that is often; never waits, and drops what is too much.
+    ///
+    /// It is written once an hour and at the end: after a crash the last hour is missing.
+    pub fn tally(&self, tally: Tally) {
+        self.shared.observer.tally(tally);
+    }
+
+    /// Adds up what was written of a kind since a time, by subject and labels.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn tallied(
+        &self,
+        kind: &str,
+        labels: &[&str],
+        from: Timestamp,
+    ) -> Result<Vec<Tally>, plane_log::ReadError> {
+        let filter = observations::Filter {
+            kind: Some(kind.to_owned()),
+            from_ms: Some(from.as_ms()),
+            ..observations::Filter::default()
+        };
+        let by = observations::GroupBy {
+            subject: true,
+            labels: labels.iter().map(|it| (*it).to_owned()).collect(),
+        };
+        let found = self.observations().aggregate(&filter, &by).await?;
+        let tally = |it: observations::Aggregate| Tally {
+            kind: it.kind,
+            subject: it.subject.unwrap_or_default(),
+            labels: it.labels,
+            count: it.count,
+            first_at: Timestamp(it.first_at_ms),
+            last_at: Timestamp(it.last_at_ms),
+        };
+        Ok(found.into_iter().map(tally).collect())
     }
 
     /// Where observations are kept, for reading them.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use plane_log::ObservationStore;
-use plane_log::observations::{Observation, Retention};
+use plane_log::observations::{BATCH_MAX, Observation, Retention};
 use plane_model::Timestamp;
 use tokio::sync::Notify;
 
@@ -23,6 +23,28 @@ const KEPT_ROWS: u64 = 5_000_000;
 /// How many flushes pass between two prunings: about one an hour.
 const PRUNE_EVERY: u64 = 720;
 
+/// How often what is frequent is written: once an hour, and at the end.
+const TALLIES_EVERY: u64 = 720;
+/// How many different tallies wait to be written; what is beyond that is dropped.
+const TALLIES_MAX: usize = 50_000;
+
+/// How often something was seen, where that is often: it is written once an hour and at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// What was seen.
+    pub kind: String,
+    /// What it was seen of.
+    pub subject: String,
+    /// What tells it from others of its subject.
+    pub labels: BTreeMap<String, String>,
+    /// How often.
+    pub count: u64,
+    /// When first; to the hour, if it was written meanwhile.
+    pub first_at: Timestamp,
+    /// When last.
+    pub last_at: Timestamp,
+}
+
 type Key = (String, String, BTreeMap<String, String>);
 
 #[derive(Debug)]
@@ -30,6 +52,7 @@ pub(crate) struct Observer {
     store: Arc<dyn ObservationStore>,
     clock: Arc<dyn Clock>,
     pending: Mutex<Pending>,
+    tallies: Mutex<BTreeMap<Key, (u64, Timestamp)>>,
     stop: Notify,
 }
 
@@ -45,6 +68,7 @@ impl Observer {
             store,
             clock,
             pending: Mutex::default(),
+            tallies: Mutex::default(),
             stop: Notify::new(),
         }
     }
@@ -71,6 +95,25 @@ impl Observer {
         *last = now.max(*last);
     }
 
+    /// Adds to what is counted where that is often; never waits.
+    pub(crate) fn tally(&self, tally: Tally) {
+        let key = (tally.kind, tally.subject, tally.labels);
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        if tallies.len() >= TALLIES_MAX && !tallies.contains_key(&key) {
+            drop(tallies);
+            self.drop_many(1);
+            return;
+        }
+        let (count, last) = tallies.entry(key).or_insert((0, tally.last_at));
+        *count = count.saturating_add(tally.count);
+        *last = tally.last_at.max(*last);
+    }
+
+    fn drop_many(&self, number: u64) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.dropped += number;
+    }
+
     /// How many sightings were dropped since the node started.
     pub(crate) fn dropped(&self) -> u64 {
         self.pending
@@ -85,10 +128,19 @@ impl Observer {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut pending.counts)
         };
-        if counts.is_empty() {
-            return;
-        }
-        let batch: Vec<_> = counts
+        self.write(counts).await;
+    }
+
+    async fn flush_tallies(&self) {
+        let counts = {
+            let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *tallies)
+        };
+        self.write(counts).await;
+    }
+
+    async fn write(&self, counts: BTreeMap<Key, (u64, Timestamp)>) {
+        let all: Vec<_> = counts
             .into_iter()
             .map(|((kind, subject, labels), (count, at))| Observation {
                 kind,
@@ -99,10 +151,11 @@ impl Observer {
                 dedupe: None,
             })
             .collect();
-        if let Err(error) = self.store.append(&batch).await {
-            tracing::warn!(%error, lost = batch.len(), "observations were not stored");
-            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            pending.dropped += batch.iter().map(|it| it.count).sum::<u64>();
+        for batch in all.chunks(BATCH_MAX) {
+            if let Err(error) = self.store.append(batch).await {
+                tracing::warn!(%error, lost = batch.len(), "observations were not stored");
+                self.drop_many(batch.iter().map(|it| it.count).sum());
+            }
         }
     }
 
@@ -115,10 +168,13 @@ impl Observer {
                 () = tokio::time::sleep(FLUSH_EVERY) => false,
             };
             self.flush().await;
+            flushes += 1;
+            if stopped || flushes.is_multiple_of(TALLIES_EVERY) {
+                self.flush_tallies().await;
+            }
             if stopped {
                 return;
             }
-            flushes += 1;
             if flushes.is_multiple_of(PRUNE_EVERY) {
                 let from_ms = self.clock.now().as_ms() - KEPT_MS;
                 let retention = Retention {

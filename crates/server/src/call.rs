@@ -33,6 +33,7 @@ use crate::rate::Addresses;
 use crate::request_id::RequestId;
 use crate::routes::Params;
 use crate::stream::Streams;
+use crate::usage::Usage;
 use crate::view::Views;
 use crate::{ServerOptions, body, percent};
 
@@ -51,6 +52,7 @@ pub(crate) struct App {
     pub(crate) streams: Streams,
     pub(crate) instances: Instances,
     pub(crate) orders: Orders,
+    pub(crate) usage: Usage,
     pub(crate) openapi: Bytes,
 }
 

@@ -33,6 +33,7 @@ mod routes;
 mod serve;
 mod stream;
 mod two_parts;
+mod usage;
 mod view;
 
 use std::time::Duration;

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use plane_api::{Operation, SignatureState, status};
-use plane_eval::Evaluation;
+use plane_eval::{Evaluation, Reason};
 use plane_model::documents::StatusState;
 use plane_model::{
     ArtifactKind, ArtifactVersion, Code, Document, DocumentKey, EnvironmentName, Kind,
@@ -164,6 +164,7 @@ pub(crate) struct Metrics {
     validation_failures: Family<Rule, Counter>,
     propagation: Histogram,
     evaluations: Evaluations,
+    evaluations_elsewhere: Evaluations,
     evaluation_duration: Histogram,
     evaluations_begun: AtomicU64,
     kill_switches: Family<Killed, Gauge>,
@@ -214,6 +215,7 @@ impl Metrics {
             validation_failures: Family::default(),
             propagation: Histogram::new(PROPAGATION_BUCKETS),
             evaluations: Evaluations::default(),
+            evaluations_elsewhere: Evaluations::default(),
             evaluation_duration: Histogram::new(EVALUATION_BUCKETS),
             evaluations_begun: AtomicU64::new(0),
             kill_switches: Family::default(),
@@ -276,6 +278,11 @@ impl Metrics {
             "flag_evaluations",
             "Evaluations of flags",
             self.evaluations.family.clone(),
+        );
+        it.register(
+            "flag_sdk_evaluations",
+            "Evaluations of flags in services, as far as their instances have said",
+            self.evaluations_elsewhere.family.clone(),
         );
         it.register_with_unit(
             "flag_evaluation_duration",
@@ -406,6 +413,17 @@ impl Metrics {
         evaluations: impl IntoIterator<Item = (&'e str, &'e Evaluation<'e>)>,
     ) {
         self.evaluations.count(evaluations);
+    }
+
+    /// Counts what an instance of a service has evaluated; `flag` is none for one that does not exist.
+    pub(crate) fn evaluated_elsewhere(
+        &self,
+        flag: Option<&str>,
+        variant: &str,
+        reason: Reason,
+        count: u64,
+    ) {
+        (self.evaluations_elsewhere).add(flag, variant, reason, count);
     }
 
     /// Begins to time an evaluation, if this one is timed.

@@ -28,6 +28,7 @@ use crate::percent;
 use crate::rate::Addresses;
 use crate::request_id::RequestId;
 use crate::stream::Streams;
+use crate::usage::Usage;
 use crate::view::Views;
 use crate::{ServerOptions, openapi};
 
@@ -61,6 +62,7 @@ pub fn router(node: Node, options: ServerOptions) -> Router {
         metrics: Metrics::new(&node),
         streams: Streams::new(options.streams_max),
         instances: Instances::default(),
+        usage: Usage::default(),
         node,
         options,
         scopes: Scopes::default(),

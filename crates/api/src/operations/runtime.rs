@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use super::{AT, Operation, Query, Reply, get, json, post, text};
 use crate::{
     AckReply, AckRequest, EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply,
-    HealthReply, KeysReply, ReadyReply, RevisionStatusReply, ViewReply,
+    FlagUsageReply, HealthReply, KeysReply, ReadyReply, RevisionStatusReply, UsageReply,
+    UsageRequest, ViewReply,
 };
 
 const TENANT: Query = text("tenant", "the tenant that asks");
@@ -148,6 +149,37 @@ pub(super) fn runtime_operations(table: &mut Vec<Operation>) {
             Code::EnvironmentNotFound,
             Code::FieldInvalid,
             Code::LimitExceeded,
+        ]),
+    );
+    table.push(
+        post(
+            "reportUsage",
+            &format!("{environment}/usage"),
+            "delivery",
+            "Takes down how often an instance of a service has evaluated flags.",
+        )
+        .request(json::<UsageRequest>)
+        .reply(Reply::Json(json::<UsageReply>))
+        .codes(&[
+            Code::EnvironmentNotFound,
+            Code::FieldInvalid,
+            Code::LimitExceeded,
+            Code::StoreUnavailable,
+        ]),
+    );
+    table.push(
+        get(
+            "getFlagUsage",
+            "/v1/flags/{flag}/usage",
+            "delivery",
+            "Says which services and versions evaluate a flag, to which variants, and when last.",
+        )
+        .query(&[text("environment", "only this environment")])
+        .reply(Reply::Json(json::<FlagUsageReply>))
+        .codes(&[
+            Code::EnvironmentNotFound,
+            Code::NotFound,
+            Code::StoreUnavailable,
         ]),
     );
     table.push(

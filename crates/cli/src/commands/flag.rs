@@ -2,6 +2,7 @@
 
 mod explain;
 pub(super) mod show;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -41,6 +42,8 @@ pub(crate) enum Flag {
     Evaluate(Evaluate),
     /// Say why a flag is what it is, rule by rule
     Explain(explain::Explain),
+    /// Say which services and versions evaluate a flag, and when last
+    Usage(usage::Usage),
 }
 
 #[derive(Debug, Args)]
@@ -156,6 +159,7 @@ impl Flag {
             }
             Self::Evaluate(command) => command.run(session),
             Self::Explain(command) => command.run(session),
+            Self::Usage(command) => command.run(session),
         }
     }
 }

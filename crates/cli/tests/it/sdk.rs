@@ -358,3 +358,45 @@ fn a_plan_warns_of_the_live_instances_that_would_reject_it() {
         assert_eq!(temperature, json!(0.7), "the last good one serves");
     }
 }
+
+#[test]
+fn a_server_knows_which_services_evaluate_a_flag_also_after_a_restart() {
+    let mut server = Server::with_platform();
+    let plane = client(&server, &server.url).service("orders");
+    let plane = plane.service_version("1.9").build().unwrap();
+    plane.wait_ready(SURE).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    assert!(plane.is_enabled("reasoning", &big(), false));
+                }
+            });
+        }
+    });
+    plane.evaluate("reasoning", &Context::new().with_tenant("small"), false);
+    plane.is_enabled("no_such_flag", &big(), false);
+    // Its override is decided by the flag.
+    plane.resolve("support", &big()).unwrap();
+    plane.close();
+
+    let told = server.json("flag usage reasoning --environment production");
+    let rows: Vec<_> = (told["usage"].as_array().unwrap().iter())
+        .map(|it| (&it["service"], &it["variant"], &it["reason"], &it["count"]))
+        .collect();
+    let row = |variant: &str, reason: &str, count: u32| {
+        (json!("orders"), json!(variant), json!(reason), json!(count))
+    };
+    let expected = [row("off", "DEFAULT", 1), row("on", "TARGETING_MATCH", 21)];
+    let expected: Vec<_> = expected.iter().map(|(a, b, c, d)| (a, b, c, d)).collect();
+    assert_eq!(rows, expected, "{told:#}");
+    let unknown = server.json("flag usage no_such_flag");
+    assert_eq!(unknown["usage"][0]["count"], 1);
+    let text = server.ok("flag usage reasoning");
+    assert!(text.contains("TARGETING_MATCH"), "{text}");
+
+    server.stop();
+    server.restart_stopped(false);
+    let after = server.json("flag usage reasoning --environment production");
+    assert_eq!(after["usage"], told["usage"]);
+}

@@ -5,6 +5,7 @@
 //! changed, and again when the server asks for it; nobody who evaluates waits for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use plane_api::{AckProblem, AckRequest, AckState};
@@ -15,6 +16,7 @@ use super::error::Error;
 use super::held::Origin;
 use super::http::{Failure, Target, Tells, Why};
 use super::process::Process;
+use super::usage::UsageReporter;
 
 /// How long the last word may take when a client is closed.
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
@@ -25,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The first and the longest upper bound of a pause before telling it again that was not heard.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 /// How long a server is left alone that does not want to hear it.
-const REFUSED_PAUSE: Duration = Duration::from_mins(5);
+pub(crate) const REFUSED_PAUSE: Duration = Duration::from_mins(5);
 /// The shortest and the longest time after which a server may ask to be told again.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(10));
 /// How many problems are told, and how long each name and text of them may be.
@@ -42,17 +44,24 @@ pub(crate) struct Refusal {
     pub(crate) detail: String,
 }
 
+/// How long a server is left alone that failed, or does not want to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// Failures in a row.
+    attempts: u32,
+}
+
 /// Tells servers what one environment holds in this process.
 pub(crate) struct Reporter {
-    tells: Box<dyn Tells>,
+    tells: Arc<dyn Tells>,
     /// Which of the servers is told.
     turn: usize,
     /// What was heard.
     told: Option<AckRequest>,
     /// When it is to be told again, changed or not.
     again_at: Duration,
-    /// Failures in a row, and until when they keep it from being told.
-    attempts: u32,
+    pace: Pace,
+    /// Until when failures keep it from being told.
     paused_until: Duration,
     /// Since when there is each problem, by what it is about.
     since: BTreeMap<(String, String), u64>,
@@ -60,13 +69,13 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    pub(crate) fn new(tells: Box<dyn Tells>) -> Self {
+    pub(crate) fn new(tells: Arc<dyn Tells>) -> Self {
         Self {
             tells,
             turn: 0,
             told: None,
             again_at: Duration::ZERO,
-            attempts: 0,
+            pace: Pace::default(),
             paused_until: Duration::ZERO,
             since: BTreeMap::new(),
             wants_contract: false,
@@ -127,7 +136,7 @@ impl Reporter {
         }
         match self.tells.tell(&target, &request, timeout) {
             Ok(reply) => {
-                self.attempts = 0;
+                self.pace = Pace::default();
                 self.told = Some(word);
                 let asked = Duration::from_secs(reply.again_seconds).clamp(AGAIN.0, AGAIN.1);
                 // Earlier by a share, so that a server is not told by all at once.
@@ -145,12 +154,15 @@ impl Reporter {
             }
             Err(failure) => {
                 self.turn += 1;
-                Err(self.pause(core, &failure))
+                Err(self.pace.pause(core, &failure))
             }
         }
     }
+}
 
-    fn pause(&mut self, core: &Core, failure: &Failure) -> Duration {
+impl Pace {
+    /// How long not to try again after a failure.
+    pub(crate) fn pause(&mut self, core: &Core, failure: &Failure) -> Duration {
         let (first, longest) = BACKOFF;
         let bound = first
             .saturating_mul(1 << self.attempts.min(16))
@@ -174,7 +186,12 @@ impl Reporter {
 }
 
 /// Tells until the client is closed, and then the last word.
-pub(crate) fn run(core: &Core, process: &Process, mut reporter: Reporter) {
+pub(crate) fn run(
+    core: &Core,
+    process: &Process,
+    mut reporter: Reporter,
+    mut usage: UsageReporter,
+) {
     let mut seen = 0;
     let mut length = GATHER;
     loop {
@@ -191,12 +208,13 @@ pub(crate) fn run(core: &Core, process: &Process, mut reporter: Reporter) {
             if let Some(word) = word {
                 reporter.finish(core, word);
             }
+            usage.finish(core, process);
             process.told(u64::MAX);
             return;
         }
-        length = reporter.step(core);
+        length = reporter.step(core).min(usage.step(core, process));
         seen = untold;
-        if reporter.attempts == 0 {
+        if reporter.pace.attempts == 0 {
             process.told(untold);
         }
     }
@@ -228,11 +246,10 @@ pub(crate) fn acknowledgement(core: &Core) -> Option<AckRequest> {
         problems.push(problem("view", "", &refusal.detail));
     }
     problems.truncate(PROBLEMS_MAX);
-    let Service { name, version, .. } = &core.settings.service;
-    let name = name.as_deref().unwrap_or(UNKNOWN_SERVICE);
+    let (service, service_version) = who(core);
     Some(AckRequest {
-        service: bounded(name, NAME_BYTES_MAX),
-        service_version: bounded(version.as_deref().unwrap_or_default(), NAME_BYTES_MAX),
+        service,
+        service_version,
         instance: bounded(&instance(core), NAME_BYTES_MAX),
         sdk: bounded(&core.settings.sdk, NAME_BYTES_MAX),
         serves,
@@ -242,6 +259,17 @@ pub(crate) fn acknowledgement(core: &Core) -> Option<AckRequest> {
         contract_digest: core.settings.contract_digest,
         contract: None,
     })
+}
+
+/// The service and its version.
+pub(crate) fn who(core: &Core) -> (String, String) {
+    let Service { name, version, .. } = &core.settings.service;
+    let name = name.as_deref().unwrap_or(UNKNOWN_SERVICE);
+    let version = version.as_deref().unwrap_or_default();
+    (
+        bounded(name, NAME_BYTES_MAX),
+        bounded(version, NAME_BYTES_MAX),
+    )
 }
 
 fn problem(subject: &str, pointer: &str, detail: &str) -> AckProblem {
@@ -288,7 +316,7 @@ fn bounded(text: &str, bytes_max: usize) -> String {
     text
 }
 
-fn target(core: &Core, turn: usize) -> Result<Target, Error> {
+pub(crate) fn target(core: &Core, turn: usize) -> Result<Target, Error> {
     let urls = match &core.settings.kind {
         Some(Kind::Servers(urls)) => urls.as_slice(),
         _ => &[],

@@ -94,15 +94,13 @@ impl Detail {
     }
 }
 
-/// Evaluates a flag of any type.
+/// Writes down what evaluating a flag of any type gave.
 pub(crate) fn detail(
-    view: &View,
+    evaluation: &Evaluation<'_>,
     flag: &str,
-    ctx: &Context,
     default: Value,
-    now: Timestamp,
+    revision: u64,
 ) -> Detail {
-    let evaluation = view.evaluate_key(flag, ctx, now);
     let mut detail = Detail {
         value: Value::Null,
         variant: evaluation.variant().cloned(),
@@ -110,7 +108,7 @@ pub(crate) fn detail(
         error: evaluation.error().map(FlagError::Flag),
         error_detail: evaluation.error_detail(),
         rule: evaluation.rule().map(str::to_owned),
-        revision: view.revision(),
+        revision,
         tenant_unknown: evaluation.tenant_unknown(),
     };
     match evaluation.value() {

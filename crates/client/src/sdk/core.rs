@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use plane_eval::{Context, Reason};
-use plane_model::{Code, EnvironmentName, Timestamp};
+use plane_eval::{Context, Evaluation, Reason, Resolved};
+use plane_model::{Code, EnvironmentName, FlagKey, Timestamp, VariantName};
 use plane_state::Breach;
 use serde_json::Value;
 
@@ -22,12 +22,13 @@ use super::error::Error;
 use super::event::{Event, Level};
 use super::follow;
 use super::held::{Held, Origin};
-use super::http::Http;
+use super::http::{Http, Tells};
 use super::local::{Local, Revisions};
 use super::process::Process;
 use super::snapshot::Snapshot;
 use super::status::{Counts, HeldBack, Source, Status};
 use super::tree::TreeFollower;
+use super::usage::{Dropped, Usage, UsageReporter};
 use super::watch::{Update, Watcher};
 
 /// How often, in milliseconds, a reader looks whether it is in a forked process.
@@ -41,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) name: EnvironmentName,
     pub(crate) settings: Arc<Builder>,
     pub(crate) counts: Counts,
+    /// How often flags are evaluated.
+    pub(crate) usage: Usage,
     held: ArcSwapOption<Held>,
     /// Before this time a reader need not look at anything but `held`.
     tend_at: AtomicI64,
@@ -64,6 +67,7 @@ impl Core {
             name,
             settings,
             counts: Counts::default(),
+            usage: Usage::default(),
             held: ArcSwapOption::empty(),
             tend_at: AtomicI64::new(i64::MIN),
             process: ArcSwap::from_pointee(Process::new(id)),
@@ -205,8 +209,11 @@ impl Core {
                     follow::run(core, process, Box::new(http));
                 });
                 process.progress().is_telling = true;
+                self.usage.renew();
                 self.spawn(&process, |core, process| {
-                    ack::run(core, process, Reporter::new(Box::new(Http::new())));
+                    let tells: Arc<dyn Tells> = Arc::new(Http::new());
+                    let usage = UsageReporter::new(tells.clone(), core);
+                    ack::run(core, process, Reporter::new(tells), usage);
                 });
             }
             None => {}
@@ -584,12 +591,51 @@ impl Core {
         now: Timestamp,
     ) -> bool {
         let evaluation = held.view.evaluate_key(flag, ctx, now);
+        self.count(flag, &evaluation);
         answer::is_true(&evaluation, options).unwrap_or_else(|| {
             if evaluation.reason() == Reason::Error || evaluation.value().is_some() {
                 Counts::add(&self.counts.evaluation_errors);
             }
             options.default
         })
+    }
+
+    /// Counts an evaluation, for those who want to know which flags are in use.
+    #[inline]
+    fn count(&self, flag: &str, evaluation: &Evaluation<'_>) {
+        match evaluation.flag() {
+            Some(key) => self.count_known(key, evaluation.variant(), evaluation.reason()),
+            None if !self.usage.is_counting() => {}
+            None => self.count_dropped(self.process.load().counted.count_unknown(flag)),
+        }
+    }
+
+    #[inline]
+    fn count_known(&self, flag: &FlagKey, variant: Option<&VariantName>, reason: Reason) {
+        let counted = || self.process.load().counted.clone();
+        self.count_dropped(self.usage.count(flag, variant, reason, counted));
+    }
+
+    #[inline]
+    fn count_dropped(&self, counted: Result<(), Dropped>) {
+        if counted.is_err() {
+            Counts::add(&self.counts.usage_dropped);
+        }
+    }
+
+    /// Says which agent a context gets, by what is held.
+    pub(crate) fn resolve(
+        &self,
+        held: &Held,
+        agent: &str,
+        ctx: &Context,
+        now: Timestamp,
+    ) -> Result<Resolved, Error> {
+        let resolved = answer::resolve(&held.view, agent, ctx, now)?;
+        for flag in resolved.overrides() {
+            self.count_known(&flag.flag, flag.variant.as_ref(), flag.reason);
+        }
+        Ok(resolved)
     }
 
     /// Evaluates a flag by what is served now.
@@ -615,7 +661,9 @@ impl Core {
         default: Value,
         now: Timestamp,
     ) -> Detail {
-        let detail = answer::detail(&held.view, flag, ctx, default, now);
+        let evaluation = held.view.evaluate_key(flag, ctx, now);
+        self.count(flag, &evaluation);
+        let detail = answer::detail(&evaluation, flag, default, held.view.revision());
         if detail.error.is_some() {
             Counts::add(&self.counts.evaluation_errors);
         }
@@ -679,6 +727,8 @@ impl Core {
             let mut progress = process.progress();
             progress.is_closed = true;
             progress.last_word = last_word;
+            // What was counted last is told with it.
+            progress.untold += 1;
             if let Some(agent) = progress.agent.take() {
                 agent.shutdown();
             }

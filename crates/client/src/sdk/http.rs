@@ -3,8 +3,10 @@
 use std::io::Read as _;
 use std::time::Duration;
 
-use plane_api::{AckReply, AckRequest, Problem};
+use plane_api::{AckReply, AckRequest, Problem, UsageReply, UsageRequest};
 use plane_model::EnvironmentName;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request, Response, StatusCode};
 
 use crate::path::path;
@@ -82,8 +84,8 @@ pub(crate) trait Transport: Send {
     fn stream(&self, target: &Target, last_id: &str) -> Result<Box<dyn Events>, Failure>;
 }
 
-/// Tells servers what this instance holds.
-pub(crate) trait Tells: Send {
+/// Tells servers what this instance holds and does.
+pub(crate) trait Tells: Send + Sync {
     /// Tells it within `timeout`.
     fn tell(
         &self,
@@ -91,6 +93,14 @@ pub(crate) trait Tells: Send {
         request: &AckRequest,
         timeout: Duration,
     ) -> Result<AckReply, Failure>;
+
+    /// Tells how often what was evaluated, within `timeout`.
+    fn count(
+        &self,
+        target: &Target,
+        request: &UsageRequest,
+        timeout: Duration,
+    ) -> Result<UsageReply, Failure>;
 }
 
 /// An open stream.
@@ -218,9 +228,30 @@ impl Tells for Http {
         request: &AckRequest,
         timeout: Duration,
     ) -> Result<AckReply, Failure> {
+        self.post(target, "/acks", request, timeout)
+    }
+
+    fn count(
+        &self,
+        target: &Target,
+        request: &UsageRequest,
+        timeout: Duration,
+    ) -> Result<UsageReply, Failure> {
+        self.post(target, "/usage", request, timeout)
+    }
+}
+
+impl Http {
+    fn post<T: DeserializeOwned>(
+        &self,
+        target: &Target,
+        rest: &str,
+        request: &impl Serialize,
+        timeout: Duration,
+    ) -> Result<T, Failure> {
         let foreign = |error: &dyn std::fmt::Display| Why::Foreign(error.to_string());
         let body = serde_json::to_vec(request).map_err(|error| foreign(&error))?;
-        let begun = begun(Method::POST, target, "/acks").header("content-type", "application/json");
+        let begun = begun(Method::POST, target, rest).header("content-type", "application/json");
         let mut response = self.send(target, begun.body(&*body), Some(timeout))?;
         let reader = response.body_mut().as_reader().take(PROBLEM_BYTES_MAX);
         Ok(serde_json::from_reader(reader).map_err(|error| foreign(&error))?)

@@ -4,13 +4,14 @@
 //! is never touched again.
 
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use plane_api::AckRequest;
 use plane_model::Timestamp;
 
 use super::error::Error;
+use super::usage::Counted;
 
 /// What belongs to one process and is made anew in a forked one: locks that another thread may
 /// have held at the fork are never touched again.
@@ -19,6 +20,8 @@ pub(crate) struct Process {
     pub(crate) id: u32,
     progress: Mutex<Progress>,
     pub(crate) moved: Condvar,
+    /// What its threads count.
+    pub(crate) counted: Arc<Counted>,
 }
 
 /// How far a process is.
@@ -55,6 +58,7 @@ impl Process {
             id,
             progress: Mutex::default(),
             moved: Condvar::new(),
+            counted: Arc::default(),
         }
     }
 

@@ -66,7 +66,7 @@ impl Snapshot {
     /// # Errors
     /// As there.
     pub fn resolve(&self, agent: &str, ctx: &Context) -> Result<Resolved, Error> {
-        answer::resolve(&self.held.view, agent, ctx, self.now)
+        self.core.resolve(&self.held, agent, ctx, self.now)
     }
 
     /// As [`Environment::config`](super::Environment::config).

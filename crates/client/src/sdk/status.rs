@@ -130,6 +130,10 @@ counters! {
 
 impl Counts {
     pub(crate) fn add(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
+        Self::add_many(counter, 1);
+    }
+
+    pub(crate) fn add_many(counter: &AtomicU64, number: u64) {
+        counter.fetch_add(number, Ordering::Relaxed);
     }
 }

@@ -167,7 +167,7 @@ pub(super) fn revision_status(call: &Call) -> Answer {
     json(head, &status(revision, now, &heard))
 }
 
-fn environment(call: &Call, text: &str) -> Result<EnvironmentName, Failure> {
+pub(super) fn environment(call: &Call, text: &str) -> Result<EnvironmentName, Failure> {
     EnvironmentName::new(text)
         .ok()
         .filter(|it| call.scope().sees_environment(it))

@@ -11,6 +11,7 @@ mod registry;
 mod runtime;
 mod server;
 mod trees;
+mod usage;
 
 use futures_util::future::BoxFuture;
 use plane_model::Kind;
@@ -147,6 +148,8 @@ handlers! {
     "getEffectiveConfig" => Async(|call| Box::pin(config::effective(call))),
     "explainConfig" => Async(|call| Box::pin(config::explain(call))),
     "acknowledge" => Quick(instances::acknowledge),
+    "reportUsage" => Async(|call| Box::pin(usage::report(call))),
+    "getFlagUsage" => Async(|call| Box::pin(usage::of_flag(call))),
     "getRevisionStatus" => Quick(instances::revision_status),
     "getView" => Waiting {
         at_once: delivery::view_at_once,

@@ -67,6 +67,18 @@ impl Evaluations {
         }
     }
 
+    /// Counts evaluations that were made elsewhere; `flag` is none for one that does not exist.
+    pub(super) fn add(&self, flag: Option<&str>, variant: &str, reason: Reason, count: u64) {
+        let has_own = |flag: &&str| {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            known.len() <= FLAGS_MAX || known.contains_key(*flag)
+        };
+        let (flag, variant) = flag
+            .filter(has_own)
+            .map_or((OTHER, ""), |flag| (flag, variant));
+        self.begin(flag, variant, reason).inc_by(count);
+    }
+
     fn begin(&self, flag: &str, variant: &str, reason: Reason) -> Counter {
         let labels = Labels {
             flag: flag.to_owned(),

@@ -15,4 +15,5 @@ mod registry;
 mod runtime;
 mod server;
 mod tricks;
+mod usage;
 mod wire;

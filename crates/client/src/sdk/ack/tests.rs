@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use plane_api::{AckReply, Contract, Problem};
+use plane_api::{AckReply, Contract, Problem, UsageReply, UsageRequest};
 use plane_model::documents::FlagType;
 use plane_model::{Code, Digest, EnvironmentName};
 use plane_state::delivery::{At, Holding};
@@ -34,6 +34,10 @@ impl Tells for Scripted {
         script.heard.push((target.url.clone(), request.clone()));
         script.replies.pop_front().unwrap_or(Ok(heard(false)))
     }
+
+    fn count(&self, _: &Target, _: &UsageRequest, _: Duration) -> Result<UsageReply, Failure> {
+        unreachable!("nothing is evaluated")
+    }
 }
 
 fn heard(wants_contract: bool) -> AckReply {
@@ -63,7 +67,7 @@ impl Test {
         let script = Scripted::default();
         Self {
             process: core.own_process(),
-            reporter: Reporter::new(Box::new(script.clone())),
+            reporter: Reporter::new(Arc::new(script.clone())),
             core,
             script,
             clock,
