@@ -15,6 +15,8 @@ use jsonschema::{Draft, PatternOptions, Validator};
 use plane_model::{Code, Violation, Violations, canonical, limits};
 use serde_json::Value;
 
+pub use references::subschemas;
+
 /// The largest compiled pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 const DRAFT_2020_12: &str = "https://json-schema.org/draft/2020-12/schema";

@@ -347,7 +347,9 @@ fn write_ops(
                 continue;
             }
         };
-        if bytes.len() > limits::DOCUMENT_BYTES_MAX && key.kind() != Kind::Segment {
+        // Segments are bounded by their ids, and schemas where they are compiled.
+        let has_another_bound = matches!(key.kind(), Kind::Segment | Kind::Schema);
+        if bytes.len() > limits::DOCUMENT_BYTES_MAX && !has_another_bound {
             let detail = format!(
                 "{key} has {} bytes, more than the {} of one document",
                 bytes.len(),

@@ -55,6 +55,32 @@ pub(super) fn check(schema: &Value, is_draft_07: bool) -> Result<(), Violations>
     }
 }
 
+/// The schemas that stand in a schema: the keyword of each, the steps that lead to it, and itself.
+pub fn subschemas(schema: &Map<String, Value>) -> Vec<(&str, Vec<String>, &Value)> {
+    let mut found = Vec::new();
+    for (keyword, value) in schema {
+        let keyword = keyword.as_str();
+        let is_named = NAMED_PARTS.contains(&keyword) || NAMED_IN_PLACE.contains(&keyword);
+        let is_plain = INTO_PARTS.contains(&keyword) || IN_PLACE.contains(&keyword);
+        match value {
+            Value::Object(named) if is_named => {
+                let steps = |name: &String| vec![keyword.to_owned(), name.clone()];
+                found.extend(named.iter().map(|(name, it)| (keyword, steps(name), it)));
+            }
+            Value::Array(items) if is_plain => {
+                let steps = |index: usize| vec![keyword.to_owned(), index.to_string()];
+                let items = items.iter().enumerate();
+                found.extend(items.map(|(index, it)| (keyword, steps(index), it)));
+            }
+            Value::Object(_) if is_plain => {
+                found.push((keyword, vec![keyword.to_owned()], value));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 struct Walk<'s> {
     schema: &'s Value,
     is_draft_07: bool,
@@ -99,31 +125,17 @@ impl Walk<'_> {
         }
         // In draft-07 nothing beside a `$ref` is a rule, but definitions may still be named.
         let is_alone = self.is_draft_07 && members.contains_key("$ref");
-        for (keyword, value) in members {
-            let keyword_at = at.key(keyword);
-            let is_named = NAMED_PARTS.contains(&keyword.as_str())
-                || NAMED_IN_PLACE.contains(&keyword.as_str());
-            let is_plain =
-                INTO_PARTS.contains(&keyword.as_str()) || IN_PLACE.contains(&keyword.as_str());
-            let children: Vec<Pointer> = match value {
-                Value::Object(named) if is_named => {
-                    named.keys().map(|name| keyword_at.key(name)).collect()
-                }
-                Value::Array(items) if is_plain => (0..items.len())
-                    .map(|index| keyword_at.index(index))
-                    .collect(),
-                Value::Object(_) if is_plain => vec![keyword_at],
-                _ => continue,
-            };
-            let is_in_place =
-                IN_PLACE.contains(&keyword.as_str()) || NAMED_IN_PLACE.contains(&keyword.as_str());
+        let children = subschemas(members);
+        for (keyword, below, _) in children {
+            let child = below.iter().fold(at.clone(), |at, step| at.key(step));
+            let is_in_place = IN_PLACE.contains(&keyword) || NAMED_IN_PLACE.contains(&keyword);
             if is_in_place && !is_alone {
                 self.in_place
                     .entry(at.clone())
                     .or_default()
-                    .extend(children.iter().cloned());
+                    .push(child.clone());
             }
-            self.pending.extend(children);
+            self.pending.push(child);
         }
     }
 

@@ -163,7 +163,7 @@ fn check_document(
     };
     if let Some(schema) = schema_value.filter(|_| touched.has(&schema_key)) {
         let at = Pointer::root();
-        check_override_words(&touched.pointer(&schema_key), &at, schema, found);
+        check_override_words(&touched.pointer(&schema_key), &at, schema, true, found);
     }
     let layers = match &extent {
         Extent::Everybody => draft.of_kind(Kind::Config),
@@ -195,44 +195,66 @@ fn check_document(
     }
 }
 
-/// Refuses `x-override` where it names what is no layer: it would allow nobody what it means to allow.
-fn check_override_words(here: &str, at: &Pointer, schema: &Value, found: &mut Violations) {
-    if let Some(named) = schema.get("x-override") {
+/// Refuses `x-override` where it names what is no layer, and where nobody reads it: it would allow nobody what it means
+/// to allow. Read are the root and what `properties` and `additionalProperties` lead to from there.
+fn check_override_words(
+    here: &str,
+    at: &Pointer,
+    schema: &Value,
+    is_read: bool,
+    found: &mut Violations,
+) {
+    let Some(members) = schema.as_object() else {
+        return;
+    };
+    if let Some(named) = members.get("x-override") {
         let at = at.key("x-override");
-        let mut refuse = |at: &Pointer, named: &Value| {
-            if !named
-                .as_str()
-                .is_some_and(|it| Selector::LAYERS.contains(&it))
-            {
-                let detail = format!("`x-override` names {named}, which is no layer");
-                found.push(
-                    Violation::new(Code::SchemaInvalid, format!("{here}{at}"), detail)
-                        .next(format!("use some of {}", Selector::LAYERS.join(", "))),
-                );
-            }
-        };
-        match named {
-            Value::Array(names) => {
-                for (index, name) in names.iter().enumerate() {
-                    refuse(&at.index(index), name);
-                }
-            }
-            one => refuse(&at, one),
+        if is_read {
+            check_layers_named(here, &at, named, found);
+        } else {
+            let detail = "`x-override` is not read here: only the properties of the document themselves say who sets them";
+            found.push(
+                Violation::new(Code::SchemaInvalid, format!("{here}{at}"), detail).next(
+                    "write it in the property that is to be set, beside the `$ref` or the combination, or at the root for all",
+                ),
+            );
         }
     }
-    let properties = schema.get("properties").and_then(Value::as_object);
-    for (name, property) in properties.into_iter().flatten() {
-        check_override_words(here, &at.key("properties").key(name), property, found);
+    for (keyword, steps, below) in schema::subschemas(members) {
+        let is_read = is_read && matches!(keyword, "properties" | "additionalProperties");
+        let at = steps.iter().fold(at.clone(), |at, step| at.key(step));
+        check_override_words(here, &at, below, is_read, found);
     }
-    if let Some(others) = schema.get("additionalProperties") {
-        check_override_words(here, &at.key("additionalProperties"), others, found);
+}
+
+/// Refuses names in an `x-override` that are none of a layer.
+fn check_layers_named(here: &str, at: &Pointer, named: &Value, found: &mut Violations) {
+    let mut refuse = |at: &Pointer, named: &Value| {
+        if !named
+            .as_str()
+            .is_some_and(|it| Selector::LAYERS.contains(&it))
+        {
+            let detail = format!("`x-override` names {named}, which is no layer");
+            found.push(
+                Violation::new(Code::SchemaInvalid, format!("{here}{at}"), detail)
+                    .next(format!("use some of {}", Selector::LAYERS.join(", "))),
+            );
+        }
+    };
+    match named {
+        Value::Array(names) => {
+            for (index, name) in names.iter().enumerate() {
+                refuse(&at.index(index), name);
+            }
+        }
+        one => refuse(at, one),
     }
 }
 
 /// Refuses paths that the schema does not let the layer set.
 ///
-/// `x-override` names the layers that may set a path and everything below it. Without it, plan and
-/// tenant layers may not, and all others may. The base layer may set everything.
+/// `x-override` names the layers that may set a path and everything below it; at the root, every path that does not
+/// say otherwise. Without it, plan and tenant layers may not, and all others may. The base layer may set everything.
 fn check_allowed(
     touched: &Touched,
     layer: &Layer,
@@ -244,7 +266,7 @@ fn check_allowed(
     if layer.selector.weight() == 0 {
         return;
     }
-    let permitted = !matches!(name, "plan" | "tenant");
+    let permitted = permits(schema, name).unwrap_or(!matches!(name, "plan" | "tenant"));
     let mut refused = Vec::new();
     for (key, value) in values {
         let below = schema.and_then(|schema| property(schema, key));
@@ -286,6 +308,15 @@ fn property<'a>(schema: &'a Value, key: &str) -> Option<&'a Value> {
         })
 }
 
+/// Whether a schema lets a layer set what it is about; none if it does not say.
+fn permits(schema: Option<&Value>, layer: &str) -> Option<bool> {
+    match schema?.get("x-override")? {
+        Value::Array(layers) => Some(layers.iter().any(|it| it.as_str() == Some(layer))),
+        Value::String(one) => Some(one == layer),
+        _ => None,
+    }
+}
+
 fn walk_allowed(
     path: &Pointer,
     value: &Value,
@@ -294,11 +325,7 @@ fn walk_allowed(
     inherited: bool,
     refused: &mut Vec<Pointer>,
 ) {
-    let permitted = match schema.and_then(|schema| schema.get("x-override")) {
-        Some(Value::Array(layers)) => layers.iter().any(|it| it.as_str() == Some(layer)),
-        Some(Value::String(one)) => one == layer,
-        _ => inherited,
-    };
+    let permitted = permits(schema, layer).unwrap_or(inherited);
     match value {
         Value::Object(map) if !map.is_empty() && !map.keys().any(|key| key.starts_with('$')) => {
             for (key, value) in map {

@@ -103,6 +103,34 @@ fn layers_set_only_what_the_schema_lets_them() {
 }
 
 #[test]
+fn an_override_word_at_the_root_holds_for_every_path_that_says_nothing_else() {
+    let mut world = World::platform();
+    let schema = json!({
+        "x-override": ["environment", "tenant"],
+        "properties": {
+            "model": {"type": "string"},
+            "url": {"$ref": "#/$defs/url", "x-override": "environment"}
+        },
+        "$defs": {"url": {"type": "string"}}
+    });
+    world
+        .write(vec![put(Kind::Schema, "", "ai", schema)])
+        .unwrap();
+    let layer = |body: Value| put(Kind::Config, "production.tenant=tenant123", "ai", body);
+    world
+        .write(vec![layer(json!({"model": "m2", "new": {"deep": 1}}))])
+        .unwrap();
+    let report = world.refused(vec![layer(json!({"model": "m2", "url": "u"}))]);
+    assert!(
+        report.starts_with("/ops/0/body/url: ") && report.contains("LAYER_NOT_ALLOWED"),
+        "{report}"
+    );
+    let plan = put(Kind::Config, "plan=free", "ai", json!({"model": "m3"}));
+    let report = world.refused(vec![plan]);
+    assert!(report.contains("LAYER_NOT_ALLOWED"), "{report}");
+}
+
+#[test]
 fn a_plan_layer_without_a_schema_is_refused() {
     let mut world = World::platform();
     let report = world.refused(vec![put(

@@ -75,6 +75,40 @@ fn targeting_has_at_most_so_many_rules_and_so_deep_expressions() {
 }
 
 #[test]
+fn a_flag_needs_at_most_so_many_others() {
+    let mut world = World::platform();
+    let flag = |index| {
+        put(
+            Kind::Flag,
+            "",
+            &format!("f{index}"),
+            json!({"type": "boolean"}),
+        )
+    };
+    world
+        .write((0..=limits::FLAG_PREREQUISITES_MAX + 1).map(flag).collect())
+        .unwrap();
+    let needing = |count: usize| {
+        let needed = |index| json!({"flag": format!("f{index}"), "variants": ["on"]});
+        let prerequisites: Vec<_> = (1..=count).map(needed).collect();
+        let body = json!({"state": "enabled", "prerequisites": prerequisites});
+        put(Kind::Targeting, "production", "f0", body)
+    };
+    world
+        .write(vec![needing(limits::FLAG_PREREQUISITES_MAX)])
+        .unwrap();
+    let report = world.refused(vec![needing(limits::FLAG_PREREQUISITES_MAX + 1)]);
+    assert!(
+        report.starts_with("/ops/0/body/prerequisites: ") && report.contains("[LIMIT_EXCEEDED]"),
+        "{report}"
+    );
+    assert!(
+        report.contains(&limits::FLAG_PREREQUISITES_MAX.to_string()),
+        "{report}"
+    );
+}
+
+#[test]
 fn a_segment_has_at_most_so_many_ids() {
     check("/include", limits::SEGMENT_IDS_MAX, |count| {
         let ids: Vec<_> = (0..count).map(|index| format!("u{index}")).collect();
