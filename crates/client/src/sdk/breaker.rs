@@ -1,8 +1,12 @@
 //! The crash-loop breaker: content that processes die of is held back, and what was good before serves.
 //!
 //! Before a process applies content that was not yet good for a minute, it names it in a marker of
-//! its own, which it holds locked. A start that finds a marker that nobody holds counts an unclean
-//! start for what it names. What has two is held back until it changes. Kills are never held back.
+//! its own, which it holds locked. A start that finds markers that nobody holds counts one unclean
+//! start for what they name: the processes of a service that is stopped end together, and that is one
+//! end. What has two is held back until it changes. Kills are never held back.
+//!
+//! A process that a signal ends by its default action runs nothing of ours, and leaves its marker like
+//! one that died of what it applied: whoever stops a service closes the client.
 //!
 //! INVARIANT: content is in the marker before it is compiled or served.
 
@@ -254,10 +258,11 @@ fn lock(dir: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Counts an unclean start for what the markers name that nobody holds, and removes them.
+/// Counts one unclean start for what the markers name that nobody holds, and removes them.
 fn count(dir: &Path) -> io::Result<Vec<Suspect>> {
     let _counting = lock(dir)?;
     let mut suspects = read_suspects(dir);
+    let mut counted = HashSet::new();
     let mut has_changed = false;
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -278,6 +283,9 @@ fn count(dir: &Path) -> io::Result<Vec<Suspect>> {
             let Ok(digest) = digest.parse::<Digest>() else {
                 continue;
             };
+            if !counted.insert(digest) {
+                continue;
+            }
             match suspects.iter_mut().find(|it| it.digest == digest) {
                 Some(suspect) => suspect.starts += 1,
                 None => suspects.push(Suspect {
@@ -312,4 +320,37 @@ fn write_suspects(dir: &Path, suspects: &[Suspect]) -> io::Result<()> {
     serde_json::to_writer(&mut file, suspects)?;
     file.sync_all()?;
     fs::rename(&beside, dir.with_file_name("unclean.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use plane_model::FlagKey;
+
+    use super::*;
+
+    fn open(dir: &Path) -> Breaker {
+        Breaker::open(dir, 0, || Some(Good::default())).unwrap()
+    }
+
+    #[test]
+    fn processes_that_end_together_are_one_unclean_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = DocumentKey::flag(&FlagKey::new("f").unwrap());
+        let applying = || {
+            let mut breaker = open(dir.path());
+            let verdict = breaker.admit(&key, Some(b"{}"));
+            assert!(matches!(verdict, Verdict::Apply), "{verdict:?}");
+            breaker.mark(&Process::new(1), Duration::ZERO).unwrap();
+            breaker
+        };
+        for _ in 0..UNCLEAN_STARTS_MAX {
+            // None of them removes its marker, as if a signal had ended all.
+            let together = [applying(), applying(), applying()];
+            drop(together);
+        }
+        let verdict = open(dir.path()).admit(&key, Some(b"{}"));
+        assert!(matches!(verdict, Verdict::HoldBack(None)), "{verdict:?}");
+        let verdict = open(dir.path()).admit(&key, Some(b"{\"type\":\"boolean\"}"));
+        assert!(matches!(verdict, Verdict::Apply), "{verdict:?}");
+    }
 }
