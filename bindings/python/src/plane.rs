@@ -66,6 +66,7 @@ fn builder(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Builder> {
             "url" => builder.url(&text),
             "token" => builder.token(&text),
             "token_file" => builder.token_file(&text),
+            "server_key" => builder.server_key(&text),
             "environment" => builder.environment(&text),
             "service" => builder.service(&text),
             "service_version" => builder.service_version(&text),
@@ -390,6 +391,9 @@ impl Plane {
                     "revision": it.revision,
                     "log": it.log,
                     "age_seconds": it.age.map(|age| age.as_secs_f64()),
+                    "server_key": it.server_key,
+                    "vouched_until": it.vouched_until.map(|at| at.to_string()),
+                    "last_error_code": it.last_error.as_ref().map(|(_, error)| error.code_text()),
                     "last_error": it.last_error.as_ref().map(|(_, error)| error.to_string()),
                     "rejected": it.rejected.iter().map(|it| json!({
                         "subject": it.subject,

@@ -12,7 +12,7 @@ from socket import SHUT_RDWR, socket
 
 from conftest import Server
 
-HEADERS = ("content-type", "content-encoding", "etag", "control-plane-revision", "retry-after")
+HEADERS = ("content-type", "content-encoding", "etag", "control-plane-head", "control-plane-revision", "retry-after")
 
 
 class View:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import logging.handlers
 import multiprocessing
@@ -18,6 +19,7 @@ import control_plane
 import pytest
 from control_plane import ControlPlaneClient
 from control_plane.configs.settings import ConfigManager
+from control_plane.errors import SettingsError, UntrustedError
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
@@ -149,3 +151,31 @@ def test_a_forked_child_that_ends_well_is_no_crash(server: Server, tmp_path: pat
     view.rename(good)
     server.run("config", "set", "database.pool_size_max", "80", "--layer", "production", "--reason", "test")
     run(tmp_path / "second")
+
+
+def test_a_server_whose_key_is_not_the_one_that_was_told_is_not_believed(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = json.loads(server.run("server-key", "show", "--data", str(server.data), "--output", "json"))
+    right, other = shown["public_key"], server.run("keygen", "--out", str(server.data.parent / "other.pem"))
+    other = next(word for word in other.split() if word.startswith("ed25519:"))
+    settings = {"url": server.url, "token": server.token, "environment": "production"}
+    with pytest.raises(UntrustedError) as raised:
+        ControlPlaneClient(**settings, server_key=other).wait_ready()
+    assert raised.value.code == "SERVER_KEY_UNTRUSTED"
+    assert "CONTROL_PLANE_SERVER_KEY" in raised.value.next
+    refused = ControlPlaneClient(**settings, server_key=other)
+    assert not refused.is_enabled("enhanced_reasoning", tenant_id="tenant123")
+    status = refused.status()[0]
+    assert (status["source"], status["last_error_code"]) == ("none", "SERVER_KEY_UNTRUSTED")
+    with pytest.raises(SettingsError) as raised_settings:
+        ControlPlaneClient(**settings, server_key="ed25519:none").wait_ready()
+    assert "CONTROL_PLANE_SERVER_KEY" in str(raised_settings.value)
+
+    monkeypatch.setenv("CONTROL_PLANE_SERVER_KEY", right)
+    client = ControlPlaneClient(**settings)
+    client.wait_ready()
+    assert client.is_enabled("enhanced_reasoning", tenant_id="tenant123")
+    status = client.status()[0]
+    assert (status["server_key"], status["last_error_code"]) == (right, None)
+    assert status["vouched_until"] > "2020"

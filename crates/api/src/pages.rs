@@ -98,6 +98,9 @@ pages! {
     TreeInvalid = "TREE_INVALID",
     ViewInvalid = "VIEW_INVALID",
     LogForked = "LOG_FORKED",
+    ViewUnverified = "VIEW_UNVERIFIED",
+    ServerKeyUntrusted = "SERVER_KEY_UNTRUSTED",
+    HeadExpired = "HEAD_EXPIRED",
 }
 
 #[cfg(test)]

@@ -142,7 +142,11 @@ pub const fn status(code: Code) -> u16 {
         | Code::SdkSettingsInvalid
         | Code::SdkClosed
         | Code::TreeInvalid => 400,
-        Code::ViewInvalid | Code::LogForked => 502,
+        Code::ViewInvalid
+        | Code::LogForked
+        | Code::ViewUnverified
+        | Code::ServerKeyUntrusted
+        | Code::HeadExpired => 502,
         Code::SdkNotReady | Code::ServerUnreachable => 503,
         Code::Unauthenticated => 401,
         Code::Forbidden => 403,
@@ -228,6 +232,9 @@ pub const fn is_sent(code: Code) -> bool {
             | Code::TreeInvalid
             | Code::ViewInvalid
             | Code::LogForked
+            | Code::ViewUnverified
+            | Code::ServerKeyUntrusted
+            | Code::HeadExpired
     )
 }
 
@@ -314,7 +321,10 @@ pub const fn is_retryable(code: Code) -> bool {
         | Code::SdkClosed
         | Code::TreeInvalid
         | Code::ViewInvalid
-        | Code::LogForked => false,
+        | Code::LogForked
+        | Code::ViewUnverified
+        | Code::ServerKeyUntrusted
+        | Code::HeadExpired => false,
     }
 }
 

@@ -212,6 +212,12 @@ codes! {
     ViewInvalid = "VIEW_INVALID",
     /// A server tells another past than the one that the client holds.
     LogForked = "LOG_FORKED",
+    /// What was delivered is not what a server signed: it was altered on its way, or came without a signature.
+    ViewUnverified = "VIEW_UNVERIFIED",
+    /// What was delivered is signed by a key that is not trusted.
+    ServerKeyUntrusted = "SERVER_KEY_UNTRUSTED",
+    /// A server answers, but what it vouches for is too old: there may be news that does not get through.
+    HeadExpired = "HEAD_EXPIRED",
 }
 
 impl fmt::Display for Code {

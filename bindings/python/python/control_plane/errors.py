@@ -13,6 +13,7 @@ __all__ = [
     "NotReadyError",
     "SettingsError",
     "TreeError",
+    "UntrustedError",
 ]
 
 
@@ -47,6 +48,13 @@ class AccessError(ControlPlaneError):
 
 class NotReadyError(ControlPlaneError):
     """There is nothing to answer from yet."""
+
+
+class UntrustedError(NotReadyError):
+    """There is nothing to answer from, for what came is not what a trusted server signed.
+
+    Where something is held already it goes on being served, and ``status()`` says the same.
+    """
 
 
 class ClosedError(ControlPlaneError):
@@ -86,6 +94,9 @@ _BY_CODE: dict[str, type[ControlPlaneError]] = {
     "NAME_INVALID": ArgumentError,
     "SDK_NOT_READY": NotReadyError,
     "SERVER_UNREACHABLE": NotReadyError,
+    "VIEW_UNVERIFIED": UntrustedError,
+    "SERVER_KEY_UNTRUSTED": UntrustedError,
+    "LOG_FORKED": UntrustedError,
     "SDK_CLOSED": ClosedError,
     "TREE_INVALID": TreeError,
     "COMMIT_EMPTY": TreeError,

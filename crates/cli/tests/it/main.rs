@@ -17,5 +17,6 @@ mod signing;
 mod stopping;
 mod story;
 mod support;
+mod tampering;
 mod torn;
 mod trees;

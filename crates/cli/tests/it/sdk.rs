@@ -14,17 +14,17 @@ use crate::http::Connection;
 use crate::support::Server;
 
 /// How long a test waits for something that is certain to happen.
-const SURE: Duration = Duration::from_mins(1);
+pub(crate) const SURE: Duration = Duration::from_mins(1);
 
 /// A relay with an address that stays, whatever server is behind it.
-struct Relay {
-    url: String,
+pub(crate) struct Relay {
+    pub(crate) url: String,
     target: Arc<Mutex<SocketAddr>>,
     open: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Relay {
-    fn to(server: &Server) -> Self {
+    pub(crate) fn to(server: &Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let relay = Self {
             url: format!("http://{}", listener.local_addr().unwrap()),
@@ -50,7 +50,7 @@ impl Relay {
     }
 
     /// Leads new connections to another server, and cuts those that are open.
-    fn turn(&self, server: &Server) {
+    pub(crate) fn turn(&self, server: &Server) {
         *self.target.lock().unwrap() = address(server);
         for stream in self.open.lock().unwrap().drain(..) {
             drop(stream.shutdown(Shutdown::Both));
@@ -79,7 +79,7 @@ fn address(server: &Server) -> SocketAddr {
     server.url.trim_start_matches("http://").parse().unwrap()
 }
 
-fn client(server: &Server, url: &str) -> Builder {
+pub(crate) fn client(server: &Server, url: &str) -> Builder {
     ControlPlane::builder()
         .url(url)
         .token_file(server.path("data/admin-token"))
@@ -87,14 +87,14 @@ fn client(server: &Server, url: &str) -> Builder {
 }
 
 /// A client, and what it tells of.
-fn telling(builder: Builder) -> (ControlPlane, Receiver<Event>) {
+pub(crate) fn telling(builder: Builder) -> (ControlPlane, Receiver<Event>) {
     let (told, events) = mpsc::channel();
     let builder = builder.on_event(move |event| told.send(event.clone()).unwrap_or_default());
     (builder.build().unwrap(), events)
 }
 
 #[track_caller]
-fn wait_for(events: &Receiver<Event>, code: Option<&str>) -> Event {
+pub(crate) fn wait_for(events: &Receiver<Event>, code: Option<&str>) -> Event {
     loop {
         let event = events.recv_timeout(SURE).unwrap();
         if event.code.map(plane_model::Code::as_str) == code {
@@ -103,7 +103,13 @@ fn wait_for(events: &Receiver<Event>, code: Option<&str>) -> Event {
     }
 }
 
-fn big() -> Context {
+/// Waits for an event that is none of trouble, by what it says.
+#[track_caller]
+fn wait_for_words(events: &Receiver<Event>, words: &str) {
+    while !wait_for(events, None).message.contains(words) {}
+}
+
+pub(crate) fn big() -> Context {
     Context::new().with_tenant("big")
 }
 
@@ -119,7 +125,7 @@ fn a_service_answers_from_its_server_follows_it_and_outlives_it() {
     let agent = plane.resolve("support", &ctx).unwrap();
     assert_eq!(agent.manifest()["metadata"]["temperature"], json!(0.3));
     assert_eq!(plane.status()[0].source, Source::Live);
-    wait_for(&events, None);
+    wait_for_words(&events, "is served");
 
     let (told, updates) = mpsc::channel();
     let tell = move |update: &Update| told.send(update.new.clone()).unwrap_or_default();
@@ -137,7 +143,7 @@ fn a_service_answers_from_its_server_follows_it_and_outlives_it() {
 
     server.restart_stopped(false);
     relay.turn(&server);
-    wait_for(&events, None);
+    wait_for_words(&events, "is followed again");
     server.ok("flag revive reasoning --environment production");
     assert_eq!(updates.recv_timeout(SURE).unwrap(), Some(json!(true)));
     assert_eq!(plane.status()[0].source, Source::Live);
@@ -243,7 +249,7 @@ fn a_service_that_starts_while_its_server_is_down_answers_as_before() {
 
 /// Asks until the answer is as it will certainly be.
 #[track_caller]
-fn told(server: &Server, revision: u64, is_told: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn told(server: &Server, revision: u64, is_told: impl Fn(&Value) -> bool) -> Value {
     let mut status = Value::Null;
     for _ in 0..5_000 {
         status = server.json(&format!("rev {revision} status"));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plane_api::{AckProblem, AckRequest, AckState};
+use plane_model::Code;
 
 use super::builder::{Kind, Service};
 use super::core::Core;
@@ -132,7 +133,7 @@ impl Reporter {
         let target = target(core, self.turn).map_err(|_| REFUSED_PAUSE)?;
         let mut request = word.clone();
         if self.wants_contract {
-            request.contract = core.settings.contract.clone();
+            request.contract.clone_from(&core.settings.contract);
         }
         match self.tells.tell(&target, &request, timeout) {
             Ok(reply) => {
@@ -244,6 +245,13 @@ pub(crate) fn acknowledgement(core: &Core) -> Option<AckRequest> {
     if let Some(refusal) = &refusal {
         state = AckState::Rejected;
         problems.push(problem("view", "", &refusal.detail));
+    }
+    if let Some(until) = core.expired_at() {
+        let detail = format!(
+            "{}: a server answers, and vouches for nothing after {until}",
+            Code::HeadExpired
+        );
+        problems.push(problem("view", "/expires", &detail));
     }
     problems.truncate(PROBLEMS_MAX);
     let (service, service_version) = who(core);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plane_model::{Code, Contract, Digest, EnvironmentName, Violation, limits};
+use plane_registry::PublicKey;
 use plane_state::CheckedContract;
 
 use super::clock::{Clock, SystemClock};
@@ -28,6 +29,9 @@ pub struct Builder {
     pub(crate) kind: Option<Kind>,
     pub(crate) environment: Option<String>,
     pub(crate) token: Token,
+    /// The public key of the servers, as it was given and as it was read.
+    pub(crate) server_key: Option<String>,
+    pub(crate) told_key: Option<PublicKey>,
     pub(crate) service: Service,
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) bundled: Option<PathBuf>,
@@ -88,6 +92,8 @@ impl Default for Builder {
             kind: None,
             environment: None,
             token: Token::None,
+            server_key: None,
+            told_key: None,
             service: Service::default(),
             state_dir: None,
             bundled: None,
@@ -142,6 +148,7 @@ impl Builder {
             (None, Some(file)) => Token::File(file),
             (None, None) => Token::None,
         };
+        builder.server_key = text("CONTROL_PLANE_SERVER_KEY")?;
         builder.service = Service {
             name: text("CONTROL_PLANE_SERVICE")?.or(text("OTEL_SERVICE_NAME")?),
             version: text("CONTROL_PLANE_SERVICE_VERSION")?,
@@ -189,6 +196,16 @@ impl Builder {
     #[must_use]
     pub fn token_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.token = Token::File(file.into());
+        self
+    }
+
+    /// Trusts what this public key signs, and the keys that it leads to by `control-plane server-key rotate`
+    /// (`CONTROL_PLANE_SERVER_KEY`).
+    ///
+    /// Unless it is set, the first key that is met is trusted, and remembered in the state directory.
+    #[must_use]
+    pub fn server_key(mut self, key: &str) -> Self {
+        self.server_key = Some(key.to_owned());
         self
     }
 
@@ -310,6 +327,16 @@ impl Builder {
         }
         if let Token::Text(token) = &self.token {
             check_token("CONTROL_PLANE_TOKEN", token)?;
+        }
+        if let Some(key) = &self.server_key {
+            let key = key
+                .trim()
+                .parse()
+                .map_err(|error: plane_registry::keys::KeyError| Error::Settings {
+                    setting: "CONTROL_PLANE_SERVER_KEY",
+                    detail: format!("{error}; `control-plane server-key show` prints it"),
+                })?;
+            self.told_key = Some(key);
         }
         if let Some(name) = &self.environment {
             EnvironmentName::new(name).map_err(|error| Error::Settings {

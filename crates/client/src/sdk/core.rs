@@ -3,6 +3,8 @@
 //! INVARIANT: readers take no lock. What is served is swapped as a whole, and survives a fork: a
 //! forked process serves what it inherited, and starts threads and connections of its own.
 
+mod trust;
+
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -29,6 +31,7 @@ use super::snapshot::Snapshot;
 use super::status::{Counts, HeldBack, Source, Status};
 use super::tree::TreeFollower;
 use super::usage::{Dropped, Usage, UsageReporter};
+use super::verify::Trust;
 use super::watch::{Update, Watcher};
 
 /// How often, in milliseconds, a reader looks whether it is in a forked process.
@@ -58,11 +61,18 @@ pub(crate) struct Core {
     refusal: ArcSwapOption<Refusal>,
     /// When it was last known that there is nothing newer.
     confirmed_at: AtomicI64,
+    /// Until when a server has vouched for that; 0 if none has.
+    vouched_until: AtomicI64,
+    /// Whether a server answers and vouches for nothing recent.
+    is_expired: AtomicBool,
+    /// The keys that servers are trusted to sign with.
+    trust: ArcSwap<Trust>,
 }
 
 impl Core {
     pub(crate) fn new(name: EnvironmentName, settings: Arc<Builder>) -> Arc<Self> {
         let id = settings.clock.process_id();
+        let trust = settings.told_key.map(Trust::of).unwrap_or_default();
         Arc::new(Self {
             name,
             settings,
@@ -78,6 +88,9 @@ impl Core {
             breaches: ArcSwap::default(),
             refusal: ArcSwapOption::empty(),
             confirmed_at: AtomicI64::new(0),
+            vouched_until: AtomicI64::new(0),
+            is_expired: AtomicBool::new(false),
+            trust: ArcSwap::from_pointee(trust),
         })
     }
 
@@ -366,7 +379,7 @@ impl Core {
         // What was kept is served, but a first use waits whether a server has something newer.
         progress.is_settled |= !is_kept;
         // What is served for want of something better is no sign that all is well again.
-        let had_error = !is_fallback && progress.last_error.take().is_some();
+        let had_error = !is_fallback && progress.recover();
         process.moved.notify_all();
         drop(progress);
         // Commits are the daily business of a server; its log has them.
@@ -423,21 +436,15 @@ impl Core {
         self.breaches.load_full()
     }
 
-    /// Notes that a server answers.
-    pub(crate) fn connected(&self, process: &Process) {
-        self.confirm();
-        if !self.is_connected.swap(true, Ordering::Relaxed)
-            && process.progress().last_error.take().is_some()
-        {
-            self.tell(Level::Info, None, "a server is followed again".to_owned());
-        }
-    }
-
     /// Notes that no server answers, or none that can be used.
     pub(crate) fn disconnected(&self, process: &Process, error: Error) {
         self.is_connected.store(false, Ordering::Relaxed);
-        if matches!(error, Error::Forked { .. }) {
-            Counts::add(&self.counts.forks);
+        match error {
+            Error::Forked { .. } => Counts::add(&self.counts.forks),
+            Error::Unverified { .. } | Error::KeyUntrusted { .. } => {
+                Counts::add(&self.counts.unverified);
+            }
+            _ => {}
         }
         self.failed(process, error);
         if self.held.load().is_none() {
@@ -470,14 +477,14 @@ impl Core {
     }
 
     /// Notes that something came that could not be served, of a revision if that is known.
-    pub(crate) fn refused(&self, process: &Process, revision: Option<u64>, detail: &str) {
+    pub(crate) fn refused(&self, process: &Process, revision: Option<u64>, error: &Error) {
         Counts::add(&self.counts.rejected);
-        let Some(revision) = revision else { return };
-        let detail = detail.to_owned();
+        let served = || self.held.load().as_ref().map(|it| it.place.revision);
+        let revision = revision.or_else(served).unwrap_or_default();
+        let detail = format!("{}: {error}", error.code_text());
         self.refusal
             .store(Some(Arc::new(Refusal { revision, detail })));
-        process.progress().untold += 1;
-        process.moved.notify_all();
+        process.tell_servers();
     }
 
     /// What could not be served at all, since something else was.
@@ -508,11 +515,6 @@ impl Core {
         }
     }
 
-    /// Notes that what is served was confirmed at a time before this process.
-    pub(crate) fn confirmed_at(&self, ms: i64) {
-        self.confirmed_at.store(ms, Ordering::Relaxed);
-    }
-
     /// Notes that what is served cannot be kept for the next start.
     pub(crate) fn not_kept(&self, dir: &Path, error: &io::Error) {
         let message = format!(
@@ -522,14 +524,25 @@ impl Core {
         self.tell(Level::Warning, None, message);
     }
 
+    /// Notes that what was kept cannot be served; a server may have something that can.
+    pub(crate) fn kept_refused(&self, process: &Process, error: Error) {
+        self.refused(process, None, &error);
+        self.note(process, error, false);
+    }
+
     /// Notes that nothing can be had now; a first use stops waiting if that will not change by itself.
     pub(crate) fn failed(&self, process: &Process, error: Error) {
+        let is_final = !error.is_passing();
+        self.note(process, error, is_final);
+    }
+
+    fn note(&self, process: &Process, error: Error, is_final: bool) {
         if self.is_closed.load(Ordering::Acquire) {
             return;
         }
         Counts::add(&self.counts.failures);
-        let is_final = !error.is_passing();
-        let is_grave = matches!(error, Error::Forked { .. }) || self.held.load().is_none();
+        let is_alarm = error.is_alarm();
+        let is_grave = is_alarm || self.held.load().is_none();
         let level = if is_grave {
             Level::Error
         } else {
@@ -540,7 +553,9 @@ impl Core {
         // Said once, however often it is tried, unless it is another that needs somebody to act.
         let is_news = match &progress.last_error {
             None => true,
-            Some((_, before)) => is_final && *before != error,
+            Some((_, before)) => {
+                (is_final && *before != error) || (is_alarm && before.code() != error.code())
+            }
         };
         progress.last_error = Some((self.now(), error));
         progress.is_settled |= is_final || self.held.load().is_some();
@@ -700,6 +715,7 @@ impl Core {
             Some(Origin::Memory) => Source::Memory,
         };
         let place = held.as_ref().map(|it| &it.place);
+        let vouched_until = self.vouched_until.load(Ordering::Relaxed);
         Status {
             environment: self.name.clone(),
             source,
@@ -707,6 +723,8 @@ impl Core {
             log: place.map(|it| it.log.to_string()),
             epoch: place.map(|it| it.epoch),
             age,
+            server_key: self.trust.load().current().map(ToString::to_string),
+            vouched_until: (vouched_until > 0).then_some(Timestamp(vouched_until)),
             last_error,
             rejected: Vec::clone(&self.breaches.load()),
             held_back: Vec::clone(&self.held_back.load()),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use plane_api::Problem;
 use plane_eval::ResolveError;
-use plane_model::{ArtifactKind, Code, Violation};
+use plane_model::{ArtifactKind, Code, Timestamp, Violation};
 
 /// Why the SDK gave no answer.
 ///
@@ -86,6 +86,32 @@ pub enum Error {
         /// How they differ.
         detail: String,
     },
+    /// A server, or what is between, gave something that no trusted server has signed so.
+    #[error("what came from {origin} is not what a server signed: {detail}")]
+    Unverified {
+        /// The address or the file.
+        origin: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A key that is not trusted has signed.
+    #[error("what came from {origin} is signed by a key that is not trusted: {detail}")]
+    KeyUntrusted {
+        /// The address or the file.
+        origin: String,
+        /// Which key, and why it is not trusted.
+        detail: String,
+    },
+    /// A server answers, and vouches for nothing that is recent.
+    #[error(
+        "there may be news that does not get through: {origin} vouches for nothing after {until}"
+    )]
+    Expired {
+        /// The address.
+        origin: String,
+        /// Until when what is served was vouched for.
+        until: Timestamp,
+    },
     /// There is no such config document, or nothing at that path.
     #[error("there is no configuration at `{path}`")]
     ConfigNotFound {
@@ -157,6 +183,9 @@ impl Error {
             Self::Unreachable { .. } => Code::ServerUnreachable,
             Self::View { .. } => Code::ViewInvalid,
             Self::Forked { .. } => Code::LogForked,
+            Self::Unverified { .. } => Code::ViewUnverified,
+            Self::KeyUntrusted { .. } => Code::ServerKeyUntrusted,
+            Self::Expired { .. } => Code::HeadExpired,
             Self::ConfigNotFound { .. } => Code::ConfigNotFound,
             Self::ConfigType { .. } => Code::ConfigInvalid,
             Self::NotPublished { .. } => Code::VersionNotFound,
@@ -167,7 +196,11 @@ impl Error {
     /// Says whether it may go away without anybody doing something here.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::NotReady { .. } | Self::Unreachable { .. } | Self::View { .. } => true,
+            Self::NotReady { .. }
+            | Self::Unreachable { .. }
+            | Self::View { .. }
+            | Self::Unverified { .. }
+            | Self::Expired { .. } => true,
             Self::Refused(problem) => problem.retryable,
             Self::UrlMissing
             | Self::EnvironmentMissing { .. }
@@ -177,11 +210,23 @@ impl Error {
             | Self::EnvironmentNotFound { .. }
             | Self::Tree { .. }
             | Self::Forked { .. }
+            | Self::KeyUntrusted { .. }
             | Self::ConfigNotFound { .. }
             | Self::ConfigType { .. }
             | Self::NotPublished { .. }
             | Self::Resolve(_) => false,
         }
+    }
+
+    /// Says whether somebody should look at once, though what is held goes on being served.
+    pub(crate) fn is_alarm(&self) -> bool {
+        matches!(
+            self,
+            Self::Forked { .. }
+                | Self::Unverified { .. }
+                | Self::KeyUntrusted { .. }
+                | Self::Expired { .. }
+        )
     }
 
     /// The code as text, whichever version of the product it is of.
@@ -237,6 +282,17 @@ impl Error {
             Self::Forked { .. } => {
                 "find out which server is right; to accept a restored one, raise \
                 its epoch with `control-plane log recover`"
+                    .to_owned()
+            }
+            Self::Unverified { .. } => "find out what alters answers between here and the server; \
+                what is held goes on being served"
+                .to_owned(),
+            Self::KeyUntrusted { .. } => "compare with `control-plane server-key show` on the \
+                server; if its key is right, set CONTROL_PLANE_SERVER_KEY to it"
+                .to_owned(),
+            Self::Expired { .. } => {
+                "compare the clocks of both machines, and look for a proxy that \
+                repeats old answers; what is held goes on being served"
                     .to_owned()
             }
             Self::ConfigNotFound { .. } => {

@@ -1,25 +1,31 @@
 //! Following a server: fetch the view, then its changes; what to do when that does not work.
 //!
+//! Here is how news is come by; `told.rs` says what of it is believed and served, `kept.rs` what is
+//! kept for the next start.
+//!
 //! INVARIANT: what is served never goes back: not to an older revision of the same epoch, not to an
 //! older epoch, not to another log. Whatever happens, the last good view goes on being served.
 
+mod kept;
+#[cfg(test)]
+mod tests;
+mod told;
+
 use std::time::Duration;
 
-use plane_model::Code;
-use plane_state::delivery::{At, Holding};
+use plane_model::{Code, Digest};
+use plane_state::delivery::Holding;
 
-use crate::sse::ServerEvent;
-
+use self::told::{Pending, Received};
 use super::breaker::Breaker;
 use super::builder::Kind;
 use super::core::Core;
 use super::error::Error;
-use super::held::{Held, Origin};
+use super::held::Origin;
 use super::http::{Answer, Events, Failure, Target, Transport, Why};
-use super::keep::{Holder, Keeper, Stored};
+use super::keep::Keeper;
 use super::process::Process;
 use super::status::Counts;
-use super::wire::{self, Gate, Said};
 
 /// The first and the longest upper bound of a pause before trying again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
@@ -31,8 +37,6 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(15);
 const POLL_WAIT: Duration = Duration::from_secs(50);
 /// How many long polls in a row may be cut off before it is asked without waiting.
 const CUT_OFF_MAX: u32 = 3;
-/// How often what is served is copied as good, at most.
-const SETTLE_EVERY: Duration = Duration::from_mins(1);
 /// The first and the longest time before streams are tried again where they did not work.
 const LESSER: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(10));
 
@@ -90,7 +94,12 @@ pub(crate) struct Follower {
     cut_off: u32,
     /// Failures in a row.
     attempts: u32,
+    /// What is held and vouched for.
     holding: Option<Holding>,
+    /// What was told after that, and is not vouched for yet.
+    pending: Option<Pending>,
+    /// The digest of the token that was shown last.
+    token: Option<Digest>,
     etag: Option<String>,
     /// The id of the last event, or of the view.
     last_id: String,
@@ -99,6 +108,8 @@ pub(crate) struct Follower {
     stream: Option<Box<dyn Events>>,
     /// Whether anything came from the open stream.
     has_heard: bool,
+    /// When a head came last, or the stream was opened.
+    head_at: Duration,
     keeper: Option<Keeper>,
     breaker: Option<Breaker>,
     /// When what is kept is next looked at for being good.
@@ -121,89 +132,17 @@ impl Follower {
             cut_off: 0,
             attempts: 0,
             holding: None,
+            pending: None,
+            token: None,
             etag: None,
             last_id: String::new(),
             needs: Some(0),
             stream: None,
             has_heard: false,
+            head_at: Duration::ZERO,
             keeper: None,
             breaker: None,
             settles_at: Duration::ZERO,
-        }
-    }
-
-    /// Goes on from what an earlier process held, and keeps what is served from now on.
-    pub(crate) fn restore(&mut self, core: &Core, process: &Process) {
-        let Some(dir) = &core.settings.state_dir else {
-            return;
-        };
-        // Without its token it cannot tell what it may know; the first step says what is wrong.
-        let Ok(token) = core.settings.token.read() else {
-            return;
-        };
-        let holder = Holder {
-            servers: &self.urls,
-            service: core.settings.service.name.as_deref(),
-            token: token.as_deref(),
-        };
-        let mut keeper = match Keeper::new(dir, &core.name, &holder) {
-            Ok(keeper) => keeper,
-            Err(error) => return core.not_kept(dir, &error),
-        };
-        let good = || keeper.read_good().as_ref().and_then(wire::good);
-        match Breaker::open(keeper.dir(), core.settings.clock.random(), good) {
-            Ok(breaker) => self.breaker = Some(breaker),
-            Err(error) => core.not_kept(keeper.dir(), &error),
-        }
-        match keeper.read() {
-            Ok(Some(stored)) => self.take(core, process, &keeper, &stored),
-            Ok(None) => {}
-            Err(error) => core.not_kept(dir, &error),
-        }
-        self.keeper = Some(keeper);
-    }
-
-    fn take(&mut self, core: &Core, process: &Process, keeper: &Keeper, stored: &Stored) {
-        let mut gate = gate(core, process, &mut self.breaker);
-        let mut whole = match wire::whole(&stored.base, &core.name, &mut gate) {
-            Ok(whole) => whole,
-            Err(detail) => {
-                core.refused(process, None, &detail);
-                let origin = keeper.path().display().to_string();
-                return core.failed(process, Error::View { origin, detail });
-            }
-        };
-        for event in &stored.events {
-            match wire::event(&event.name, &event.data, &whole.holding, &mut gate) {
-                Ok(Said::Change(next)) => whole.holding = next,
-                Ok(_) => {}
-                Err(_) => break,
-            }
-            whole.id.clone_from(&event.id);
-        }
-        self.last_id = whole.id;
-        // Another token may see something else, which its changes alone would not tell.
-        self.needs = (!keeper.is_of_this_token()).then_some(0);
-        self.hold(
-            core,
-            process,
-            whole.holding,
-            Origin::Kept,
-            "an earlier process held it",
-        );
-        if let Some(ms) = keeper.written_ms() {
-            core.confirmed_at(ms);
-        }
-    }
-
-    /// Keeps something for the next start; a failure is said, and costs nothing else.
-    fn keep(&mut self, core: &Core, keep: impl FnOnce(&mut Keeper) -> std::io::Result<()>) {
-        let Some(keeper) = &mut self.keeper else {
-            return;
-        };
-        if let Err(error) = keep(keeper) {
-            core.not_kept(&keeper.path(), &error);
-            self.keeper = None;
         }
     }
 
@@ -225,6 +164,7 @@ impl Follower {
             self.mode = Mode::Stream;
         }
         let target = self.target(core)?;
+        self.look_at_token(&target);
         match self.mode {
             Mode::Stream => self.stream(core, process, &target),
             Mode::LongPoll => {
@@ -254,6 +194,19 @@ impl Follower {
         })
     }
 
+    /// Begins anew where another token is shown: it may see something else, which its changes alone would
+    /// not tell.
+    fn look_at_token(&mut self, target: &Target) {
+        let token = target.token.as_ref().map(|it| Digest::of(it.as_bytes()));
+        if self.token != token && self.holding.is_some() {
+            self.needs.get_or_insert(0);
+            self.etag = None;
+            self.pending = None;
+            self.stream = None;
+        }
+        self.token = token;
+    }
+
     /// Fetches the view unless what is held can be followed, opens the stream, or reads from it.
     fn stream(&mut self, core: &Core, process: &Process, target: &Target) -> Result<Next, Trouble> {
         if self.needs.is_some() {
@@ -265,6 +218,7 @@ impl Follower {
                 Ok(stream) => {
                     self.stream = Some(stream);
                     self.has_heard = false;
+                    self.head_at = core.settings.clock.elapsed();
                     return Ok(Next::Now);
                 }
                 Err(failure) if is_of_streams(&failure.why) => {
@@ -288,22 +242,11 @@ impl Follower {
         };
         for event in events {
             self.has_heard = true;
-            self.attempts = 0;
-            self.lesser_count = 0;
-            core.connected(process);
             // Before it is handled: a view that is fetched meanwhile has a later one.
             self.last_id.clone_from(&event.id);
             self.handle(core, process, target, &event)?;
         }
-        if let Some(holding) = self.confirmed(core) {
-            self.hold(
-                core,
-                process,
-                holding,
-                Origin::Server,
-                "a server confirmed it",
-            );
-        }
+        self.look_for_head(core, process, target)?;
         let chance = core.settings.clock.random();
         if self.needs.is_none() && self.keeper.as_mut().is_some_and(|it| it.wants_view(chance)) {
             self.needs = Some(0);
@@ -311,56 +254,7 @@ impl Follower {
         Ok(Next::Now)
     }
 
-    /// What was kept from earlier, once a server has gone on from it.
-    fn confirmed(&self, core: &Core) -> Option<Holding> {
-        let is_kept = core.peek()?.origin == Origin::Kept;
-        self.holding.clone().filter(|_| is_kept && self.has_heard)
-    }
-
-    fn handle(
-        &mut self,
-        core: &Core,
-        process: &Process,
-        target: &Target,
-        event: &ServerEvent,
-    ) -> Result<(), Trouble> {
-        let Some(holding) = &self.holding else {
-            return Ok(());
-        };
-        let mut gate = gate(core, process, &mut self.breaker);
-        let said = wire::event(&event.name, &event.data, holding, &mut gate).map_err(|detail| {
-            core.refused(process, wire::revision_in(&event.id), &detail);
-            // What is missing comes with the whole.
-            self.needs = Some(0);
-            Error::View {
-                origin: target.url.clone(),
-                detail,
-            }
-        })?;
-        match said {
-            Said::Change(next) => {
-                // It names the view that was fetched, which is no longer the one that is held.
-                self.etag = None;
-                self.hold(core, process, next, Origin::Server, "a commit changed it");
-                self.keep(core, |keeper| keeper.append(event));
-            }
-            Said::Bookmark(next) => {
-                self.hold(core, process, next, Origin::Server, "nothing changed");
-            }
-            Said::Refetch(revision) => {
-                self.needs = Some(revision);
-                self.fetch(core, process, target, Duration::ZERO)?;
-            }
-            Said::Goaway { retry_ms } => {
-                let pause = Duration::from_millis(retry_ms).min(RETRY_AFTER_MAX);
-                return Err(Trouble::Goaway(pause));
-            }
-            Said::Known | Said::Unknown => {}
-        }
-        Ok(())
-    }
-
-    /// Asks for the whole view, and takes it if it is not older than what is held.
+    /// Asks for the whole view, and takes it if it is vouched for and not older than what is held.
     fn fetch(
         &mut self,
         core: &Core,
@@ -373,109 +267,23 @@ impl Follower {
             .transport
             .view(target, self.etag.as_deref(), wait)
             .map_err(|failure| of_failure(target, failure))?;
-        let Answer::View { bytes, etag } = answer else {
-            self.attempts = 0;
-            self.needs = None;
-            core.connected(process);
-            return Ok(());
-        };
-        let mut gate = gate(core, process, &mut self.breaker);
-        let whole = wire::whole(&bytes, &core.name, &mut gate).map_err(|detail| {
-            let revision = etag.as_deref().and_then(wire::revision_in);
-            core.refused(process, revision, &detail);
-            Error::View {
-                origin: target.url.clone(),
-                detail,
+        match answer {
+            Answer::Unchanged { head } => {
+                self.unchanged(core, process, target, head.as_deref())?;
+                self.needs = None;
             }
-        })?;
-        let at = whole.holding.at();
-        let held = self.holding.as_ref().map(|held| held.at().clone());
-        if let Some(held) = held.or_else(|| inherited(core)) {
-            check_succession(&held, &self.last_id, at, &whole.id, target).inspect_err(|error| {
-                core.refused(process, Some(at.revision), &error.to_string());
-            })?;
-        }
-        if let Some(least) = self.needs.filter(|least| at.revision < *least) {
-            let detail = format!("it is at revision {}, and {least} was told of", at.revision);
-            return Err(Error::View {
-                origin: target.url.clone(),
-                detail,
+            Answer::View { bytes, etag, head } => {
+                let received = Received {
+                    bytes: &bytes,
+                    etag: etag.as_deref(),
+                    head: head.as_deref(),
+                };
+                self.whole(core, process, target, &received)?;
+                self.etag = etag;
+                self.needs = None;
             }
-            .into());
         }
-        self.last_id = whole.id;
-        self.etag = etag;
-        self.needs = None;
-        self.attempts = 0;
-        core.connected(process);
-        self.hold(
-            core,
-            process,
-            whole.holding,
-            Origin::Server,
-            "the view was fetched",
-        );
-        self.keep(core, |keeper| keeper.replace(&bytes));
         Ok(())
-    }
-
-    fn hold(
-        &mut self,
-        core: &Core,
-        process: &Process,
-        holding: Holding,
-        origin: Origin,
-        cause: &str,
-    ) {
-        let is_behind = inherited(core).is_some_and(|served| {
-            let (next, served) = (holding.at(), &served);
-            next.log == served.log && (next.epoch, next.revision) < (served.epoch, served.revision)
-        });
-        if is_behind {
-            // A forked process catches up with what it inherited.
-            self.holding = Some(holding);
-            return;
-        }
-        let held = Held {
-            view: holding.view().clone(),
-            origin,
-            place: holding.at().clone(),
-            cause: cause.into(),
-        };
-        self.holding = Some(holding);
-        // First: whoever is let go on by what is served now sees what of it is held back.
-        if let Some(breaker) = &self.breaker {
-            core.held_back(process, breaker.held_back());
-        }
-        core.serve(process, held);
-    }
-
-    /// Takes what has been served for a minute as good: what the breaker goes back to.
-    fn settle(&mut self, core: &Core, process: &Process) {
-        let now = core.settings.clock.elapsed();
-        let Some(breaker) = self.breaker.as_mut().filter(|_| self.settles_at <= now) else {
-            return;
-        };
-        let is_good = match breaker.settle(process, now) {
-            Ok(is_good) => is_good && breaker.held_back().is_empty() && core.breaches().is_empty(),
-            Err(error) => {
-                tracing::warn!(%error, "the breaker cannot take down what is good");
-                false
-            }
-        };
-        let Some(keeper) = self.keeper.as_mut().filter(|_| is_good) else {
-            return;
-        };
-        self.settles_at = now + SETTLE_EVERY;
-        match keeper.keep_good() {
-            Ok(_) if breaker.has_good() => {}
-            Ok(_) => {
-                if let Some(good) = keeper.read_good().as_ref().and_then(wire::good) {
-                    breaker.learn(&good);
-                }
-            }
-            Err(error) => tracing::warn!(%error, "what is good is not kept"),
-        }
     }
 
     /// Comes by news in a lesser way for a while.
@@ -521,7 +329,10 @@ impl Follower {
             .min(longest);
         self.attempts += 1;
         let mut pause = share(core, bound);
-        if matches!(*error, Error::Refused(_) | Error::Forked { .. }) {
+        if matches!(
+            *error,
+            Error::Refused(_) | Error::Forked { .. } | Error::KeyUntrusted { .. }
+        ) {
             pause += REFUSED_PAUSE;
         }
         if let Some(asked) = retry_after {
@@ -532,60 +343,6 @@ impl Follower {
         core.disconnected(process, *error);
         Next::After(pause)
     }
-}
-
-fn gate<'g>(core: &Core, process: &'g Process, breaker: &'g mut Option<Breaker>) -> Gate<'g> {
-    Gate {
-        breaker: breaker.as_mut(),
-        process,
-        now: core.settings.clock.elapsed(),
-    }
-}
-
-/// Where what is served is, if it came from a server: a forked process has it from its parent.
-fn inherited(core: &Core) -> Option<At> {
-    let held = core.peek()?;
-    matches!(held.origin, Origin::Server | Origin::Kept).then(|| held.place.clone())
-}
-
-/// Refuses to go back: to an older revision or epoch, or to another past.
-fn check_succession(
-    held: &At,
-    held_id: &str,
-    next: &At,
-    next_id: &str,
-    target: &Target,
-) -> Result<(), Error> {
-    let forked = |detail: String| Error::Forked {
-        origin: target.url.clone(),
-        detail,
-    };
-    if next.log != held.log {
-        return Err(forked(format!(
-            "it is of the log `{}`, not `{}`",
-            next.log, held.log
-        )));
-    }
-    if next.epoch > held.epoch {
-        return Ok(());
-    }
-    if (next.epoch, next.revision) < (held.epoch, held.revision) {
-        return Err(Error::View {
-            origin: target.url.clone(),
-            detail: format!(
-                "it is older: at revision {} of epoch {}, and {} of epoch {} is held",
-                next.revision, next.epoch, held.revision, held.epoch
-            ),
-        });
-    }
-    let held_prefix = format!("{}.", held.revision);
-    if next.revision == held.revision && held_id.starts_with(&held_prefix) && held_id != next_id {
-        return Err(forked(format!(
-            "revision {} is another commit there",
-            next.revision
-        )));
-    }
-    Ok(())
 }
 
 /// Says whether it is streams that do not work there, and not the server, the token or the environment.
@@ -645,6 +402,3 @@ pub(crate) fn run(core: &Core, process: &Process, transport: Box<dyn Transport>)
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

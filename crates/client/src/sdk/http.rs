@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::time::Duration;
 
-use plane_api::{AckReply, AckRequest, Problem, UsageReply, UsageRequest};
+use plane_api::{AckReply, AckRequest, KeysReply, Problem, UsageReply, UsageRequest, headers};
 use plane_model::EnvironmentName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +18,10 @@ const VIEW_BYTES_MAX: u64 = 1 << 30;
 const EVENT_BYTES_MAX: usize = 1 << 20;
 /// The largest problem that is read.
 const PROBLEM_BYTES_MAX: u64 = 1 << 20;
+/// The largest list of keys that is read.
+const KEYS_BYTES_MAX: u64 = 1 << 20;
+/// How long an answer of a few bytes may take.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long nothing may come: three times as long as a stream is quiet.
@@ -37,11 +41,13 @@ pub(crate) struct Target {
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     /// It is the one that is held.
-    Unchanged,
+    Unchanged { head: Option<String> },
     /// It is another.
     View {
         bytes: Vec<u8>,
         etag: Option<String>,
+        /// The signed head, as it stands in the header.
+        head: Option<String>,
     },
 }
 
@@ -79,6 +85,9 @@ impl From<Why> for Failure {
 pub(crate) trait Transport: Send {
     /// Asks for the view; waits up to `wait` for another one than that of `etag`.
     fn view(&self, target: &Target, etag: Option<&str>, wait: Duration) -> Result<Answer, Failure>;
+
+    /// Asks for the public keys that the server signs with.
+    fn keys(&self, target: &Target) -> Result<KeysReply, Failure>;
 
     /// Opens the stream of what changed after the event `last_id`.
     fn stream(&self, target: &Target, last_id: &str) -> Result<Box<dyn Events>, Failure>;
@@ -136,11 +145,10 @@ impl Http {
     fn get(
         &self,
         target: &Target,
-        rest: &str,
+        mut request: ureq::http::request::Builder,
         names: &[(&str, &str)],
         timeout: Option<Duration>,
     ) -> Result<Response<ureq::Body>, Failure> {
-        let mut request = begun(Method::GET, target, rest);
         for (name, value) in names {
             request = request.header(*name, *value);
         }
@@ -184,9 +192,11 @@ impl Transport for Http {
         } else {
             format!("/view?wait={}", wait.as_secs())
         };
-        let mut response = self.get(target, &rest, &names, Some(VIEW_TIMEOUT + wait))?;
+        let request = begun(Method::GET, target, &in_environment(target, &rest));
+        let mut response = self.get(target, request, &names, Some(VIEW_TIMEOUT + wait))?;
+        let head = header(&response, headers::HEAD).map(str::to_owned);
         if response.status() == StatusCode::NOT_MODIFIED {
-            return Ok(Answer::Unchanged);
+            return Ok(Answer::Unchanged { head });
         }
         let etag = header(&response, "etag").map(str::to_owned);
         let is_zstd = header(&response, "content-encoding") == Some("zstd");
@@ -202,12 +212,21 @@ impl Transport for Http {
         if bytes.len() as u64 > VIEW_BYTES_MAX {
             return Err(Why::Foreign("the view is larger than any can be".to_owned()).into());
         }
-        Ok(Answer::View { bytes, etag })
+        Ok(Answer::View { bytes, etag, head })
+    }
+
+    fn keys(&self, target: &Target) -> Result<KeysReply, Failure> {
+        let request = begun(Method::GET, target, &path(&["keys"]));
+        let names = [("accept", "application/json")];
+        let mut response = self.get(target, request, &names, Some(SHORT_TIMEOUT))?;
+        let reader = response.body_mut().as_reader().take(KEYS_BYTES_MAX);
+        Ok(serde_json::from_reader(reader).map_err(|error| Why::Foreign(error.to_string()))?)
     }
 
     fn stream(&self, target: &Target, last_id: &str) -> Result<Box<dyn Events>, Failure> {
         let names = [("accept", "text/event-stream"), ("last-event-id", last_id)];
-        let response = self.get(target, "/stream", &names, None)?;
+        let request = begun(Method::GET, target, &in_environment(target, "/stream"));
+        let response = self.get(target, request, &names, None)?;
         let media = header(&response, "content-type").unwrap_or_default();
         if !media.starts_with("text/event-stream") {
             let detail = format!("the stream is answered with `{media}`");
@@ -251,20 +270,25 @@ impl Http {
     ) -> Result<T, Failure> {
         let foreign = |error: &dyn std::fmt::Display| Why::Foreign(error.to_string());
         let body = serde_json::to_vec(request).map_err(|error| foreign(&error))?;
-        let begun = begun(Method::POST, target, rest).header("content-type", "application/json");
+        let begun = begun(Method::POST, target, &in_environment(target, rest))
+            .header("content-type", "application/json");
         let mut response = self.send(target, begun.body(&*body), Some(timeout))?;
         let reader = response.body_mut().as_reader().take(PROBLEM_BYTES_MAX);
         Ok(serde_json::from_reader(reader).map_err(|error| foreign(&error))?)
     }
 }
 
-/// A request about the environment, as whom it is asked.
-fn begun(method: Method, target: &Target, rest: &str) -> ureq::http::request::Builder {
+/// A path below that of the environment.
+fn in_environment(target: &Target, rest: &str) -> String {
+    path(&["environments", target.environment.as_str()]) + rest
+}
+
+/// A request, as whom it is asked.
+fn begun(method: Method, target: &Target, path: &str) -> ureq::http::request::Builder {
     let url = target.url.trim_end_matches('/');
-    let below = path(&["environments", target.environment.as_str()]);
     let request = Request::builder()
         .method(method)
-        .uri(format!("{url}{below}{rest}"));
+        .uri(format!("{url}{path}"));
     match &target.token {
         Some(token) => request.header("authorization", format!("Bearer {token}")),
         None => request,

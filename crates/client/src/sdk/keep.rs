@@ -1,9 +1,9 @@
 //! The last known good: what was served last, kept in the state directory for the next start.
 //!
-//! A file holds a view as it was received, and after it the events that were applied to it, each in
-//! a frame with its length and its digest. A view is written beside and put in place whole; of a
-//! tail that was torn, what is whole counts. Of the processes that share a directory one writes, by
-//! a lock; the others read.
+//! A file holds a view as it was received and its signed head, and after them the events that were
+//! applied to it, each in a frame with its length and its digest. A view is written beside and put in
+//! place whole; of a tail that was torn, what is whole counts. Beside it are the keys that are trusted.
+//! Of the processes that share a directory one writes, by a lock; the others read.
 //!
 //! INVARIANT: what is read back was served before.
 
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use plane_model::{Digest, EnvironmentName};
 use serde::{Deserialize, Serialize};
 
+use super::verify::Trust;
 use crate::sse::ServerEvent;
 
 /// The start of every such file: what it is, and its format.
@@ -25,6 +26,8 @@ const TAIL_BYTES_MIN: u64 = 256 * 1024;
 
 /// A view.
 const BASE: u8 = b'B';
+/// The signed head of the view.
+const HEAD: u8 = b'H';
 /// An event that was applied.
 const EVENT: u8 = b'E';
 
@@ -33,6 +36,8 @@ const EVENT: u8 = b'E';
 pub(crate) struct Stored {
     /// The view, as it was received.
     pub(crate) base: Vec<u8>,
+    /// Its signed head, as it was received.
+    pub(crate) head: Option<String>,
     /// What was applied to it.
     pub(crate) events: Vec<ServerEvent>,
     /// How many bytes of the file are whole.
@@ -125,6 +130,32 @@ impl Keeper {
         self.dir.join("token")
     }
 
+    fn trust_path(&self) -> PathBuf {
+        self.dir.join("keys.json")
+    }
+
+    /// Reads the keys that are trusted; none if none were kept.
+    pub(crate) fn read_trust(&self) -> io::Result<Trust> {
+        match fs::read(self.trust_path()) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Trust::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps the keys that are trusted in place of those before; durable when it returns.
+    pub(crate) fn keep_trust(&mut self, trust: &Trust) -> io::Result<()> {
+        if !self.try_lock()? {
+            return Ok(());
+        }
+        let beside = self.dir.join("keys.json.new");
+        let mut file = private_file(&beside)?;
+        file.write_all(&serde_json::to_vec(trust)?)?;
+        file.sync_all()?;
+        fs::rename(&beside, self.trust_path())?;
+        File::open(&self.dir)?.sync_all()
+    }
+
     /// Says whether what is kept was given for the token that is shown now: another may see something else.
     pub(crate) fn is_of_this_token(&self) -> bool {
         fs::read_to_string(self.token_path()).is_ok_and(|token| token == self.token)
@@ -160,10 +191,10 @@ impl Keeper {
         Ok(Some(stored))
     }
 
-    /// Keeps a view in place of all before.
+    /// Keeps a view and its head in place of all before.
     ///
     /// Durable when it returns; a crash leaves the one before or this one.
-    pub(crate) fn replace(&mut self, view: &[u8]) -> io::Result<()> {
+    pub(crate) fn replace(&mut self, view: &[u8], head: &str) -> io::Result<()> {
         if !self.try_lock()? {
             return Ok(());
         }
@@ -171,6 +202,7 @@ impl Keeper {
         let mut file = private_file(&beside)?;
         file.write_all(MAGIC)?;
         write_frame(&mut file, BASE, view)?;
+        write_frame(&mut file, HEAD, head.as_bytes())?;
         file.sync_all()?;
         fs::rename(&beside, self.path())?;
         // After the view: a crash between the two makes the next start fetch the view once more.
@@ -274,6 +306,9 @@ fn decode(bytes: &[u8]) -> Option<Stored> {
                     ..Stored::default()
                 });
             }
+            (HEAD, Some(stored)) if stored.head.is_none() && stored.events.is_empty() => {
+                stored.head = Some(String::from_utf8(payload.to_vec()).ok()?);
+            }
             (EVENT, Some(stored)) => {
                 let StoredEvent { name, data, id } = serde_json::from_slice(payload).ok()?;
                 stored.events.push(ServerEvent { name, data, id });
@@ -318,6 +353,8 @@ pub(crate) fn private_file(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use plane_registry::SigningKey;
+
     use super::*;
 
     fn keeper(dir: &Path) -> Keeper {
@@ -351,7 +388,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read(dir.path()), None);
         let mut one = keeper(dir.path());
-        one.replace(b"view").unwrap();
+        one.replace(b"view", "head").unwrap();
         one.append(&event("1")).unwrap();
         drop(one);
         let expected = (b"view".to_vec(), vec![event("1")]);
@@ -362,7 +399,7 @@ mod tests {
         drop(two);
         let expected = (b"view".to_vec(), vec![event("1"), event("2")]);
         assert_eq!(read(dir.path()), Some(expected));
-        keeper(dir.path()).replace(b"another").unwrap();
+        keeper(dir.path()).replace(b"another", "head").unwrap();
         assert_eq!(read(dir.path()), Some((b"another".to_vec(), Vec::new())));
     }
 
@@ -370,13 +407,13 @@ mod tests {
     fn another_token_finds_what_was_kept_and_knows_that_it_was_another() {
         let dir = tempfile::tempdir().unwrap();
         let mut one = keeper_with(dir.path(), "one");
-        one.replace(b"view").unwrap();
+        one.replace(b"view", "head").unwrap();
         assert!(one.is_of_this_token());
         drop(one);
         let mut two = keeper_with(dir.path(), "two");
         assert_eq!(two.read().unwrap().unwrap().base, b"view");
         assert!(!two.is_of_this_token());
-        two.replace(b"view").unwrap();
+        two.replace(b"view", "head").unwrap();
         assert!(two.is_of_this_token());
     }
 
@@ -402,13 +439,14 @@ mod tests {
     fn of_a_file_that_was_cut_anywhere_what_is_whole_counts_and_is_gone_on_from() {
         let dir = tempfile::tempdir().unwrap();
         let mut whole = keeper(dir.path());
-        whole.replace(b"view").unwrap();
+        whole.replace(b"view", "head").unwrap();
         whole.append(&event("1")).unwrap();
         whole.append(&event("2")).unwrap();
         let path = whole.path();
         drop(whole);
         let bytes = fs::read(&path).unwrap();
         let base = MAGIC.len() + HEAD_BYTES + 4;
+        let head = base + HEAD_BYTES + 4;
         for length in 0..bytes.len() {
             fs::write(&path, &bytes[..length]).unwrap();
             let mut keeper = keeper(dir.path());
@@ -417,6 +455,7 @@ mod tests {
                 continue;
             };
             assert!(length >= base && stored.events.len() < 2, "{length}");
+            assert_eq!(stored.head.is_some(), length >= head, "{length}");
             let mut expected = stored.events;
             keeper.append(&event("3")).unwrap();
             expected.push(event("3"));
@@ -433,7 +472,7 @@ mod tests {
     fn a_byte_that_was_altered_ends_what_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let mut whole = keeper(dir.path());
-        whole.replace(b"view").unwrap();
+        whole.replace(b"view", "head").unwrap();
         whole.append(&event("1")).unwrap();
         let path = whole.path();
         drop(whole);
@@ -456,13 +495,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut one = keeper(dir.path());
         let mut two = keeper(dir.path());
-        one.replace(b"of one").unwrap();
-        two.replace(b"of two").unwrap();
+        one.replace(b"of one", "head").unwrap();
+        two.replace(b"of two", "head").unwrap();
         assert!(!two.wants_view(0));
         assert_eq!(two.read().unwrap().unwrap().base, b"of one");
         drop(one);
         assert!(two.wants_view(0));
-        two.replace(b"of two").unwrap();
+        two.replace(b"of two", "head").unwrap();
         drop(two);
         assert_eq!(read(dir.path()).unwrap().0, b"of two");
     }
@@ -471,14 +510,36 @@ mod tests {
     fn a_tail_that_outgrows_the_view_asks_for_another_view() {
         let dir = tempfile::tempdir().unwrap();
         let mut keeper = keeper(dir.path());
-        keeper.replace(b"view").unwrap();
+        keeper.replace(b"view", "head").unwrap();
         let mut large = event("1");
         large.data = "x".repeat(usize::try_from(TAIL_BYTES_MIN).unwrap());
         keeper.append(&large).unwrap();
         assert!(keeper.wants_view(0));
         assert!(!keeper.wants_view(TAIL_BYTES_MIN - 1));
-        keeper.replace(b"view").unwrap();
+        keeper.replace(b"view", "head").unwrap();
         assert!(!keeper.wants_view(0));
+    }
+
+    #[test]
+    fn the_head_and_the_trusted_keys_are_read_back_and_one_process_writes_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let trust = |seed: u8| Trust::of(SigningKey::from_seed(&[seed; 32]).public());
+        let mut one = keeper(dir.path());
+        assert_eq!(one.read_trust().unwrap(), Trust::default());
+        one.keep_trust(&trust(1)).unwrap();
+        one.replace(b"view", "the head").unwrap();
+        let mut two = keeper(dir.path());
+        two.keep_trust(&trust(2)).unwrap();
+        assert_eq!(two.read_trust().unwrap(), trust(1));
+        assert_eq!(
+            two.read().unwrap().unwrap().head.as_deref(),
+            Some("the head")
+        );
+        drop(one);
+        two.keep_trust(&trust(2)).unwrap();
+        assert_eq!(two.read_trust().unwrap(), trust(2));
+        fs::write(two.trust_path(), "{").unwrap();
+        assert!(two.read_trust().is_err());
     }
 
     #[cfg(unix)]
@@ -487,7 +548,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let mut keeper = keeper(dir.path());
-        keeper.replace(b"view").unwrap();
+        keeper.replace(b"view", "head").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&keeper.path()), mode(&keeper.dir)), (0o600, 0o700));
     }

@@ -4,8 +4,9 @@
 //! server answers, serve half a view, or go back to an older one.
 //!
 //! Start reading at [`ControlPlane`] (what callers have) and `core.rs` (what is served and what keeps
-//! it fresh); `answer.rs` evaluates, `ack.rs` tells servers what is held, `usage.rs` how
-//! often what is evaluated, `tree.rs` and `memory.rs` are sources in place of a server.
+//! it fresh); `answer.rs` evaluates, `verify.rs` says what is believed of what servers sign, `ack.rs`
+//! tells servers what is held, `usage.rs` how often what is evaluated, `tree.rs` and `memory.rs` are
+//! sources in place of a server.
 //!
 //! INVARIANT: what is served is one immutable value that is swapped as a whole, so that every
 //! evaluation sees exactly one revision.
@@ -33,6 +34,7 @@ mod status;
 mod tests;
 mod tree;
 mod usage;
+mod verify;
 mod watch;
 mod wire;
 

@@ -52,6 +52,22 @@ pub(crate) struct Progress {
     pub(crate) is_closed: bool,
 }
 
+impl Progress {
+    /// Forgets what went wrong, now that it goes right; says whether there was something.
+    ///
+    /// What is not vouched for any more is not put right by another view that is not either.
+    pub(crate) fn recover(&mut self) -> bool {
+        let passed = |last: &mut (Timestamp, Error)| !matches!(last.1, Error::Expired { .. });
+        self.last_error.take_if(passed).is_some()
+    }
+
+    /// Forgets that nothing recent was vouched for.
+    pub(crate) fn end_alarm(&mut self) -> bool {
+        let ended = |last: &mut (Timestamp, Error)| matches!(last.1, Error::Expired { .. });
+        self.last_error.take_if(ended).is_some()
+    }
+}
+
 impl Process {
     pub(crate) fn new(id: u32) -> Self {
         Self {
@@ -104,6 +120,12 @@ impl Process {
             .wait_while(self.progress(), waiting)
             .unwrap_or_else(PoisonError::into_inner);
         (!progress.is_closed).then_some(progress.news)
+    }
+
+    /// Has servers told how it stands.
+    pub(crate) fn tell_servers(&self) {
+        self.progress().untold += 1;
+        self.moved.notify_all();
     }
 
     /// Waits at most `length` for something that servers were not told yet; says how much there is to tell.

@@ -63,6 +63,10 @@ pub struct Status {
     pub epoch: Option<u64>,
     /// How long ago it was known that there is nothing newer.
     pub age: Option<Duration>,
+    /// The public key that servers are trusted to sign with; none where no server is followed.
+    pub server_key: Option<String>,
+    /// Until when a server has vouched that there is nothing newer; a later time is no reason not to serve.
+    pub vouched_until: Option<Timestamp>,
     /// What went wrong last, and when; none once it goes right again.
     pub last_error: Option<(Timestamp, Error)>,
     /// What the service relies on and the newest revision breaks: the last good content serves there.
@@ -112,6 +116,8 @@ counters! {
     updates,
     /// Views and changes that could not be served.
     rejected,
+    /// Of these, those that no trusted server had signed so.
+    unverified,
     /// Connections that were tried.
     connections,
     /// Connections and requests that failed.

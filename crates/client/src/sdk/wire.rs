@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use plane_api::{GoawayEvent, VIEW_FORMAT};
+use plane_api::{BookmarkEvent, GoawayEvent, RefetchEvent, Signed, VIEW_FORMAT};
 use plane_model::{
     ArtifactKind, ArtifactVersion, Digest, Document, DocumentKey, EnvironmentName, Kind,
 };
@@ -28,10 +28,10 @@ pub(crate) struct Whole {
 /// What an event of a stream says.
 #[derive(Debug)]
 pub(crate) enum Said {
-    /// Documents changed.
-    Change(Holding),
-    /// Nothing changed that is the holder's business.
-    Bookmark(Holding),
+    /// Documents changed; the head after that, unless more is told before there is one.
+    Change(Box<Holding>, Option<Signed>),
+    /// Nothing else changed up to this revision; the head there, if the server has it ready.
+    Bookmark(u64, Option<Signed>),
     /// What is held was already further.
     Known,
     /// The whole view must be fetched, which is then at this revision at least.
@@ -65,6 +65,8 @@ struct WireChange<'a> {
     revision: u64,
     #[serde(borrow)]
     documents: Vec<WireDocument<'a>>,
+    #[serde(default)]
+    signed: Option<Signed>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -78,11 +80,6 @@ struct WireDocument<'a> {
     revision: u64,
     #[serde(borrow)]
     body: Option<&'a RawValue>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Revision {
-    revision: u64,
 }
 
 impl WireDocument<'_> {
@@ -240,17 +237,17 @@ pub(crate) fn event(
             if let Some((key, digest)) = next.missing().next() {
                 return Err(format!("{key} names {digest}, whose bytes are not there"));
             }
-            Said::Change(next)
+            Said::Change(Box::new(next), change.signed)
         }
         "bookmark" => {
-            let Revision { revision } = serde_json::from_str(data).map_err(torn)?;
-            if revision <= holding.at().revision {
+            let BookmarkEvent { revision, signed } = serde_json::from_str(data).map_err(torn)?;
+            if revision < holding.at().revision {
                 return Ok(Said::Known);
             }
-            Said::Bookmark(holding.after(at(holding, revision), []))
+            Said::Bookmark(revision, signed)
         }
         "refetch" => {
-            let Revision { revision } = serde_json::from_str(data).map_err(torn)?;
+            let RefetchEvent { revision } = serde_json::from_str(data).map_err(torn)?;
             Said::Refetch(revision)
         }
         "goaway" => {
@@ -263,7 +260,7 @@ pub(crate) fn event(
     })
 }
 
-/// What is held, at a later revision. Events carry a short hash of the record only, in their ids.
+/// What is held, at a later revision. The hash of the record there is in the head that vouches for it.
 fn at(holding: &Holding, revision: u64) -> At {
     At {
         revision,

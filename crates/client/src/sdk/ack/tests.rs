@@ -167,8 +167,11 @@ fn who_does_not_say_its_name_is_told_by_host_and_process_and_forks_by_their_own(
 fn what_is_not_served_is_told_with_the_reason_and_since_when_until_it_is_served() {
     let mut test = Test::new(|it| it);
     test.serve(5);
-    test.core
-        .refused(&test.process, Some(7), "it is\nnot a view");
+    let error = Error::View {
+        origin: "http://one".to_owned(),
+        detail: "it is\nnot a view".to_owned(),
+    };
+    test.core.refused(&test.process, Some(7), &error);
     test.step();
     let (_, word) = test.heard().remove(0);
     assert_eq!(
@@ -178,7 +181,8 @@ fn what_is_not_served_is_told_with_the_reason_and_since_when_until_it_is_served(
     let expected = AckProblem {
         subject: "view".to_owned(),
         pointer: String::new(),
-        detail: "it is not a view".to_owned(),
+        detail: "VIEW_INVALID: what came from http://one cannot be served: it is not a view"
+            .to_owned(),
         since: 7,
     };
     assert_eq!(word.problems, [expected]);

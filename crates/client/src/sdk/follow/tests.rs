@@ -1,6 +1,8 @@
-//! A server that follows a script.
+//! A client whose server follows a script.
 
-use std::collections::VecDeque;
+mod double;
+mod verifying;
+
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -9,63 +11,13 @@ use plane_eval::Context;
 use plane_model::{Digest, EnvironmentName};
 use serde_json::{Value, json};
 
+use self::double::{Reads, Scripted, key};
 use super::super::builder::Builder;
 use super::super::clock::test::TestClock;
 use super::super::event::Event;
 use super::super::status::{Source, Status};
 use super::*;
 use crate::sse::ServerEvent;
-
-/// What one read of a stream after the other gives.
-type Reads = Vec<Result<Vec<ServerEvent>, Failure>>;
-
-#[derive(Debug, Default)]
-struct Script {
-    views: VecDeque<Result<Answer, Failure>>,
-    streams: VecDeque<Result<Reads, Failure>>,
-    asked: Vec<String>,
-}
-
-#[derive(Clone, Default)]
-struct Scripted(Arc<Mutex<Script>>);
-
-struct ScriptedEvents(VecDeque<Result<Vec<ServerEvent>, Failure>>);
-
-impl Transport for Scripted {
-    fn view(&self, target: &Target, etag: Option<&str>, wait: Duration) -> Result<Answer, Failure> {
-        let mut script = self.0.lock().unwrap();
-        let asked = format!(
-            "{} view {} {}",
-            target.url,
-            etag.unwrap_or("-"),
-            wait.as_secs()
-        );
-        script.asked.push(asked);
-        script
-            .views
-            .pop_front()
-            .expect("the script has no more views")
-    }
-
-    fn stream(&self, target: &Target, last_id: &str) -> Result<Box<dyn Events>, Failure> {
-        let mut script = self.0.lock().unwrap();
-        script
-            .asked
-            .push(format!("{} stream {last_id}", target.url));
-        let events = script
-            .streams
-            .pop_front()
-            .expect("the script has no more streams")?;
-        Ok(Box::new(ScriptedEvents(events.into())))
-    }
-}
-
-impl Events for ScriptedEvents {
-    fn read(&mut self) -> Result<Vec<ServerEvent>, Failure> {
-        let end = || Err(Why::Lost("the server ended the stream".to_owned()).into());
-        self.0.pop_front().unwrap_or_else(end)
-    }
-}
 
 struct Test {
     core: Arc<Core>,
@@ -85,15 +37,16 @@ impl Test {
         let clock = Arc::new(TestClock::default());
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = events.clone();
-        let settings = Builder::default()
+        let mut settings = Builder::default()
             .url(urls)
             .clock(clock.clone())
             .on_event(move |event| seen.lock().unwrap().push(event.clone()));
+        settings.told_key = Some(key(1).public());
         let core = Core::new(
             EnvironmentName::new("production").unwrap(),
             Arc::new(settings),
         );
-        let script = Scripted::default();
+        let script = Scripted::at(&clock);
         let follower = Follower::new(Box::new(script.clone()), &core);
         let process = core.own_process();
         Self {
@@ -109,7 +62,8 @@ impl Test {
     fn view(&self, view: &Value) -> &Self {
         let etag = Some(format!("\"{}\"", view["revision"]));
         let bytes = view.to_string().into_bytes();
-        self.answer(Ok(Answer::View { bytes, etag }))
+        let head = None;
+        self.answer(Ok(Answer::View { bytes, etag, head }))
     }
 
     fn answer(&self, answer: Result<Answer, Failure>) -> &Self {
@@ -415,7 +369,8 @@ fn where_streams_are_refused_long_polls_bring_the_news_until_streams_are_tried_a
         let mut test = Test::new();
         test.view(&view(5, "off")).no_stream(failure);
         test.steps(1);
-        test.answer(Ok(Answer::Unchanged)).view(&view(6, "on"));
+        test.answer(Ok(Answer::Unchanged { head: None }))
+            .view(&view(6, "on"));
         test.steps(2);
         assert_eq!(
             (test.is_on(), test.status().source),
@@ -456,7 +411,7 @@ fn long_polls_that_are_cut_off_give_way_to_asking_now_and_then() {
         assert!(matches!(test.step(), Next::After(_)));
     }
     test.asked();
-    test.answer(Ok(Answer::Unchanged));
+    test.answer(Ok(Answer::Unchanged { head: None }));
     assert_eq!(test.step(), Next::After(Duration::from_secs(15)));
     assert_eq!(test.asked(), ["http://one view \"5\" 0"]);
     assert_eq!(test.status().source, Source::Live);
@@ -485,8 +440,8 @@ fn what_is_older_or_of_another_place_is_not_taken() {
         );
         let counters = test.status().counters;
         assert_eq!(
-            (counters.rejected, counters.forks),
-            (1, u64::from(code == "LOG_FORKED"))
+            (counters.rejected, counters.unverified, counters.forks),
+            (1, 0, u64::from(code == "LOG_FORKED"))
         );
         assert_eq!(test.status().source, Source::Stale);
     }
@@ -498,7 +453,11 @@ fn a_torn_view_is_not_taken() {
     for length in 0..text.len() {
         let mut test = following(vec![Ok(vec![simple("refetch", 5)])]);
         let bytes = text.as_bytes()[..length].to_vec();
-        test.answer(Ok(Answer::View { bytes, etag: None }));
+        test.answer(Ok(Answer::View {
+            bytes,
+            etag: None,
+            head: None,
+        }));
         assert!(matches!(test.step(), Next::After(_)), "{length}");
         assert_eq!(
             (test.is_on(), test.error().as_str()),
@@ -611,18 +570,17 @@ fn where_no_server_answers_at_first_the_bundled_tree_does() {
         Arc::new(settings),
     );
     let process = core.own_process();
-    let script = Scripted::default();
+    let script = Scripted::at(&Arc::default());
     let mut follower = Follower::new(Box::new(script.clone()), &core);
     script.0.lock().unwrap().views.push_back(Err(lost()));
     assert!(matches!(follower.step(&core, &process), Next::After(_)));
     assert_eq!(core.status().source, Source::Bundled);
     let bytes = view(1, "on").to_string().into_bytes();
-    script
-        .0
-        .lock()
-        .unwrap()
-        .views
-        .push_back(Ok(Answer::View { bytes, etag: None }));
+    script.0.lock().unwrap().views.push_back(Ok(Answer::View {
+        bytes,
+        etag: None,
+        head: None,
+    }));
     script.0.lock().unwrap().streams.push_back(Ok(Vec::new()));
     assert_eq!(follower.step(&core, &process), Next::Now);
     assert_eq!(core.status().source, Source::Live);
@@ -640,6 +598,7 @@ fn starting_with(dir: &std::path::Path, set: impl FnOnce(Builder) -> Builder) ->
     test.process = test.core.own_process();
     test.follower = Follower::new(Box::new(test.script.clone()), &test.core);
     test.follower.restore(&test.core, &test.process);
+    test.script.knows(test.follower.holding.clone());
     test
 }
 
@@ -740,7 +699,7 @@ fn a_kept_file_that_is_damaged_is_reported_and_replaced() {
     let mut first = starting(dir.path());
     first.view(&with(view(5, "on"), "environment", "staging"));
     let mut keeper = first.follower.keeper.take().unwrap();
-    keeper.replace(b"{}").unwrap();
+    keeper.replace(b"{}", "{}").unwrap();
     drop((keeper, first));
     let mut test = starting(dir.path());
     assert_eq!(
@@ -982,9 +941,10 @@ fn a_forked_process_serves_what_it_inherited_and_touches_no_lock_of_its_parent()
     assert!(!Arc::ptr_eq(&parent, &child));
     assert!(Arc::ptr_eq(&child, &test.core.own_process()));
 
-    let script = Scripted::default();
+    let script = Scripted::at(&test.clock);
     let mut follower = Follower::new(Box::new(script.clone()), &test.core);
     follower.restore(&test.core, &child);
+    script.knows(follower.holding.clone());
     assert_eq!((test.is_on(), test.revision()), (Some(true), 7));
     let reads = [change(6, "off"), change(7, "on"), change(8, "off")].map(|it| Ok(vec![it]));
     script.0.lock().unwrap().streams.push_back(Ok(reads.into()));

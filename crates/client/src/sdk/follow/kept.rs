@@ -1,0 +1,195 @@
+//! What is kept for the next start: taken up at the start, and written while it is served.
+
+use std::time::Duration;
+
+use plane_api::Signed;
+use plane_model::Digest;
+use plane_state::delivery::{HeadStatement, Holding};
+
+use super::super::breaker::Breaker;
+use super::super::core::Core;
+use super::super::error::Error;
+use super::super::held::Origin;
+use super::super::keep::{Holder, Keeper, Stored};
+use super::super::process::Process;
+use super::super::verify::{Doubt, MISFIT, Trust, Whom, check_meant};
+use super::super::wire::{self, Said, Whole};
+use super::Follower;
+use super::told::{gate, place};
+
+/// How often what is served is copied as good, at most.
+const SETTLE_EVERY: Duration = Duration::from_mins(1);
+
+impl Follower {
+    /// Goes on from what an earlier process held, and keeps what is served from now on.
+    pub(crate) fn restore(&mut self, core: &Core, process: &Process) {
+        let Some(dir) = &core.settings.state_dir else {
+            return;
+        };
+        // Without its token it cannot tell what it may know; the first step says what is wrong.
+        let Ok(token) = core.settings.token.read() else {
+            return;
+        };
+        self.token = token.as_ref().map(|it| Digest::of(it.as_bytes()));
+        let holder = Holder {
+            servers: &self.urls,
+            service: core.settings.service.name.as_deref(),
+            token: token.as_deref(),
+        };
+        let mut keeper = match Keeper::new(dir, &core.name, &holder) {
+            Ok(keeper) => keeper,
+            Err(error) => return core.not_kept(dir, &error),
+        };
+        match keeper.read_trust() {
+            Ok(trust) => core.remember_trust(trust),
+            Err(error) => core.trust_lost(keeper.dir(), &error),
+        }
+        let good = || keeper.read_good().as_ref().and_then(wire::good);
+        match Breaker::open(keeper.dir(), core.settings.clock.random(), good) {
+            Ok(breaker) => self.breaker = Some(breaker),
+            Err(error) => core.not_kept(keeper.dir(), &error),
+        }
+        match keeper.read() {
+            Ok(Some(stored)) => self.take(core, process, &keeper, &stored),
+            Ok(None) => {}
+            Err(error) => core.not_kept(dir, &error),
+        }
+        self.keeper = Some(keeper);
+    }
+
+    fn take(&mut self, core: &Core, process: &Process, keeper: &Keeper, stored: &Stored) {
+        let (whole, head) = match self.read(core, process, keeper, stored) {
+            Ok(read) => read,
+            Err(error) => return core.kept_refused(process, error),
+        };
+        self.last_id = whole.id;
+        // Another token may see something else, which its changes alone would not tell.
+        self.needs = (!keeper.is_of_this_token()).then_some(0);
+        let cause = "an earlier process held it";
+        self.hold(core, process, whole.holding, Origin::Kept, cause);
+        if let Some(ms) = keeper.written_ms() {
+            core.confirmed_at(ms, head.expires);
+        }
+    }
+
+    /// Reads what was kept, up to the last head that vouches for it.
+    fn read(
+        &mut self,
+        core: &Core,
+        process: &Process,
+        keeper: &Keeper,
+        stored: &Stored,
+    ) -> Result<(Whole, HeadStatement), Error> {
+        let origin = || keeper.path().display().to_string();
+        let unverified = |detail: String| Error::Unverified {
+            origin: origin(),
+            detail,
+        };
+        let mut gate = gate(core, process, &mut self.breaker);
+        let mut whole =
+            wire::whole(&stored.base, &core.name, &mut gate).map_err(|detail| Error::View {
+                origin: origin(),
+                detail,
+            })?;
+        let text = stored.head.as_deref();
+        let text = text.ok_or_else(|| unverified("it comes without a signed head".to_owned()))?;
+        let signed: Signed = serde_json::from_str(text)
+            .map_err(|error| unverified(format!("its head cannot be read: {error}")))?;
+        let whom = if keeper.is_of_this_token() {
+            Whom::Holder(self.token.as_ref())
+        } else {
+            Whom::Anybody
+        };
+        let trust = core.trust();
+        let verify = |signed: &Signed, next: &Holding| verify(&trust, core, whom, signed, next);
+        let mut head =
+            verify(&signed, &whole.holding).map_err(|doubt| doubt.into_error(origin()))?;
+        if place(&head) != *whole.holding.at() {
+            return Err(unverified(
+                "it is of another revision than its head".to_owned(),
+            ));
+        }
+        let mut next = whole.holding.clone();
+        for event in &stored.events {
+            let said = wire::event(&event.name, &event.data, &next, &mut gate);
+            let signed = match said {
+                Ok(Said::Change(then, signed)) => {
+                    next = *then;
+                    signed
+                }
+                Ok(Said::Bookmark(_, signed)) => signed,
+                Ok(_) => None,
+                Err(_) => break,
+            };
+            let Some(signed) = signed else { continue };
+            // What is not vouched for is as if it were torn.
+            let Ok(after) = verify(&signed, &next) else {
+                break;
+            };
+            head = after;
+            next = next.after(place(&head), []);
+            whole.holding = next.clone();
+            whole.id.clone_from(&event.id);
+        }
+        Ok((whole, head))
+    }
+
+    /// Keeps something for the next start; a failure is said, and costs nothing else.
+    pub(super) fn keep(
+        &mut self,
+        core: &Core,
+        keep: impl FnOnce(&mut Keeper) -> std::io::Result<()>,
+    ) {
+        let Some(keeper) = &mut self.keeper else {
+            return;
+        };
+        if let Err(error) = keep(keeper) {
+            core.not_kept(&keeper.path(), &error);
+            self.keeper = None;
+        }
+    }
+
+    /// Takes what has been served for a minute as good: what the breaker goes back to.
+    pub(super) fn settle(&mut self, core: &Core, process: &Process) {
+        let now = core.settings.clock.elapsed();
+        let Some(breaker) = self.breaker.as_mut().filter(|_| self.settles_at <= now) else {
+            return;
+        };
+        let is_good = match breaker.settle(process, now) {
+            Ok(is_good) => is_good && breaker.held_back().is_empty() && core.breaches().is_empty(),
+            Err(error) => {
+                tracing::warn!(%error, "the breaker cannot take down what is good");
+                false
+            }
+        };
+        let Some(keeper) = self.keeper.as_mut().filter(|_| is_good) else {
+            return;
+        };
+        self.settles_at = now + SETTLE_EVERY;
+        match keeper.keep_good() {
+            Ok(_) if breaker.has_good() => {}
+            Ok(_) => {
+                if let Some(good) = keeper.read_good().as_ref().and_then(wire::good) {
+                    breaker.learn(&good);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "what is good is not kept"),
+        }
+    }
+}
+
+/// Reads the head of what was kept, if it fits.
+fn verify(
+    trust: &Trust,
+    core: &Core,
+    whom: Whom<'_>,
+    signed: &Signed,
+    next: &Holding,
+) -> Result<HeadStatement, Doubt> {
+    let head = trust.verify_kept(signed)?;
+    check_meant(&head, &core.name, whom).map_err(Doubt::Forged)?;
+    if next.root() != head.view_root {
+        return Err(Doubt::Forged(MISFIT.to_owned()));
+    }
+    Ok(head)
+}
