@@ -28,7 +28,7 @@ pub struct UsageCount {
     /// The variant; empty where the caller's default held.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
-    /// Why, as OpenFeature names it, such as `STATIC`.
+    /// Why, as `OpenFeature` names it, such as `STATIC`.
     pub reason: String,
     /// How often.
     pub count: u64,
@@ -72,7 +72,7 @@ pub struct FlagUsage {
     pub service_version: String,
     /// The variant; empty where the caller's default held.
     pub variant: String,
-    /// Why, as OpenFeature names it.
+    /// Why, as `OpenFeature` names it.
     pub reason: String,
     /// How often.
     pub count: u64,

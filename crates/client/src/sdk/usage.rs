@@ -124,15 +124,15 @@ fn enter(
     let entered = MINE.try_with(|mine| {
         let mut mine = mine.borrow_mut();
         let known = mine.iter().position(|(it, _)| *it == name);
-        let (at, table) = match known.and_then(|at| Some((at, mine.get(at)?.1.clone()))) {
-            Some(known) => known,
-            None => {
-                let table = counted.follow(Table::first())?;
-                // Those of before are older: nobody counts in them any more, or not often.
-                mine.insert(0, (name, table.clone()));
-                mine.truncate(TABLES_MAX);
-                (0, table)
-            }
+        let known = known.and_then(|at| Some((at, mine.get(at)?.1.clone())));
+        let (at, table) = if let Some(known) = known {
+            known
+        } else {
+            let table = counted.follow(Table::first())?;
+            // Those of before are older: nobody counts in them any more, or not often.
+            mine.insert(0, (name, table.clone()));
+            mine.truncate(TABLES_MAX);
+            (0, table)
         };
         match table.enter(flag, variant, reason) {
             Added::Counted => Ok(()),

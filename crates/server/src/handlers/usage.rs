@@ -25,7 +25,7 @@ pub(super) async fn report(call: Call) -> Answer {
     let snapshot = node.snapshot();
     if usage.add(node, &environment, &request) {
         for it in &request.counts {
-            let key = FlagKey::new(&*it.flag).ok();
+            let key = FlagKey::new(&it.flag).ok();
             let key = key.map(|it| DocumentKey::flag(&it));
             let document = key.and_then(|key| snapshot.state().document(&key).cloned());
             let flag = match document.as_deref() {

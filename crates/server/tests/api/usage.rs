@@ -7,7 +7,9 @@ const USAGE: &str = "/v1/environments/production/usage";
 const EARLIER: &str = "2020-01-01T00:00:00Z";
 
 fn report(batch: &str, version: &str, counts: Value) -> Value {
-    json!({ "service": "orders", "service_version": version, "batch": batch, "counts": counts })
+    let mut report = json!({ "service": "orders", "service_version": version, "batch": batch });
+    report["counts"] = counts;
+    report
 }
 
 fn count(flag: &str, variant: &str, count: u64) -> Value {

@@ -162,5 +162,5 @@ impl UsageReporter {
 /// A time, or up to an eighth less: not all tell it at once.
 fn early(core: &Core, time: Duration) -> Duration {
     let eighths = u32::try_from(core.settings.clock.random() % 8).unwrap_or_default();
-    time - time / 64 * eighths
+    time.saturating_sub(time / 64 * eighths)
 }
