@@ -8,6 +8,7 @@ mod commit;
 mod floor;
 mod http;
 mod killlane;
+mod peers;
 mod platform;
 mod resolve;
 mod size;

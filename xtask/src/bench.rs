@@ -22,6 +22,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
 ///
 /// A workspace of its own keeps the peers it measures against out of the product's dependencies.
 fn own(arguments: &[String]) -> Result<()> {
+    tools::etcd()?;
     let mut command = cargo(&[
         "run",
         "--release",

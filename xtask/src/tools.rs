@@ -72,6 +72,13 @@ pub(crate) fn node() -> Result<PathBuf> {
     system("node", &["--version"], &["nodejs", "npm"])
 }
 
+/// etcd, and the compiler of protocol buffers that its client is built with.
+pub(crate) fn etcd() -> Result<()> {
+    system("etcd", &["--version"], &["etcd-server"])?;
+    system("protoc", &["--version"], &["protobuf-compiler"])?;
+    Ok(())
+}
+
 fn installed(name: &str) -> PathBuf {
     root().join("target/xtask").join(name.replace('/', "-"))
 }
