@@ -26,10 +26,8 @@ use crate::platform::{TOKEN, admin, command, node};
 pub const ARGUMENT: &str = "--child";
 /// Where the streams of both kinds of server are.
 pub const STREAM: &str = "/v1/environments/production/stream";
-/// How many tenants the validation of the kill lane's load looks at.
+/// How many tenants the validation looks at that is always under way.
 const TENANTS: usize = 100_000;
-/// How many writers keep the queue full, which takes 1,024.
-const WRITERS: usize = 1_100;
 /// How many documents a batch of the setup has.
 const BATCH: usize = 2_500;
 
@@ -42,7 +40,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `ours`, `bare` or `loaded`, with so many flags.
+    /// Starts `ours`, `bare` or `validating`, with so many flags.
     pub fn start(mode: &str, flags: usize) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args([ARGUMENT, mode, &flags.to_string()])
@@ -102,8 +100,8 @@ pub async fn run(mode: &str, flags: usize) -> Result<()> {
     let dir = tempfile::tempdir_in(".")?;
     let node = node(Arc::new(SqliteLog::open(dir.path(), &LogId::new("bench")?)?)).await?;
     install(&node, flags).await?;
-    if mode == "loaded" {
-        load(&node).await?;
+    if mode == "validating" {
+        keep_validating(&node).await?;
     } else if mode != "ours" {
         bail!("there is no server `{mode}`");
     }
@@ -168,8 +166,8 @@ async fn write(node: &Node, ops: Vec<Op>) -> Result<()> {
     Ok(())
 }
 
-/// Fills the queue of commits, and keeps checking a schema against a layer of each of many tenants.
-async fn load(node: &Node) -> Result<()> {
+/// Keeps checking a schema against a layer of each of many tenants.
+async fn keep_validating(node: &Node) -> Result<()> {
     let mut ops = vec![
         put(Kind::Schema, "", "limits", schema(1_000))?,
         put(Kind::Config, "base", "limits", json!({ "tokens": 1 }))?,
@@ -189,20 +187,6 @@ async fn load(node: &Node) -> Result<()> {
         }
         anyhow::Ok(())
     });
-    for writer in 0..WRITERS {
-        let node = node.clone();
-        tokio::spawn(async move {
-            for count in 0_usize.. {
-                // Another environment: what readers of production are told of is the kill alone.
-                let op = put(Kind::Targeting, "staging", &flag_name(writer % 100), targeting(count + writer))?;
-                // Refused if the queue is full, which is what it is to be.
-                if node.commit(&admin()?, command(Action::Write, vec![op])?).await.is_err() {
-                    tokio::task::yield_now().await;
-                }
-            }
-            anyhow::Ok(())
-        });
-    }
     Ok(())
 }
 

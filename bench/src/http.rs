@@ -303,7 +303,8 @@ impl Client {
     }
 }
 
-fn request(method: &str, path: &str, headers: &str, body: &str) -> Vec<u8> {
+/// A request with the token of the benchmarks.
+pub fn request(method: &str, path: &str, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
         "{method} {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {TOKEN}\r\n{headers}\

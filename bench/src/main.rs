@@ -8,6 +8,7 @@ mod commit;
 mod floor;
 mod http;
 mod killlane;
+mod load;
 mod peers;
 mod platform;
 mod resolve;
@@ -36,6 +37,11 @@ async fn main() -> Result<()> {
         && first == child::ARGUMENT
     {
         return child::run(mode, flags.parse()?).await;
+    }
+    if let [first, address] = given.as_slice()
+        && first == load::ARGUMENT
+    {
+        return load::run(address.parse()?).await;
     }
     if let [first, part, dir] = given.as_slice()
         && first == "size-part"
