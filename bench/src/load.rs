@@ -143,7 +143,7 @@ async fn write(address: SocketAddr, writer: usize, counts: Arc<Counts>, full: mp
             503 => {
                 counts.refused.fetch_add(1, Ordering::Relaxed);
                 // Only the first one matters.
-                drop(full.try_send(()));
+                _ = full.try_send(());
                 tokio::time::sleep(RETRY_AFTER).await;
                 continue;
             }

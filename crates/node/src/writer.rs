@@ -4,6 +4,9 @@
 //! no longer holds on the newest state is decided anew (rebased): at once if that is quick, else by
 //! its submitter, so that no validation holds up a kill. A submitter that keeps being overtaken has
 //! the other commits wait while its own is decided, but never the kills.
+//!
+//! A run ends at a kill: what was gathered behind it is put off, so that the kill waits for few others
+//! to be decided, stored and told.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -30,6 +33,8 @@ pub(crate) const QUEUE_MAX: usize = 1_024;
 pub(crate) const KILLS_MAX: usize = 256;
 /// Commits in one run: enough to share an fsync, few enough that a kill behind them waits briefly.
 const RUN_MAX: usize = 128;
+/// Commits that a run with kills takes along: few, and not none, so that kills that never cease do not stop the rest.
+const BESIDE_KILLS_MAX: usize = 4;
 /// Documents in one run of several commits, for the same reason.
 const RUN_OPS_MAX: usize = 512;
 /// How often a run is sent again when the store does not say whether it was stored.
@@ -75,6 +80,12 @@ pub(crate) struct Queues {
     pub(crate) commits: mpsc::Receiver<Job>,
 }
 
+impl Job {
+    fn is_kill(&self) -> bool {
+        self.prepared.command.is_kill()
+    }
+}
+
 /// A job that the next run holds.
 struct Ready {
     job: Job,
@@ -89,6 +100,8 @@ pub(crate) struct Writer {
     recent_order: VecDeque<String>,
     /// Those that were overtaken again and insist.
     overtaken: VecDeque<Job>,
+    /// Those that were gathered for a run that a kill ended; they are the next ones.
+    put_off: VecDeque<Job>,
 }
 
 impl Writer {
@@ -99,6 +112,7 @@ impl Writer {
             recent: HashMap::new(),
             recent_order: VecDeque::new(),
             overtaken: VecDeque::new(),
+            put_off: VecDeque::new(),
         }
     }
 
@@ -134,29 +148,60 @@ impl Writer {
         }
     }
 
-    /// Waits for a commit and takes along all that waits behind it, kills first.
+    /// Waits for a commit and takes along what waits behind it, kills first.
     async fn next_run(&mut self) -> Option<Vec<Job>> {
-        let Queues { kills, commits } = &mut self.queues;
-        let first = tokio::select! {
-            biased;
-            Some(kill) = kills.recv() => kill,
-            Some(commit) = commits.recv() => commit,
-            else => return None,
+        let mut run = Vec::new();
+        if self.put_off.is_empty() {
+            let Queues { kills, commits } = &mut self.queues;
+            let first = tokio::select! {
+                biased;
+                Some(kill) = kills.recv() => kill,
+                Some(commit) = commits.recv() => commit,
+                else => return None,
+            };
+            run.push(first);
+        }
+        self.take_kills(&mut run);
+        let kills = run.iter().filter(|job| job.is_kill()).count();
+        let run_max = if kills > 0 {
+            kills + BESIDE_KILLS_MAX
+        } else {
+            RUN_MAX
         };
-        let mut ops = first.prepared.ops.len();
-        let mut run = vec![first];
-        while run.len() < RUN_MAX && ops < RUN_OPS_MAX {
-            match kills.try_recv().or_else(|_| commits.try_recv()) {
-                Ok(job) => {
-                    ops += job.prepared.ops.len();
-                    run.push(job);
-                }
-                Err(_) => break,
-            }
+        let mut ops: usize = run.iter().map(|job| job.prepared.ops.len()).sum();
+        while run.len() < run_max && ops < RUN_OPS_MAX {
+            let next = self.put_off.pop_front();
+            let Some(job) = next.or_else(|| self.queues.commits.try_recv().ok()) else {
+                break;
+            };
+            ops += job.prepared.ops.len();
+            run.push(job);
         }
         // A kill that arrived after the first commit was taken still goes before it.
-        run.sort_by_key(|job| !job.prepared.command.is_kill());
+        run.sort_by_key(|job| !job.is_kill());
         Some(run)
+    }
+
+    fn take_kills(&mut self, run: &mut Vec<Job>) {
+        while run.len() < RUN_MAX
+            && let Ok(kill) = self.queues.kills.try_recv()
+        {
+            run.push(kill);
+        }
+    }
+
+    /// If a kill has come, puts it in the place of the commits that are still to be admitted.
+    fn give_way(&mut self, jobs: &mut VecDeque<Job>) {
+        let mut kills = Vec::new();
+        self.take_kills(&mut kills);
+        if !kills.is_empty() {
+            let put_off = std::mem::replace(jobs, kills.into());
+            // Those that were put off before came later than these.
+            put_off
+                .into_iter()
+                .rev()
+                .for_each(|job| self.put_off.push_front(job));
+        }
     }
 
     async fn write(&mut self, mut jobs: Vec<Job>) {
@@ -205,13 +250,25 @@ impl Writer {
     }
 
     /// Seals every job that still holds, one upon the other, and says what state they lead to; answers the rest.
+    ///
+    /// A kill that comes meanwhile goes before those that are not sealed yet, which are put off.
     fn admit_all(&mut self, jobs: Vec<Job>) -> (Vec<Ready>, State) {
         let before = self.shared.snapshot();
         let mut state = (**before.state()).clone();
         let now = self.shared.clock.now();
         let mut ready: Vec<Ready> = Vec::with_capacity(jobs.len());
         let mut ids: HashMap<String, usize> = HashMap::with_capacity(jobs.len());
-        for mut job in jobs {
+        let holds_kills = jobs.iter().any(Job::is_kill);
+        let mut jobs = VecDeque::from(jobs);
+        loop {
+            // A run that holds kills is short as it is. The first commit of any run stays, so that each run gets on.
+            let is_next_a_commit = jobs.front().is_some_and(|job| !job.is_kill());
+            if is_next_a_commit && !holds_kills && !ready.is_empty() {
+                self.give_way(&mut jobs);
+            }
+            let Some(mut job) = jobs.pop_front() else {
+                break;
+            };
             let id = &job.prepared.command.id;
             if let Some((request, done)) = self.recent.get(id) {
                 let outcome = if *request == job.prepared.request {
