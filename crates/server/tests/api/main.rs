@@ -4,6 +4,7 @@ mod access;
 mod bodies;
 mod delivery;
 mod documents;
+mod everyone;
 mod harness;
 mod heads;
 mod history;
