@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 use crate::{
-    AppendError, Body, Bytes, DigestRef, DocumentKey, Entry, Hash, Head, HeadWatch, LogId, Query,
-    ReadError, ReadLimit, StoredEntry, WriteError,
+    AppendError, Body, Bytes, DigestRef, DocumentKey, Entry, Facet, Hash, Head, HeadWatch, LogId,
+    Query, ReadError, ReadLimit, StoredEntry, WriteError,
 };
 
 /// Stores commits in one total order, together with the bytes they point to.
@@ -103,6 +103,15 @@ pub trait ChangeLog: Send + Sync + Debug {
         records: usize,
     ) -> Result<Vec<StoredChange>, ReadError>;
 
+    /// Pages through the facets by which commits are found, in their order.
+    ///
+    /// `after` is where the page before ended.
+    async fn facets_page(
+        &self,
+        after: Option<StoredFacet>,
+        records: usize,
+    ) -> Result<Vec<StoredFacet>, ReadError>;
+
     /// Pages through all bodies in the order of their digests, erased ones included.
     async fn bodies_page(
         &self,
@@ -169,6 +178,17 @@ pub struct StoredChange {
     pub revision: u64,
     /// Where the new bytes are; `None` deleted the document.
     pub digest: Option<DigestRef>,
+}
+
+/// Says that a commit is found by a facet, as the index of facets has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StoredFacet {
+    /// By what it is found.
+    pub facet: Facet,
+    /// The actor, the action, the tenant or the kind.
+    pub value: String,
+    /// The revision of the commit.
+    pub revision: u64,
 }
 
 /// Carries a state, as bytes that only the caller understands.

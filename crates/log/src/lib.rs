@@ -30,7 +30,7 @@ pub mod sqlite;
 pub use bytes::Bytes;
 pub use change_log::{
     Appended, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta, SnapshotRow, StoredBlob,
-    StoredBody, StoredChange,
+    StoredBody, StoredChange, StoredFacet,
 };
 pub use entry::{Blob, Body, Change, DigestRef, DocumentKey, Entry, SALT_BYTES, StoredEntry};
 pub use error::{AppendError, LimitExceeded, OpenError, ReadError, WriteError};
@@ -38,7 +38,7 @@ pub use hash::{Hash, HashParseError};
 pub use head::{Head, HeadWatch, LogId, LogIdError};
 pub use memory::MemoryLog;
 pub use observations::ObservationStore;
-pub use query::{Order, Point, Query, ReadLimit};
+pub use query::{Facet, Order, Point, Query, ReadLimit};
 pub use run::{BLOB_BYTES_MAX, BODY_BYTES_MAX, RECORD_BYTES_MAX, RUN_BYTES_MAX};
 pub use settle::{Settled, append_settled, settle};
 pub use sqlite::SqliteLog;

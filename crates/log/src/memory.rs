@@ -1,6 +1,6 @@
 //! A log in memory: for tests and for trying things out. It is gone with the process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,8 +12,9 @@ use crate::query::Gathered;
 use crate::run::{check_link, check_run};
 use crate::{
     AppendError, Appended, Body, Bytes, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta,
-    DigestRef, DocumentKey, Entry, Hash, Head, HeadWatch, LogId, Order, Point, Query, ReadError,
-    ReadLimit, SnapshotRow, StoredBlob, StoredBody, StoredChange, StoredEntry, WriteError,
+    DigestRef, DocumentKey, Entry, Facet, Hash, Head, HeadWatch, LogId, Order, Point, Query,
+    ReadError, ReadLimit, SnapshotRow, StoredBlob, StoredBody, StoredChange, StoredEntry,
+    StoredFacet, WriteError,
 };
 
 /// Keeps a log in memory, with the semantics of a durable one up to the end of the process.
@@ -235,6 +236,19 @@ impl ChangeLog for MemoryLog {
         Ok(changes.take(records.max(1)).collect())
     }
 
+    async fn facets_page(
+        &self,
+        after: Option<StoredFacet>,
+        records: usize,
+    ) -> Result<Vec<StoredFacet>, ReadError> {
+        let tables = self.tables();
+        let facets: BTreeSet<_> = tables.rows.iter().flat_map(Row::facets).collect();
+        let rest = facets
+            .into_iter()
+            .filter(|facet| after.as_ref() < Some(facet));
+        Ok(rest.take(records.max(1)).collect())
+    }
+
     async fn erase(&self, digest: &Hash) -> Result<bool, WriteError> {
         let mut tables = self.tables();
         let body = tables
@@ -403,6 +417,21 @@ impl Tables {
 }
 
 impl Row {
+    fn facets(&self) -> Vec<StoredFacet> {
+        let facet = |facet, value: &String| StoredFacet {
+            facet,
+            value: value.clone(),
+            revision: self.entry.revision,
+        };
+        let mut facets = vec![
+            facet(Facet::Actor, &self.actor),
+            facet(Facet::Action, &self.action),
+        ];
+        facets.extend(self.tenants.iter().map(|it| facet(Facet::Tenant, it)));
+        facets.extend(self.documents.iter().map(|it| facet(Facet::Kind, &it.kind)));
+        facets
+    }
+
     fn matches(&self, query: &Query) -> bool {
         let is =
             |wanted: &Option<String>, value: &String| wanted.as_ref().is_none_or(|w| w == value);

@@ -86,6 +86,19 @@ pub enum Order {
     OldestFirst,
 }
 
+/// By what a commit can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Facet {
+    /// Who committed.
+    Actor,
+    /// What the commit was.
+    Action,
+    /// A tenant that it touches.
+    Tenant,
+    /// A kind of document that it changes.
+    Kind,
+}
+
 /// Selects commits; every condition that is given must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Query {

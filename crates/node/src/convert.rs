@@ -41,7 +41,7 @@ pub(crate) fn entry(sealed: &Sealed) -> Entry {
         parent: hash(&record.parent),
         hash: hash(&sealed.hash),
         id: record.id.clone(),
-        request: hash(&sealed.request),
+        request: Hash(*sealed.mark.as_bytes()),
         at_ms: record.at.as_ms(),
         record: sealed.bytes.clone().into(),
         bodies: sealed

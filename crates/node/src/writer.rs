@@ -15,8 +15,8 @@ use plane_log::{AppendError, Appended, append_settled};
 use plane_model::{Digest, Kind, Timestamp};
 use plane_state::delivery::Changed;
 use plane_state::{
-    Action, Admission, Command, Plan, Prepared, Rejection, Sealed, State, admit, plan, prepare,
-    seal,
+    Action, Admission, Command, Plan, Prepared, Rejection, RequestMark, Sealed, State, admit, plan,
+    prepare, seal,
 };
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
@@ -473,7 +473,7 @@ pub(crate) async fn repeated(
     let Some(entry) = shared.log.find(id).await? else {
         return Ok(None);
     };
-    if crate::convert::digest(&entry.request) != request {
+    if !RequestMark::stored(*entry.request.as_bytes()).is_of(&request) {
         return Err(CommitError::IdReused {
             id: id.to_owned(),
             revision: entry.revision,

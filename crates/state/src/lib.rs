@@ -45,5 +45,5 @@ pub use draft::ReadSet;
 pub use plan::{Difference, Effect, Plan, PlannedChange, differences, plan};
 pub use prepare::{Prepared, PreparedOp, Rejection, named_blobs, prepare};
 pub use record::{BodyRef, OpKind, RECORD_FORMAT, Record, RecordOp, salted_digest};
-pub use seal::{Admission, Sealed, SealedBody, admit, seal};
+pub use seal::{Admission, RequestMark, Sealed, SealedBody, admit, seal};
 pub use state::{Anomaly, Applied, Bodies, Content, Entry, Head, State};

@@ -25,6 +25,9 @@ pub struct Record {
     pub parent: Digest,
     /// The key that makes a repeated request one commit.
     pub id: String,
+    /// The digest of what is stored of the request; none in records of versions that did not name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Digest>,
     /// When it was committed; never before the record before it.
     pub at: Timestamp,
     /// Who.
@@ -182,6 +185,7 @@ mod tests {
             revision: 2,
             parent: Digest::of(b"parent"),
             id: "01J8X4T6Z0AAAAAAAAAAAAAAAA".to_owned(),
+            request: None,
             at: Timestamp(1_767_225_600_000),
             actor: PrincipalId::new("admin").unwrap(),
             action: "write".to_owned(),
@@ -233,6 +237,17 @@ mod tests {
     #[test]
     fn the_golden_file_is_read_back() {
         assert_eq!(Record::decode(GOLDEN.trim_end().as_bytes()), Ok(golden()));
+    }
+
+    #[test]
+    fn a_record_names_what_is_stored_of_the_request_as_the_golden_file_says() {
+        let record = Record {
+            request: Some(Digest::of(b"mark")),
+            ..golden()
+        };
+        let with_request = include_str!("../golden/record-1-request.json").trim_end();
+        assert_eq!(String::from_utf8(record.encode()).unwrap(), with_request);
+        assert_eq!(Record::decode(with_request.as_bytes()), Ok(record));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Sealed {
     pub hash: Digest,
     /// The digest of the request.
     pub request: Digest,
+    /// What is stored of it.
+    pub mark: RequestMark,
     /// The erasable bodies.
     pub bodies: Vec<SealedBody>,
     /// The bodies that are too large to lie in the log, and the blobs that documents refer to.
@@ -40,6 +42,43 @@ pub struct Sealed {
     pub changes: Vec<(DocumentKey, Option<BodyRef>)>,
     /// The tenants whose documents change.
     pub tenants: Vec<TenantId>,
+}
+
+/// What is stored of a request, to tell a repeated one from another with the same key: half of its digest, and a salt.
+///
+/// A record names the digest of both, so that neither is altered unnoticed; without the salt, which is not in the
+/// record, that digest tells nothing about the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestMark([u8; 32]);
+
+impl RequestMark {
+    fn of(request: &Digest, salt: [u8; 16]) -> Self {
+        let mut mark = *request.as_bytes();
+        if let Some(half) = mark.last_chunk_mut() {
+            *half = salt;
+        }
+        Self(mark)
+    }
+
+    /// Takes a mark back as it was stored.
+    pub fn stored(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to store.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The digest that the record names.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.0)
+    }
+
+    /// Says whether this is the mark of a request with this digest.
+    pub fn is_of(&self, request: &Digest) -> bool {
+        self.0.first_chunk::<16>() == request.as_bytes().first_chunk()
+    }
 }
 
 /// An erasable body.
@@ -121,12 +160,14 @@ pub fn seal(
     tenants.sort();
     tenants.dedup();
     let command = &prepared.command;
+    let mark = RequestMark::of(&prepared.request, salt());
     let record = Record {
         format: RECORD_FORMAT,
         log: state.log().to_owned(),
         revision: head.revision + 1,
         parent: head.hash,
         id: command.id.clone(),
+        request: Some(mark.digest()),
         at: now.max(head.at),
         actor: command.actor.clone(),
         action: command.action.as_str().to_owned(),
@@ -141,6 +182,7 @@ pub fn seal(
         bytes,
         hash,
         request: prepared.request,
+        mark,
         bodies,
         blobs,
         changes,

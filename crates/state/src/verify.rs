@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use plane_model::Digest;
 
 use crate::record::{BodyRef, Record, salted_digest};
+use crate::seal::RequestMark;
 
 /// A stored record, as the store gives it back.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +18,8 @@ pub struct StoredRecord<'a> {
     pub hash: Digest,
     /// The idempotency column.
     pub id: &'a str,
+    /// The column that tells repeated requests.
+    pub request: RequestMark,
     /// The time column, in milliseconds.
     pub at_ms: i64,
     /// The record's bytes.
@@ -41,6 +44,7 @@ pub struct ChainCheck {
     at_ms: i64,
     bodies: BTreeSet<Digest>,
     blobs: BTreeSet<Digest>,
+    requests_unnamed: u64,
     damages: Vec<Damage>,
 }
 
@@ -55,6 +59,7 @@ impl ChainCheck {
             at_ms: i64::MIN,
             bodies: BTreeSet::new(),
             blobs: BTreeSet::new(),
+            requests_unnamed: 0,
             damages: Vec::new(),
         }
     }
@@ -103,6 +108,16 @@ impl ChainCheck {
                         "record",
                         "it does not say what the columns beside it say".to_owned(),
                     );
+                }
+                match record.request {
+                    Some(named) if named != stored.request.digest() => {
+                        damage(
+                            "request",
+                            "it is not the one that the record names".to_owned(),
+                        );
+                    }
+                    Some(_) => {}
+                    None => self.requests_unnamed += 1,
                 }
                 if record.at.as_ms() < self.at_ms {
                     damage("time", "it is before that of the record before".to_owned());
@@ -190,6 +205,11 @@ impl ChainCheck {
     /// The place that the chain has reached.
     pub fn head(&self) -> (u64, Digest) {
         (self.next.saturating_sub(1), self.parent)
+    }
+
+    /// How many records do not name what is stored of their request, so that it could not be checked.
+    pub fn requests_unnamed(&self) -> u64 {
+        self.requests_unnamed
     }
 
     /// Everything that is damaged, bodies and blobs that are named and not stored among it.

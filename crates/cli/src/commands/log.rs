@@ -345,7 +345,16 @@ fn show_verification(page: &mut Page, found: &plane_node::Verification) {
             "head",
             Some(format!("revision {}, {}", found.revision, found.head)),
         ),
-        ("records", Some(found.records.to_string())),
+        (
+            "records",
+            Some(match found.requests_unnamed {
+                0 => found.records.to_string(),
+                unnamed => format!(
+                    "{}, {unnamed} of an earlier version that did not name their request",
+                    found.records
+                ),
+            }),
+        ),
         (
             "bodies",
             Some(match found.erased {

@@ -3,29 +3,56 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Server, offline};
+use rusqlite::types::Value;
 
-/// Flips the last bit of the byte in the middle of one value.
+use crate::support::{Ran, Server, offline};
+
+/// Flips a bit of one value: the last bit of the byte in its middle, or of a number.
 fn flip(data: &Path, table: &str, column: &str) {
     let db = rusqlite::Connection::open(data.join("log.db")).unwrap();
-    let select = format!("SELECT rowid, {column} FROM {table} WHERE {column} IS NOT NULL LIMIT 1");
-    let by_key = format!("SELECT checkpoint, {column} FROM {table} LIMIT 1");
-    let (select, key) = if table == "checkpoint_chunk" {
-        (by_key, "checkpoint")
-    } else {
-        (select, "rowid")
+    let key = match table {
+        "entry" | "body" | "blob" => "rowid",
+        "change" => "(kind, scope, name, revision)",
+        "facet" => "(facet, value, revision)",
+        _ => "(checkpoint, seq)",
     };
-    let (row, mut bytes): (i64, Vec<u8>) = db
-        .query_row(&select, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    let some = format!("FROM {table} WHERE {column} IS NOT NULL AND {column} <> '' LIMIT 1");
+    let value = db
+        .query_row(&format!("SELECT {column} {some}"), [], |row| row.get(0))
         .unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    let update = format!("UPDATE {table} SET {column} = ?1 WHERE {key} = ?2");
-    assert!(db.execute(&update, (bytes, row)).unwrap() >= 1);
+    let middle = |length: usize| length / 2;
+    let altered = match value {
+        Value::Integer(number) => Value::Integer(number ^ 1),
+        Value::Text(text) => {
+            let mut text = text.into_bytes();
+            let at = middle(text.len());
+            text[at] ^= 1;
+            Value::Text(String::from_utf8(text).unwrap())
+        }
+        Value::Blob(mut bytes) => {
+            let at = middle(bytes.len());
+            bytes[at] ^= 1;
+            Value::Blob(bytes)
+        }
+        other => panic!("{table}.{column}: {other:?}"),
+    };
+    let columns = key.trim_matches(['(', ')']);
+    let update =
+        format!("UPDATE {table} SET {column} = ?1 WHERE {key} = (SELECT {columns} {some})");
+    assert_eq!(db.execute(&update, [altered]).unwrap(), 1);
+}
+
+/// What `log verify` says about a copy of `data` in which `alter` has changed something.
+fn verify_altered(server: &Server, name: &str, alter: impl FnOnce(&Path)) -> Ran {
+    let copy = server.path(&format!("copy-{name}"));
+    fs::create_dir(&copy).unwrap();
+    fs::copy(server.path("data/log.db"), copy.join("log.db")).unwrap();
+    alter(&copy);
+    offline(&["log", "verify", "--data", copy.to_str().unwrap()])
 }
 
 #[test]
-fn one_altered_byte_in_a_record_hash_body_salt_blob_or_checkpoint_is_named() {
+fn one_altered_bit_in_whatever_is_stored_is_named() {
     let mut server = Server::with_platform();
     server.ok("tenant set new --plan free");
     assert_eq!(server.stop(), Some(0));
@@ -35,21 +62,82 @@ fn one_altered_byte_in_a_record_hash_body_salt_blob_or_checkpoint_is_named() {
     for (table, column, named) in [
         ("entry", "record", "record"),
         ("entry", "hash", "record"),
+        ("entry", "parent", "parent"),
+        ("entry", "id", "record"),
+        ("entry", "at_ms", "record"),
+        ("entry", "request", "request of revision"),
         ("body", "bytes", "body"),
         ("body", "salt", "body"),
+        ("body", "digest", "body"),
         ("blob", "bytes", "blob"),
         ("checkpoint_chunk", "bytes", "checkpoint"),
+        ("change", "kind", "index of"),
+        ("change", "scope", "index of"),
+        ("change", "name", "index of"),
+        ("change", "revision", "index of"),
+        ("change", "blob", "index of"),
+        ("change", "digest", "index of"),
+        ("facet", "facet", "index of commits by"),
+        ("facet", "value", "index of commits by"),
+        ("facet", "revision", "index of commits by"),
     ] {
-        let copy = server.path(&format!("copy-{table}-{column}"));
-        fs::create_dir(&copy).unwrap();
-        fs::copy(data.join("log.db"), copy.join("log.db")).unwrap();
-        flip(&copy, table, column);
-        let found = offline(&["log", "verify", "--data", copy.to_str().unwrap()]);
+        let alter = |copy: &Path| flip(copy, table, column);
+        let found = verify_altered(&server, &format!("{table}-{column}"), alter);
         assert_eq!(found.status, 1, "{table}.{column}: {found:#?}");
-        let line = found.out.lines().find(|line| line.starts_with("damaged: "));
+        let mut lines = found.out.lines();
         assert!(
-            line.is_some_and(|line| line.contains(named)),
+            lines.any(|line| line.starts_with(&format!("damaged: {named}"))),
             "{table}.{column}: {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_row_that_is_missing_from_an_index_or_that_nothing_put_there_is_named() {
+    let mut server = Server::with_platform();
+    assert_eq!(server.stop(), Some(0));
+    for (name, sql, named) in [
+        (
+            "facet-gone",
+            "DELETE FROM facet WHERE facet = 3",
+            "index of commits by tenant",
+        ),
+        (
+            "facet-unknown",
+            "UPDATE facet SET facet = 9 WHERE facet = 2 AND revision = 1",
+            "index of commits by action",
+        ),
+        (
+            "facet-invented",
+            "INSERT INTO facet (facet, value, revision) VALUES (3, 'nobody', 1)",
+            "index of commits by tenant `nobody`",
+        ),
+        (
+            "change-gone",
+            "DELETE FROM change WHERE kind = 'tenant'",
+            "index of tenant",
+        ),
+        (
+            "change-invented",
+            "INSERT INTO change (kind, scope, name, revision) VALUES ('tenant', '', 'nobody', 1)",
+            "index of tenant `` `nobody`",
+        ),
+        (
+            "request-of-another",
+            "UPDATE entry SET request = (SELECT request FROM entry WHERE revision = 1)
+             WHERE revision = 2",
+            "request of revision 2",
+        ),
+    ] {
+        let found = verify_altered(&server, name, |copy| {
+            let db = rusqlite::Connection::open(copy.join("log.db")).unwrap();
+            assert!(db.execute(sql, []).unwrap() >= 1, "{name}");
+        });
+        assert_eq!(found.status, 1, "{name}: {found:#?}");
+        let mut lines = found.out.lines();
+        assert!(
+            lines.any(|line| line.starts_with(&format!("damaged: {named}"))),
+            "{name}: {found:#?}"
         );
     }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::{
     AppendError, Appended, Body, Bytes, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta,
     DocumentKey, Entry, Hash, Head, HeadWatch, LogId, Query, ReadError, ReadLimit, SnapshotRow,
-    StoredBlob, StoredBody, StoredChange, StoredEntry, WriteError,
+    StoredBlob, StoredBody, StoredChange, StoredEntry, StoredFacet, WriteError,
 };
 
 /// Says how one append fails.
@@ -120,6 +120,14 @@ impl ChangeLog for FaultyLog {
         records: usize,
     ) -> Result<Vec<StoredChange>, ReadError> {
         self.inner.changes_page(after, records).await
+    }
+
+    async fn facets_page(
+        &self,
+        after: Option<StoredFacet>,
+        records: usize,
+    ) -> Result<Vec<StoredFacet>, ReadError> {
+        self.inner.facets_page(after, records).await
     }
 
     async fn erase(&self, digest: &Hash) -> Result<bool, WriteError> {

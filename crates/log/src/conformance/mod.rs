@@ -82,6 +82,7 @@ macro_rules! change_log_conformance {
             the_last_change_of_a_document_in_an_entry_stands
             history_lists_the_changes_of_one_document_newest_first
             pages_of_changes_join_without_gap_or_overlap
+            pages_of_facets_join_and_say_by_what_each_commit_is_found
             each_query_filter_selects_and_all_of_them_combine
             query_pages_join_without_gap_or_overlap
             a_time_names_the_last_revision_at_or_before_it

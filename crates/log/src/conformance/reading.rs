@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::conformance::{Draft, Fixture, append_all, fake_body, fake_hash, flag};
-use crate::{ChangeLog, DigestRef, DocumentKey, Head, Order, Point, Query, ReadLimit, SnapshotRow};
+use crate::{
+    ChangeLog, DigestRef, DocumentKey, Facet, Head, Order, Point, Query, ReadLimit, SnapshotRow,
+    StoredFacet,
+};
 
 /// A read stops at its limits, by records and by bytes, and never before one record.
 pub async fn a_read_stops_at_its_limits_and_never_before_one_record(fixture: &dyn Fixture) {
@@ -159,6 +162,44 @@ pub async fn pages_of_changes_join_without_gap_or_overlap(fixture: &dyn Fixture)
             assert!(page.len() <= records.max(1));
             after = Some((last.key.clone(), last.revision));
             found.extend(page.into_iter().map(|it| (it.key, it.revision, it.digest)));
+        }
+        assert_eq!(found, expected, "{records} at a time");
+    }
+}
+
+/// Each commit is listed once under its actor, its action, each of its tenants and each kind that it changes.
+pub async fn pages_of_facets_join_and_say_by_what_each_commit_is_found(fixture: &dyn Fixture) {
+    let log = fixture.open();
+    let mut head = Head::GENESIS;
+    let mut expected = Vec::new();
+    for n in 0..6_u8 {
+        let (actor, action) = [("ana", "commit"), ("bo", "kill")][usize::from(n % 2)];
+        let draft = Draft::after(head).by(actor, action).tenant("t1");
+        let draft = draft.tenant(&format!("t{}", n + 1));
+        let draft = draft.put(&flag("f"), &[n]).put(&flag("g"), &[n]);
+        let mut entry = draft.delete(&DocumentKey::new("pin", "prod", "f")).build();
+        entry.tenants.dedup();
+        head = append_all(&*log, head, std::slice::from_ref(&entry)).await;
+        let mut found = vec![(Facet::Actor, actor), (Facet::Action, action)];
+        found.extend(entry.tenants.iter().map(|it| (Facet::Tenant, it.as_str())));
+        found.extend([(Facet::Kind, "flag"), (Facet::Kind, "pin")]);
+        expected.extend(found.into_iter().map(|(facet, value)| StoredFacet {
+            facet,
+            value: value.to_owned(),
+            revision: head.revision,
+        }));
+    }
+    expected.sort();
+    for records in [0, 1, 2, 7, 100] {
+        let mut found: Vec<StoredFacet> = Vec::new();
+        loop {
+            let page = log.facets_page(found.last().cloned(), records);
+            let page = page.await.unwrap();
+            assert!(page.len() <= records.max(1));
+            if page.is_empty() {
+                break;
+            }
+            found.extend(page);
         }
         assert_eq!(found, expected, "{records} at a time");
     }

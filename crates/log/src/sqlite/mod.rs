@@ -34,7 +34,7 @@ use crate::run::check_run;
 use crate::{
     AppendError, Appended, Body, Bytes, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta,
     DocumentKey, Entry, Hash, Head, HeadWatch, LogId, OpenError, Query, ReadError, ReadLimit,
-    SnapshotRow, StoredBlob, StoredBody, StoredChange, StoredEntry, WriteError,
+    SnapshotRow, StoredBlob, StoredBody, StoredChange, StoredEntry, StoredFacet, WriteError,
 };
 
 pub(crate) use self::fault::{Abort, open_error, read_error, transact};
@@ -275,6 +275,15 @@ impl ChangeLog for SqliteLog {
         records: usize,
     ) -> Result<Vec<StoredChange>, ReadError> {
         self.scan(move |db| read::changes_page(db, after, records))
+            .await
+    }
+
+    async fn facets_page(
+        &self,
+        after: Option<StoredFacet>,
+        records: usize,
+    ) -> Result<Vec<StoredFacet>, ReadError> {
+        self.scan(move |db| read::facets_page(db, after.as_ref(), records))
             .await
     }
 

@@ -6,13 +6,15 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
 use super::schema::{
-    Digest, Facet, INSTALLATION_PREFIX, LOG_ID_KEY, Revision, Salt, State, digest_ref,
+    Digest, INSTALLATION_PREFIX, LOG_ID_KEY, Revision, Salt, State, digest_ref, facet_number,
+    facet_of,
 };
 use super::tail::stored;
 use crate::query::Gathered;
 use crate::{
-    Body, Bytes, ChangeRow, Checkpoint, CheckpointMeta, DocumentKey, Entry, Hash, Head, Order,
-    Point, Query, ReadLimit, SnapshotRow, StoredBlob, StoredBody, StoredChange, StoredEntry,
+    Body, Bytes, ChangeRow, Checkpoint, CheckpointMeta, DocumentKey, Entry, Facet, Hash, Head,
+    Order, Point, Query, ReadLimit, SnapshotRow, StoredBlob, StoredBody, StoredChange, StoredEntry,
+    StoredFacet,
 };
 
 const ENTRY: &str = "e.revision, e.parent, e.hash, e.id, e.request, e.at_ms, e.record";
@@ -227,6 +229,31 @@ pub(crate) fn changes_page(
     rows.collect()
 }
 
+pub(crate) fn facets_page(
+    db: &Connection,
+    after: Option<&StoredFacet>,
+    records: usize,
+) -> rusqlite::Result<Vec<StoredFacet>> {
+    let mut statement = db.prepare_cached(
+        "SELECT facet, value, revision FROM facet
+         WHERE (facet, value, revision) > (?, ?, ?) AND facet BETWEEN 1 AND 4
+         ORDER BY facet, value, revision LIMIT ?",
+    )?;
+    let (facet, value, revision) = after.map_or((0, "", 0), |it| {
+        (facet_number(it.facet), it.value.as_str(), it.revision)
+    });
+    let limit = Revision(records.max(1) as u64);
+    let rows = statement.query_map(params![facet, value, Revision(revision), limit], |row| {
+        let number = row.get(0)?;
+        Ok(StoredFacet {
+            facet: facet_of(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, number))?,
+            value: row.get(1)?,
+            revision: row.get::<_, Revision>(2)?.0,
+        })
+    })?;
+    rows.collect()
+}
+
 pub(crate) fn history(
     db: &Connection,
     key: &DocumentKey,
@@ -276,7 +303,7 @@ pub(crate) fn query(db: &Connection, query: &Query) -> rusqlite::Result<Vec<Stor
         "entry AS d CROSS JOIN entry AS e ON e.revision = d.revision WHERE true"
     } else {
         let (facet, value) = facets.remove(0);
-        values.extend([Value::from(facet as i64), Value::from(value.clone())]);
+        values.extend([facet_number(facet).into(), Value::from(value.clone())]);
         "facet AS d CROSS JOIN entry AS e ON e.revision = d.revision
          WHERE d.facet = ? AND d.value = ?"
     };
@@ -287,7 +314,7 @@ pub(crate) fn query(db: &Connection, query: &Query) -> rusqlite::Result<Vec<Stor
             " AND EXISTS (SELECT 1 FROM facet AS f
              WHERE f.facet = ? AND f.value = ? AND f.revision = d.revision)",
         );
-        values.extend([Value::from(facet as i64), Value::from(value.clone())]);
+        values.extend([facet_number(facet).into(), Value::from(value.clone())]);
     }
     sql.push_str(match query.order {
         Order::OldestFirst => " ORDER BY d.revision ASC LIMIT ?",

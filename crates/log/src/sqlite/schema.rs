@@ -4,7 +4,7 @@ use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 
 use super::file::Schema;
-use crate::{DigestRef, Hash, SALT_BYTES};
+use crate::{DigestRef, Facet, Hash, SALT_BYTES};
 
 /// The change log's file. `FULL`: a commit is on the disk before it is acknowledged.
 pub(crate) const LOG: Schema = Schema {
@@ -96,13 +96,21 @@ pub(crate) const LOG_ID_KEY: &str = "log";
 /// What precedes the keys of the installation.
 pub(crate) const INSTALLATION_PREFIX: &str = "installation/";
 
-/// By what a commit can be found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Facet {
-    Actor = 1,
-    Action = 2,
-    Tenant = 3,
-    Kind = 4,
+/// A facet as it stands in its column.
+pub(crate) fn facet_number(facet: Facet) -> i64 {
+    match facet {
+        Facet::Actor => 1,
+        Facet::Action => 2,
+        Facet::Tenant => 3,
+        Facet::Kind => 4,
+    }
+}
+
+/// The facet with a number, if it is one.
+pub(crate) fn facet_of(number: i64) -> Option<Facet> {
+    [Facet::Actor, Facet::Action, Facet::Tenant, Facet::Kind]
+        .into_iter()
+        .find(|facet| facet_number(*facet) == number)
 }
 
 /// What a checkpoint's row stands for.

@@ -14,13 +14,14 @@ use tokio::sync::watch;
 
 use super::fault::{Abort, read_error, transact};
 use super::lane::Worker;
-use super::schema::{Digest, Facet, INSTALLATION_PREFIX, Revision, State};
+use super::schema::{Digest, INSTALLATION_PREFIX, Revision, State, facet_number};
 use super::tail::SharedTail;
 use super::{journal, read};
 use crate::change_log::CHECKPOINTS_KEPT;
 use crate::run::check_link;
 use crate::{
-    AppendError, Appended, Blob, Bytes, CheckpointMeta, Entry, Hash, Head, ReadError, WriteError,
+    AppendError, Appended, Blob, Bytes, CheckpointMeta, Entry, Facet, Hash, Head, ReadError,
+    WriteError,
 };
 
 /// After how many bytes of writing the write-ahead log is folded into the file while nobody waits: 4 MiB.
@@ -581,7 +582,8 @@ fn insert_facets(db: &Connection, entries: &[Arc<Entry>]) -> rusqlite::Result<()
         db.prepare_cached("INSERT INTO facet (facet, value, revision) VALUES (?, ?, ?)")?;
     let mut facets: Vec<(i64, &str, u64)> = Vec::new();
     for entry in entries {
-        let mut add = |facet: Facet, value| facets.push((facet as i64, value, entry.revision));
+        let mut add =
+            |facet: Facet, value| facets.push((facet_number(facet), value, entry.revision));
         add(Facet::Actor, entry.actor.as_str());
         add(Facet::Action, entry.action.as_str());
         for tenant in &entry.tenants {
