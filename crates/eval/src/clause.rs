@@ -3,6 +3,7 @@
 //! A verdict is one of three (Kleene logic). Whether a tree is true, and whether it is false, are
 //! two questions that each stop at the first part that decides; unknown is when both say no.
 
+mod texts;
 mod version;
 
 use std::sync::Arc;
@@ -14,9 +15,11 @@ use plane_model::{
 use serde::Serialize;
 
 use crate::context::{Context, Seen};
-use crate::hash::{Ends, FastSet};
+use crate::hash::Ends;
 use crate::tenant::TenantFacts;
 
+use self::texts::Text;
+pub(crate) use self::texts::Texts;
 use self::version::VersionTest;
 
 /// What a clause says of a context.
@@ -184,72 +187,6 @@ fn decimal(number: f64, digits: &mut [u8; 20]) -> Option<&str> {
     std::str::from_utf8(digits.get(20 - used..)?).ok()
 }
 
-/// A text, and its ends beside it: most comparisons need no more.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Text {
-    ends: Ends,
-    text: Box<str>,
-}
-
-impl From<&str> for Text {
-    fn from(text: &str) -> Self {
-        let ends = Ends::of(text.as_bytes());
-        let text = text.into();
-        Self { ends, text }
-    }
-}
-
-impl Text {
-    #[inline]
-    fn is(&self, ends: Ends, text: &str) -> bool {
-        self.ends == ends && (ends.are_whole() || *self.text == *text)
-    }
-
-    #[inline]
-    fn starts(&self, ends: Ends, text: &str) -> bool {
-        const ENDS_MAX: u32 = 8;
-        if self.ends.length() <= ENDS_MAX {
-            ends.starts_with(self.ends)
-        } else {
-            text.starts_with(&*self.text)
-        }
-    }
-}
-
-/// Texts to be found among.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Texts {
-    Few(Box<[Text]>),
-    Many(FastSet<Box<str>>),
-}
-
-impl Texts {
-    const FEW: usize = 8;
-
-    pub(crate) fn new<'t>(texts: impl ExactSizeIterator<Item = &'t str>) -> Self {
-        if texts.len() <= Self::FEW {
-            Self::Few(texts.map(Into::into).collect())
-        } else {
-            Self::Many(texts.map(Into::into).collect())
-        }
-    }
-
-    #[inline]
-    pub(crate) fn has(&self, text: &str) -> bool {
-        match self {
-            Self::Few(few) => {
-                let ends = Ends::of(text.as_bytes());
-                few.iter().any(|it| it.is(ends, text))
-            }
-            Self::Many(many) => many.contains(text),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::Few(few) if few.is_empty())
-    }
-}
-
 /// A segment, ready to be asked.
 pub(crate) type Members = Arc<Audience>;
 
@@ -321,12 +258,7 @@ pub(crate) struct Compiled {
 enum Test {
     /// Operands that are all strings.
     AmongTexts(Texts),
-    /// Operands of several types, or of one that is not a string.
-    Among {
-        texts: Texts,
-        numbers: Box<[f64]>,
-        bools: Box<[bool]>,
-    },
+    Among(Box<Mixed>),
     Contains(Single),
     StartsWith(Box<[Text]>),
     EndsWith(Box<[Box<str>]>),
@@ -336,7 +268,7 @@ enum Test {
     Gt(f64),
     Ge(f64),
     Matches(Box<[Pattern]>),
-    Version(VersionTest),
+    Version(Box<VersionTest>),
     Before(Timestamp),
     After(Timestamp),
     Cidr(Box<[Network]>),
@@ -347,6 +279,14 @@ enum Test {
     },
     /// A clause that no attribute can satisfy or fail.
     Never,
+}
+
+/// Operands of several types, or of one that is not a string.
+#[derive(Debug, Clone)]
+struct Mixed {
+    texts: Texts,
+    numbers: Box<[f64]>,
+    bools: Box<[bool]>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -370,11 +310,11 @@ impl Compiled {
             Operator::Equals | Operator::In if texts().count() == clause.operands.len() => {
                 Test::AmongTexts(Texts::new(texts().collect::<Vec<_>>().into_iter()))
             }
-            Operator::Equals | Operator::In => Test::Among {
+            Operator::Equals | Operator::In => Test::Among(Box::new(Mixed {
                 texts: Texts::new(texts().collect::<Vec<_>>().into_iter()),
                 numbers: clause.operands.iter().filter_map(operand_number).collect(),
                 bools: clause.operands.iter().filter_map(operand_bool).collect(),
-            },
+            })),
             Operator::Contains => match clause.operands.first() {
                 Some(Operand::Bool(value)) => Test::Contains(Single::Bool(*value)),
                 Some(Operand::Number(number)) => {
@@ -407,7 +347,7 @@ impl Compiled {
             | Operator::SemverSameMinor => texts()
                 .next()
                 .and_then(|text| VersionTest::new(clause.operator, text))
-                .map_or(Test::Never, Test::Version),
+                .map_or(Test::Never, |test| Test::Version(Box::new(test))),
             Operator::Before => time().map_or(Test::Never, Test::Before),
             Operator::After => time().map_or(Test::Never, Test::After),
             Operator::Cidr => {
@@ -444,10 +384,13 @@ impl Compiled {
         if let Place::Named { ends, path } = &self.place
             && let Some(text) = facts.ctx.attribute_text(*ends, path)
         {
-            return self.test.of_text(text, facts);
+            return self.test.of_text(text.ends(), || text.get(), facts);
         }
         match self.place.read(facts) {
-            Seen::Text(text) => self.test.of_text(text, facts),
+            Seen::Text(text) => {
+                let ends = Ends::of(text.as_bytes());
+                self.test.of_text(ends, || text, facts)
+            }
             seen => self.test.of_other(seen),
         }
     }
@@ -455,14 +398,18 @@ impl Compiled {
 
 impl Test {
     #[inline]
-    fn of_text(&self, text: &str, facts: Facts<'_>) -> Verdict {
+    fn of_text<'t>(&self, ends: Ends, text: impl Fn() -> &'t str, facts: Facts<'_>) -> Verdict {
         match self {
-            Self::AmongTexts(texts) => texts.has(text).into(),
-            Self::StartsWith(heads) => {
-                let ends = Ends::of(text.as_bytes());
-                heads.iter().any(|head| head.starts(ends, text)).into()
-            }
-            Self::Among { texts, .. } if !texts.is_empty() => texts.has(text).into(),
+            Self::AmongTexts(texts) => texts.has_ends(ends, text).into(),
+            Self::StartsWith(heads) => heads.iter().any(|it| it.starts(ends, &text)).into(),
+            _ => self.of_whole_text(text(), facts),
+        }
+    }
+
+    /// As [`Test::of_text`], where the ends do not help.
+    fn of_whole_text(&self, text: &str, facts: Facts<'_>) -> Verdict {
+        match self {
+            Self::Among(mixed) if !mixed.texts.is_empty() => mixed.texts.has(text).into(),
             Self::EndsWith(tails) => tails.iter().any(|tail| text.ends_with(&**tail)).into(),
             Self::Contains(Single::Text(part)) => text.contains(&**part).into(),
             Self::Exists(wanted) => (*wanted).into(),
@@ -481,11 +428,11 @@ impl Test {
 
     fn of_other(&self, seen: Seen<'_>) -> Verdict {
         match (self, seen) {
-            (Self::Among { numbers, .. }, Seen::Number(number)) if !numbers.is_empty() => {
-                numbers.iter().any(|it| same(*it, number)).into()
+            (Self::Among(mixed), Seen::Number(number)) if !mixed.numbers.is_empty() => {
+                mixed.numbers.iter().any(|it| same(*it, number)).into()
             }
-            (Self::Among { bools, .. }, Seen::Bool(value)) if !bools.is_empty() => {
-                bools.contains(&value).into()
+            (Self::Among(mixed), Seen::Bool(value)) if !mixed.bools.is_empty() => {
+                mixed.bools.contains(&value).into()
             }
             (Self::Contains(single), Seen::List(items)) => {
                 items.iter().any(|item| single.is(item)).into()
@@ -581,7 +528,7 @@ impl Tree {
 
     /// As [`Tree::is_true`], without a call where the part is a clause.
     #[inline]
-    fn leads_to_true(&self, facts: Facts<'_>) -> bool {
+    pub(crate) fn leads_to_true(&self, facts: Facts<'_>) -> bool {
         match self {
             Self::Clause(clause) => clause.verdict(facts) == Verdict::True,
             part => part.is_true(facts),

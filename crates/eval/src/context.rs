@@ -8,6 +8,9 @@ use crate::hash::Ends;
 
 pub use read::ATTRIBUTE_DEPTH_MAX;
 
+/// How many attributes are looked through; among more, one is searched for.
+const SCAN_MAX: usize = 16;
+
 /// Names that have a place of their own in a context, so that no attribute can be called so.
 const RESERVED: [&str; 5] = ["targetingKey", "tenant", "user", "agent", "conversation"];
 
@@ -25,7 +28,7 @@ pub struct Context {
     agent: Option<Span>,
     conversation: Option<Span>,
     has_user: bool,
-    /// Sorted by the ends of the name.
+    /// In the order given while they are few enough to be looked through, then sorted by the ends of the name.
     entries: Vec<Entry>,
     items: Vec<Stored>,
 }
@@ -37,10 +40,16 @@ struct Span {
     length: u32,
 }
 
+/// A string and its ends beside it: most comparisons read nothing else.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Word {
+    ends: Ends,
+    start: u32,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Entry {
-    ends: Ends,
-    name: Span,
+    name: Word,
     value: Stored,
 }
 
@@ -48,7 +57,7 @@ struct Entry {
 enum Stored {
     Bool(bool),
     Number(f64),
-    Text(Span),
+    Text(Word),
     /// Elements of `items`.
     List(Span),
     Object,
@@ -121,6 +130,25 @@ pub(crate) struct Items<'a> {
     span: Span,
 }
 
+/// A string of a context.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Text<'a> {
+    ctx: &'a Context,
+    word: &'a Word,
+}
+
+impl<'a> Text<'a> {
+    #[inline]
+    pub(crate) fn ends(self) -> Ends {
+        self.word.ends
+    }
+
+    #[inline]
+    pub(crate) fn get(self) -> &'a str {
+        self.ctx.word(self.word)
+    }
+}
+
 impl PartialEq for Items<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())
@@ -186,22 +214,26 @@ impl Context {
     /// A name that is reserved (`tenant` and what is below it, `targetingKey`, `user.id`, `agent`,
     /// `conversation`) is passed over: those have setters of their own. The same goes for a number
     /// that is not finite.
+    #[inline]
     #[must_use]
     pub fn with<'a>(mut self, path: &str, value: impl Into<Attribute<'a>>) -> Self {
-        let root = path.split('.').next().unwrap_or_default();
-        if path == "user.id" || path == "user" || (root != "user" && RESERVED.contains(&root)) {
-            return self;
+        self.set(path, value.into());
+        self
+    }
+
+    fn set(&mut self, path: &str, value: Attribute<'_>) {
+        if self.is_reserved(path) {
+            return;
         }
-        self.has_user |= root == "user";
-        let stored = match value.into() {
+        let stored = match value {
             Attribute::Bool(value) => Stored::Bool(value),
             Attribute::Number(number) if number.is_finite() => Stored::Number(number),
-            Attribute::Number(_) => return self,
-            Attribute::Text(text) => Stored::Text(self.push(text)),
+            Attribute::Number(_) => return,
+            Attribute::Text(text) => Stored::Text(self.push_word(text)),
             Attribute::Texts(texts) => {
                 let start = narrow(self.items.len());
                 for text in texts {
-                    let item = Stored::Text(self.push(text));
+                    let item = Stored::Text(self.push_word(text));
                     self.items.push(item);
                 }
                 let length = narrow(texts.len());
@@ -209,7 +241,22 @@ impl Context {
             }
         };
         self.put(path, stored);
-        self
+    }
+
+    /// Says whether no attribute can be called so; notes that there is a user if it is one of theirs.
+    #[inline]
+    fn is_reserved(&mut self, path: &str) -> bool {
+        // Where the names begin that are reserved: most begin otherwise.
+        if !matches!(path.as_bytes().first(), Some(b'a' | b'c' | b't' | b'u')) {
+            return false;
+        }
+        let root = path.split('.').next().unwrap_or_default();
+        if root == "user" {
+            let has_place = path == "user" || path == "user.id";
+            self.has_user |= !has_place;
+            return has_place;
+        }
+        RESERVED.contains(&root)
     }
 
     /// What splits divide by unless they say otherwise: the key given, else the user, else the tenant.
@@ -263,30 +310,35 @@ impl Context {
             .map_or(Seen::Missing, |entry| self.seen(entry.value))
     }
 
-    /// Looks up an attribute that is a string; most are, and this is the quickest.
+    /// Looks up an attribute that is a string, to be compared by its ends; most are, and this is the quickest.
     #[inline]
-    pub(crate) fn attribute_text(&self, ends: Ends, path: &str) -> Option<&str> {
-        match self.entry(ends, path)?.value {
-            Stored::Text(span) => Some(self.text(span)),
+    pub(crate) fn attribute_text(&self, ends: Ends, path: &str) -> Option<Text<'_>> {
+        match &self.entry(ends, path)?.value {
+            Stored::Text(word) => Some(Text { ctx: self, word }),
             _ => None,
         }
     }
 
     #[inline]
     fn entry(&self, ends: Ends, path: &str) -> Option<&Entry> {
-        const SCAN_MAX: usize = 16;
         let entries = self.entries.as_slice();
         let entries = if entries.len() <= SCAN_MAX {
             entries
         } else {
-            let first = entries.partition_point(|entry| entry.ends < ends);
+            let first = entries.partition_point(|entry| entry.name.ends < ends);
             let rest = entries.get(first..).unwrap_or_default();
-            let same = rest.iter().take_while(|entry| entry.ends == ends).count();
+            let is_same = |entry: &&Entry| entry.name.ends == ends;
+            let same = rest.iter().take_while(is_same).count();
             rest.get(..same).unwrap_or_default()
         };
         entries
             .iter()
-            .find(|entry| entry.ends == ends && (ends.are_whole() || self.text(entry.name) == path))
+            .find(|entry| self.is_called(entry, ends, path))
+    }
+
+    #[inline]
+    fn is_called(&self, entry: &Entry, ends: Ends, path: &str) -> bool {
+        entry.name.ends == ends && (ends.are_whole() || self.word(&entry.name) == path)
     }
 
     #[inline]
@@ -294,7 +346,7 @@ impl Context {
         match stored {
             Stored::Bool(value) => Seen::Bool(value),
             Stored::Number(number) => Seen::Number(number),
-            Stored::Text(span) => Seen::Text(self.text(span)),
+            Stored::Text(word) => Seen::Text(self.word(&word)),
             Stored::List(span) => Seen::List(Items { ctx: self, span }),
             Stored::Object => Seen::Object,
         }
@@ -306,6 +358,18 @@ impl Context {
         self.text
             .get(start..start + span.length as usize)
             .unwrap_or_default()
+    }
+
+    #[inline]
+    fn word(&self, word: &Word) -> &str {
+        let (start, length) = (word.start, word.ends.length());
+        self.text(Span { start, length })
+    }
+
+    fn push_word(&mut self, text: &str) -> Word {
+        let start = self.push(text).start;
+        let ends = Ends::of(text.as_bytes());
+        Word { ends, start }
     }
 
     fn push(&mut self, text: &str) -> Span {
@@ -324,24 +388,51 @@ impl Context {
 
     /// Sets the attribute; says whether it was there before.
     fn put(&mut self, path: &str, value: Stored) -> bool {
+        let ends = Ends::of(path.as_bytes());
+        let count = self.entries.len();
+        let first = if count <= SCAN_MAX {
+            0
+        } else {
+            self.entries.partition_point(|it| it.name.ends < ends)
+        };
+        let rest = self.entries.get(first..).unwrap_or_default();
+        let mut known = rest
+            .iter()
+            .take_while(|it| count <= SCAN_MAX || it.name.ends == ends);
+        if let Some(at) = known.position(|it| self.is_called(it, ends, path)) {
+            if let Some(entry) = self.entries.get_mut(first + at) {
+                entry.value = value;
+            }
+            return true;
+        }
         if self.entries.capacity() == 0 {
             self.entries.reserve(8);
         }
-        let ends = Ends::of(path.as_bytes());
-        let first = self.entries.partition_point(|entry| entry.ends < ends);
-        let mut at = first;
-        while let Some(entry) = self.entries.get(at).filter(|entry| entry.ends == ends) {
-            if self.text(entry.name) == path {
-                if let Some(entry) = self.entries.get_mut(at) {
-                    entry.value = value;
-                }
-                return true;
+        // What the ends hold as a whole need not be written down a second time.
+        let start = if ends.are_whole() {
+            0
+        } else {
+            self.push(path).start
+        };
+        let name = Word { ends, start };
+        let entry = Entry { name, value };
+        if count < SCAN_MAX {
+            self.entries.push(entry);
+        } else {
+            if count == SCAN_MAX {
+                self.entries.sort_unstable_by_key(|it| it.name.ends);
             }
-            at += 1;
+            let at = self.entries.partition_point(|it| it.name.ends < ends);
+            self.entries.insert(at, entry);
         }
-        let name = self.push(path);
-        self.entries.insert(first, Entry { ends, name, value });
         false
+    }
+
+    /// The name of an attribute, for a person.
+    fn name(&self, entry: &Entry) -> String {
+        let ends = entry.name.ends;
+        ends.whole()
+            .unwrap_or_else(|| self.word(&entry.name).to_owned())
     }
 }
 
@@ -353,7 +444,7 @@ fn narrow(length: usize) -> u32 {
 impl fmt::Debug for Context {
     /// Shows the paths that are known, not what they hold: contexts carry personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known: Vec<_> = self.entries.iter().map(|it| self.text(it.name)).collect();
+        let known: Vec<_> = self.entries.iter().map(|it| self.name(it)).collect();
         f.debug_struct("Context")
             .field("tenant", &self.tenant())
             .field("attributes", &known)

@@ -132,7 +132,7 @@ impl<'a> Evaluation<'a> {
     /// The value of a boolean flag; none means the caller's default, or a flag of another type.
     #[inline]
     pub fn as_bool(&self) -> Option<bool> {
-        self.value().and_then(Value::as_bool)
+        self.chunk?.truth(self.decision.variant?)
     }
 
     /// The value of a boolean flag, true for at most `percent` of the units that rules and defaults reach.

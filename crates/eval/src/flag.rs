@@ -77,11 +77,16 @@ pub(crate) struct Chunk {
     bucketing: Bucketing,
     /// Sorted by name.
     variants: Box<[(VariantName, Value)]>,
+    truths: Truths,
     gate: Gate,
     off: Option<u16>,
     prerequisites: Box<[CompiledPrerequisite]>,
     targets: Box<[CompiledTarget]>,
     rules: Box<[CompiledRule]>,
+    /// What the rules ask for, one after the other: of each rule, all must be true.
+    conditions: Box<[Tree]>,
+    /// The names of the rules.
+    rule_names: Box<[Arc<str>]>,
     default: CompiledServe,
     /// What everybody gets, if nothing but a pin or a tenant's kill can change it.
     fixed: Option<Decision>,
@@ -107,12 +112,48 @@ struct CompiledTarget {
     variant: u16,
 }
 
+/// A rule without what only some ask for: evaluating goes through all of them.
 #[derive(Debug)]
 struct CompiledRule {
-    name: Arc<str>,
-    when: Tree,
-    window: Option<Window>,
+    /// Its conditions, by their places in the flag's.
+    conditions: (u32, u32),
+    window: Option<Box<Window>>,
     serve: CompiledServe,
+}
+
+/// Which variants are true and which are false: a bit for each that is either.
+#[derive(Debug, Clone, Copy, Default)]
+struct Truths {
+    booleans: u128,
+    trues: u128,
+}
+
+impl Truths {
+    fn of<'v>(values: impl Iterator<Item = &'v Value>) -> Self {
+        let mut truths = Self::default();
+        let bits = (0..u128::BITS).map(|at| 1_u128 << at);
+        for (bit, value) in bits.zip(values) {
+            if let Value::Bool(value) = value {
+                truths.booleans |= bit;
+                truths.trues |= if *value { bit } else { 0 };
+            }
+        }
+        truths
+    }
+
+    /// What the variant is; none if it is no boolean, or so far out that no commit admits it.
+    #[inline]
+    fn get(&self, variant: u16) -> Option<bool> {
+        let bit = 1_u128.checked_shl(u32::from(variant))?;
+        (self.booleans & bit != 0).then_some(self.trues & bit != 0)
+    }
+}
+
+impl CompiledRule {
+    #[inline]
+    fn is_within(&self, now: Timestamp) -> bool {
+        self.window.as_ref().is_none_or(|window| window.has(now))
+    }
 }
 
 /// A flag that must give one of some variants.
@@ -174,11 +215,14 @@ impl Chunk {
             revision,
             bucketing,
             variants: Box::default(),
+            truths: Truths::default(),
             gate: Gate::Absent,
             off: None,
             prerequisites: Box::default(),
             targets: Box::default(),
             rules: Box::default(),
+            conditions: Box::default(),
+            rule_names: Box::default(),
             default: CompiledServe::Variant(None),
             fixed: None,
             reads_tenant: false,
@@ -195,6 +239,7 @@ impl Chunk {
             return;
         };
         self.variants = flag.all_variants().into_iter().collect();
+        self.truths = Truths::of(self.variants.iter().map(|(_, value)| value));
         let targeting = parts.targeting();
         self.off = targeting
             .and_then(|it| it.off.as_ref())
@@ -234,16 +279,26 @@ impl Chunk {
                 })
             })
             .collect();
+        let mut conditions = Vec::new();
         self.rules = targeting
             .rules
             .iter()
-            .map(|rule| CompiledRule {
-                name: rule.name.as_str().into(),
-                when: Tree::new(&rule.when, &segment),
-                window: rule.window,
-                serve: self.serve(&rule.serve),
+            .map(|rule| {
+                let first = place_in(&conditions);
+                match Tree::new(&rule.when, &segment) {
+                    Tree::All(parts) => conditions.extend(parts),
+                    part => conditions.push(part),
+                }
+                CompiledRule {
+                    conditions: (first, place_in(&conditions)),
+                    window: rule.window.map(Box::new),
+                    serve: self.serve(&rule.serve),
+                }
             })
             .collect();
+        self.conditions = conditions.into();
+        let names = targeting.rules.iter().map(|rule| rule.name.as_str());
+        self.rule_names = names.map(Into::into).collect();
         self.default = match &targeting.default {
             Some(serve) => self.serve(serve),
             None => CompiledServe::Variant(self.off),
@@ -253,7 +308,7 @@ impl Chunk {
             .iter()
             .map(|rule| &rule.serve)
             .chain([&self.default]);
-        self.reads_tenant = self.rules.iter().any(|rule| rule.when.reads_tenant())
+        self.reads_tenant = self.conditions.iter().any(Tree::reads_tenant)
             || self.targets.iter().any(|target| target.by.reads_tenant())
             || serves.into_iter().any(CompiledServe::reads_tenant)
             || !self.prerequisites.is_empty();
@@ -333,7 +388,7 @@ impl Chunk {
             }
         }
         for (at, rule) in self.rules.iter().enumerate() {
-            if !rule.when.is_true(facts) || rule.window.is_some_and(|it| !it.has(question.now)) {
+            if !self.holds(rule, facts) || !rule.is_within(question.now) {
                 continue;
             }
             let (variant, reason) = match &rule.serve {
@@ -359,6 +414,14 @@ impl Chunk {
                 None => Decision::error(ErrorCode::TargetingKeyMissing),
             },
         }
+    }
+
+    /// Says whether a rule's conditions are true.
+    #[inline]
+    fn holds(&self, rule: &CompiledRule, facts: Facts<'_>) -> bool {
+        let (first, end) = rule.conditions;
+        let conditions = self.conditions.get(first as usize..end as usize);
+        conditions.is_some_and(|all| all.iter().all(|it| it.leads_to_true(facts)))
     }
 
     /// Says whether a caller who lets at most `percent` of the units have true lets this one.
@@ -425,6 +488,11 @@ impl Chunk {
         &self.parts
     }
 
+    /// The variants and their values, sorted by name.
+    pub(crate) fn variants(&self) -> &[(VariantName, Value)] {
+        &self.variants
+    }
+
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
     }
@@ -456,6 +524,12 @@ impl Chunk {
         self.variants.get(usize::from(index))
     }
 
+    /// The value of a variant, if it is true or false.
+    #[inline]
+    pub(crate) fn truth(&self, variant: u16) -> Option<bool> {
+        self.truths.get(variant)
+    }
+
     pub(crate) fn variant_index(&self, name: &str) -> Option<u16> {
         let at = self
             .variants
@@ -465,14 +539,12 @@ impl Chunk {
     }
 
     pub(crate) fn rule_name(&self, rule: u16) -> Option<&str> {
-        self.rules.get(usize::from(rule)).map(|rule| &*rule.name)
+        self.rule_names.get(usize::from(rule)).map(|name| &**name)
     }
 
     /// The rule's name, to be kept.
     pub(crate) fn rule_name_shared(&self, rule: u16) -> Option<Arc<str>> {
-        self.rules
-            .get(usize::from(rule))
-            .map(|rule| Arc::clone(&rule.name))
+        self.rule_names.get(usize::from(rule)).cloned()
     }
 
     /// What contradicts what, if the flag is broken, or a pin of it is.
@@ -492,6 +564,11 @@ impl Chunk {
         };
         by.map_or("targetingKey", AttributePath::as_str)
     }
+}
+
+/// Where the next condition goes.
+fn place_in(conditions: &[Tree]) -> u32 {
+    u32::try_from(conditions.len()).unwrap_or(u32::MAX)
 }
 
 /// What contradicts what in a flag and its targeting.

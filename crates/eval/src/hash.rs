@@ -116,6 +116,17 @@ impl Ends {
         self.length <= Self::WHOLE_MAX
     }
 
+    /// The text, if the ends are all of it.
+    pub(crate) fn whole(self) -> Option<String> {
+        let (length, first) = (self.length as usize, self.first.to_le_bytes());
+        let mut bytes = first.get(..length.min(8))?.to_vec();
+        if let Some(more) = length.checked_sub(8) {
+            let last = self.last.to_le_bytes();
+            bytes.extend_from_slice(last.get(8_usize.checked_sub(more)?..)?);
+        }
+        String::from_utf8(bytes).ok()
+    }
+
     /// Says whether the text starts with one of at most eight bytes.
     #[inline]
     pub(crate) fn starts_with(self, head: Self) -> bool {
@@ -124,6 +135,14 @@ impl Ends {
         self.length >= head.length && self.first & mask == head.first
     }
 
+    /// One of 64 bits, the same for equal texts: what a set has no such bit of, it does not have.
+    #[inline]
+    pub(crate) fn bit(self) -> u64 {
+        let word = self.first ^ self.last.rotate_left(32) ^ u64::from(self.length);
+        1 << (word.wrapping_mul(FACTOR) >> 58)
+    }
+
+    #[inline]
     pub(crate) fn length(self) -> u32 {
         self.length
     }
@@ -169,6 +188,20 @@ mod tests {
             } else if a == b {
                 prop_assert_eq!(ends_a, ends_b);
             }
+        }
+
+        #[test]
+        fn whole_ends_give_the_text_back(text in "[a-cé]{0,20}") {
+            let ends = Ends::of(text.as_bytes());
+            let expected = (text.len() <= 16).then_some(text);
+            prop_assert_eq!(ends.whole(), expected);
+        }
+
+        #[test]
+        fn equal_texts_have_the_same_bit(a in "[ab]{0,18}", b in "[ab]{0,18}") {
+            let (bit_a, bit_b) = (Ends::of(a.as_bytes()).bit(), Ends::of(b.as_bytes()).bit());
+            prop_assert_eq!(bit_a.count_ones(), 1);
+            prop_assert!(a != b || bit_a == bit_b);
         }
 
         #[test]

@@ -6,7 +6,7 @@ use plane_model::FlagKey;
 
 use crate::evaluation::Decision;
 use crate::flag::Chunk;
-use crate::hash::hash_text;
+use crate::hash::{Ends, hash_text};
 
 /// Flags that share a page are copied together when one of them changes.
 const PAGE: usize = 64;
@@ -22,6 +22,8 @@ pub(crate) struct FlagTable {
 /// A flag and what can be said of it without looking further.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
+    /// The ends of the flag's key, by which most keys are told apart.
+    key: Ends,
     pub(crate) chunk: Arc<Chunk>,
     /// How many tenants of the environment have a pin or a kill of this flag.
     pub(crate) bound: u32,
@@ -30,6 +32,11 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    #[inline]
+    fn has_key(&self, ends: Ends, key: &str) -> bool {
+        self.key == ends && (ends.are_whole() || self.chunk.key().as_str() == key)
+    }
+
     fn refresh(&mut self) {
         self.fixed = self.chunk.fixed(self.bound > 0);
     }
@@ -59,6 +66,7 @@ impl FlagTable {
     #[inline]
     pub(crate) fn find(&self, key: &str) -> Option<(u32, &Slot)> {
         let hash = hash_text(key);
+        let ends = Ends::of(key.as_bytes());
         let mut at = start(hash, self.index.len())?;
         // INVARIANT: at most half of the places are taken, so that every search ends.
         loop {
@@ -66,7 +74,7 @@ impl FlagTable {
             let place = probe.place.checked_sub(1)?;
             if probe.tag == tag(hash)
                 && let Some(slot) = self.slot(place)
-                && slot.chunk.key().as_str() == key
+                && slot.has_key(ends, key)
             {
                 return Some((place, slot));
             }
@@ -81,6 +89,7 @@ impl FlagTable {
         }
         let place = self.count;
         let slot = Slot {
+            key: Ends::of(key.as_str().as_bytes()),
             chunk: Arc::new(absent()),
             bound: 0,
             fixed: None,

@@ -206,7 +206,7 @@ impl Reader {
             Value::Null => return,
             Value::Bool(value) => Stored::Bool(*value),
             Value::Number(number) => Stored::Number(number.as_f64().unwrap_or_default()),
-            Value::String(text) => Stored::Text(self.ctx.push(text)),
+            Value::String(text) => Stored::Text(self.ctx.push_word(text)),
             Value::Array(list) => self.list(list),
             Value::Object(_) => Stored::Object,
         };
@@ -243,7 +243,7 @@ impl Reader {
             let item = match item {
                 Value::Bool(value) => Stored::Bool(*value),
                 Value::Number(number) => Stored::Number(number.as_f64().unwrap_or_default()),
-                Value::String(text) => Stored::Text(self.ctx.push(text)),
+                Value::String(text) => Stored::Text(self.ctx.push_word(text)),
                 // Nothing that a clause can name is equal to these.
                 Value::Null | Value::Array(_) | Value::Object(_) => Stored::Object,
             };

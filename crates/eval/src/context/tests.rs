@@ -119,6 +119,24 @@ fn a_flat_context_is_the_same_as_a_structured_one() {
 }
 
 #[test]
+fn an_attribute_that_is_set_again_replaces_itself_however_many_there_are() {
+    let name = |i: usize| format!("{}{i}", "x".repeat(i));
+    let mut ctx = Context::new();
+    for i in (0..40).chain((0..40).rev()) {
+        ctx = ctx.with(&name(i), "before");
+    }
+    for i in (0..40).step_by(3) {
+        ctx = ctx.with(&name(i), "after");
+    }
+    for i in 0..40 {
+        let expected = if i % 3 == 0 { "after" } else { "before" };
+        assert_eq!(seen(&ctx, &name(i)), Seen::Text(expected), "{i}");
+    }
+    assert_eq!(ctx.entries.len(), 40);
+    assert!(format!("{ctx:?}").contains(r#""xxx3""#));
+}
+
+#[test]
 fn the_builder_sets_attributes_but_no_reserved_names() {
     let ctx = Context::new()
         .with_tenant("t")

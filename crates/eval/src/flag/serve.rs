@@ -9,7 +9,7 @@ use crate::clause::{Facts, Place};
 #[derive(Debug)]
 pub(super) enum CompiledServe {
     Variant(Option<u16>),
-    Split(CompiledSplit),
+    Split(Box<CompiledSplit>),
     Ramp(Box<CompiledRamp>),
 }
 
@@ -73,10 +73,10 @@ impl CompiledServe {
         match serve {
             Serve::Variant(name) => Self::Variant(variant(name.as_str())),
             Serve::CallerDefault => Self::Variant(None),
-            Serve::Split(split) => Self::Split(CompiledSplit {
+            Serve::Split(split) => Self::Split(Box::new(CompiledSplit {
                 unit: Unit::new(split.by.as_ref(), split.salt.as_deref().unwrap_or(flag)),
                 steps: steps(&ranges(split), off, variant),
-            }),
+            })),
             Serve::Ramp(ramp) => Self::Ramp(Box::new(CompiledRamp {
                 unit: Unit::new(ramp.by.as_ref(), ramp.salt.as_deref().unwrap_or(flag)),
                 variant: variant(ramp.course.variant.as_str()),
