@@ -2,16 +2,21 @@
 
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::{Context as _, Result};
-use plane_client::{Client, Settings};
+use plane_client::sdk::{Error as SdkError, Snapshot};
+use plane_client::{Client, ControlPlane, Settings};
 use plane_model::EnvironmentName;
 use serde::Serialize;
 
 use crate::arguments::{Format, Global};
 use crate::failure::Failure;
 use crate::output::{Page, Style};
+
+/// How long a command waits for a view.
+const VIEW_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What every command works with.
 #[derive(Debug)]
@@ -40,6 +45,23 @@ impl Session {
             token,
             user_agent: concat!("control-plane/", env!("CARGO_PKG_VERSION")).to_owned(),
         })?)
+    }
+
+    /// What an environment is now, read into this process: from a server, or from a tree (`file:TREE`).
+    pub(crate) fn snapshot(&self, environment: &EnvironmentName) -> Result<Snapshot> {
+        let url = self.global.url.as_str();
+        let mut builder = ControlPlane::builder()
+            .url(url)
+            .environment(environment.as_str());
+        if !url.starts_with("file:") {
+            builder = builder.token(&self.token()?);
+        }
+        let failed = |error: SdkError| Failure::new(error.to_string()).next(error.next());
+        let plane = builder.build().map_err(failed)?;
+        plane.wait_ready(VIEW_TIMEOUT).map_err(failed)?;
+        let snapshot = plane.snapshot().map_err(failed)?;
+        plane.close();
+        Ok(snapshot)
     }
 
     fn token(&self) -> Result<String> {

@@ -28,6 +28,7 @@ mod context;
 mod evaluation;
 mod explain;
 mod flag;
+mod flagd;
 mod hash;
 mod resolve;
 mod segments;
@@ -41,6 +42,7 @@ pub use config::{ConfigExplanation, ConfigSource, Contribution, EffectiveConfig}
 pub use context::{ATTRIBUTE_DEPTH_MAX, Attribute, Context};
 pub use evaluation::{ErrorCode, Evaluation, Reason};
 pub use explain::{ExplainExpr, ExplainServe, ExplainStep, Explanation, Outcome};
+pub use flagd::FlagdExport;
 pub use resolve::{
     CallPolicy, ChosenBy, Origin, Override, ResolveError, Resolved, ResolvedBody, ResolvedTool,
     Subject, Warning, WarningCode,

@@ -24,6 +24,11 @@ impl Segments {
         self.0.get(name)?.members.clone()
     }
 
+    /// A segment as it is written.
+    pub(crate) fn document(&self, name: &str) -> Option<&Arc<Document>> {
+        Some(&self.0.get(name)?.document)
+    }
+
     /// Puts a segment in place, or takes it away; compiling follows.
     pub(crate) fn set(&mut self, name: &SegmentName, document: Option<&Arc<Document>>) {
         match document {

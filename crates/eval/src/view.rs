@@ -346,6 +346,10 @@ impl View {
         &self.flags
     }
 
+    pub(crate) fn segment_document(&self, name: &str) -> Option<&Arc<Document>> {
+        self.segments.document(name)
+    }
+
     pub(crate) fn segment(&self, name: &str) -> Option<Members> {
         self.segments.members(name)
     }

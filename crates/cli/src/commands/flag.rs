@@ -1,6 +1,7 @@
 //! `flag`: what is switched on for whom.
 
 mod explain;
+mod export;
 pub(super) mod show;
 mod usage;
 
@@ -44,6 +45,8 @@ pub(crate) enum Flag {
     Explain(explain::Explain),
     /// Say which services and versions evaluate a flag, and when last
     Usage(usage::Usage),
+    /// Write flags for another evaluator, and say which cannot be
+    Export(export::Export),
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +163,7 @@ impl Flag {
             Self::Evaluate(command) => command.run(session),
             Self::Explain(command) => command.run(session),
             Self::Usage(command) => command.run(session),
+            Self::Export(command) => command.run(session),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod bucketing;
 mod config;
 mod evaluation;
+mod flagd;
 mod laws;
 mod resolution;
 mod rollout_cap;
