@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::process::{TestCount, cargo, root, run_tests};
+use crate::python;
 use crate::workspace::Workspace;
 
 const SUITES: &str = "CONTROL_PLANE_SUITES";
@@ -37,7 +38,9 @@ pub(crate) fn conformance() -> Result<TestCount> {
         suites.display()
     );
     let count = run_tests(&mut command)?;
-    println!("conformance: {count}");
+    eprintln!("conformance: OpenFeature's scenarios through the Python package");
+    python::conformance(&suites)?;
+    println!("conformance: {count}, and what pytest says above");
     Ok(count)
 }
 

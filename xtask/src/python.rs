@@ -1,5 +1,6 @@
 //! The Python package: built into a virtual environment, tested against the real server, and its types checked.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -10,24 +11,52 @@ use crate::{run as server, tools};
 /// The package, from the root of the repository.
 const PACKAGE: &str = "bindings/python";
 
-/// Builds the package and runs its tests.
-pub(crate) fn python() -> Result<()> {
+/// Builds the package into a virtual environment, and says where the programs of that are.
+fn install() -> Result<PathBuf> {
     let programs = tools::python(&format!("{PACKAGE}/requirements.txt"))?;
     let venv = programs.parent().context("programs are in a directory")?;
-    let package = root().join(PACKAGE);
     let mut build = Command::new(programs.join("maturin"));
     build
         .args(["develop", "--quiet", "--profile", "dev"])
         .env("VIRTUAL_ENV", venv)
-        .current_dir(&package);
+        .current_dir(root().join(PACKAGE));
     run(&mut build).context("the Python package does not build")?;
+    Ok(programs)
+}
+
+/// Runs the scenarios of `OpenFeature` that are under `suites` through the package's provider.
+pub(crate) fn conformance(suites: &Path) -> Result<()> {
+    let programs = install()?;
+    let mut pytest = Command::new(programs.join("python"));
+    pytest
+        .args([
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "conformance",
+        ])
+        .env("CONTROL_PLANE_SUITES", suites)
+        .current_dir(root().join(PACKAGE));
+    run(&mut pytest).context("the suites that the Python package takes part in")
+}
+
+/// Builds the package and runs its tests.
+pub(crate) fn python() -> Result<()> {
+    let programs = install()?;
+    let package = root().join(PACKAGE);
     let binary = root().join(server::build(false)?);
+    let modules = tools::npm("interop/flagd")?;
+    let node = tools::node()?;
     let python = |arguments: &[&str]| {
         let mut command = Command::new(programs.join("python"));
         command
             .arg("-m")
             .args(arguments)
             .env("CONTROL_PLANE_BINARY", &binary)
+            .env("NODE", &node)
+            .env("NODE_PATH", &modules)
             .current_dir(&package);
         command
     };

@@ -34,6 +34,14 @@ pub(crate) struct WatchHandle {
     watch: std::sync::Mutex<Option<Watch>>,
 }
 
+impl WatchHandle {
+    pub(crate) fn of(watch: Watch) -> Self {
+        Self {
+            watch: std::sync::Mutex::new(Some(watch)),
+        }
+    }
+}
+
 #[pymethods]
 impl WatchHandle {
     /// Ends it.
@@ -105,7 +113,7 @@ impl Plane {
         }
     }
 
-    fn environment(&self, name: Option<&str>) -> Result<Environment, Error> {
+    pub(crate) fn environment(&self, name: Option<&str>) -> Result<Environment, Error> {
         match name {
             Some(name) => self.plane.environment(name),
             None => self.plane.default_environment(),
@@ -313,9 +321,7 @@ impl Plane {
             self.environment(given(environment))?
                 .watch(path.0, &ctx, call)
         })?;
-        Ok(WatchHandle {
-            watch: std::sync::Mutex::new(Some(watch)),
-        })
+        Ok(WatchHandle::of(watch))
     }
 
     /// Reads a published manifest, as JSON: the version named, or the one that counts as current.

@@ -27,6 +27,7 @@ pub(super) const EDGES: &[(&str, &[&str])] = &[
             "plane-state",
         ],
     ),
+    ("control-plane-openfeature", &["plane-client"]),
     ("control-plane-python", &["plane-client"]),
     ("xtask", &[]),
 ];

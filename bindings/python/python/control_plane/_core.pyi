@@ -3,13 +3,32 @@ from typing import Any, final
 
 from typing_extensions import Self, disjoint_base
 
-__all__ = ["Ambient", "Client", "Memory", "Plane", "WatchHandle", "__version__", "forked", "leave", "share", "shared"]
+__all__ = [
+    "Ambient",
+    "Client",
+    "Memory",
+    "Plane",
+    "WatchHandle",
+    "__version__",
+    "evaluate_flat",
+    "forked",
+    "leave",
+    "share",
+    "shared",
+    "watch_standing",
+]
 __version__: str
 
 def leave() -> None: ...
 def forked() -> None: ...
 def shared() -> Plane | None: ...
 def share(plane: Plane | None) -> Plane | None: ...
+def evaluate_flat(
+    plane: Plane, flag: str, default: str, context: str, environment: str | None = None
+) -> str: ...
+def watch_standing(
+    plane: Plane, callback: Callable[[str, str], None], environment: str | None = None
+) -> tuple[WatchHandle, WatchHandle]: ...
 
 @final
 class Ambient:

@@ -438,7 +438,9 @@ impl Core {
 
     /// Notes that no server answers, or none that can be used.
     pub(crate) fn disconnected(&self, process: &Process, error: Error) {
-        self.is_connected.store(false, Ordering::Relaxed);
+        if self.is_connected.swap(false, Ordering::Relaxed) {
+            process.has_news();
+        }
         match error {
             Error::Forked { .. } => Counts::add(&self.counts.forks),
             Error::Unverified { .. } | Error::KeyUntrusted { .. } => {
@@ -696,6 +698,19 @@ impl Core {
         })
     }
 
+    /// Where a view comes from that is served now.
+    pub(crate) fn source(&self, held: Option<&Held>) -> Source {
+        match held.map(|it| it.origin) {
+            None => Source::None,
+            Some(Origin::Server) if self.is_connected.load(Ordering::Relaxed) => Source::Live,
+            Some(Origin::Server) => Source::Stale,
+            Some(Origin::Kept) => Source::LastKnownGood,
+            Some(Origin::Bundled) => Source::Bundled,
+            Some(Origin::Tree) => Source::Tree,
+            Some(Origin::Memory) => Source::Memory,
+        }
+    }
+
     pub(crate) fn status(self: &Arc<Self>) -> Status {
         let held = self.peek();
         let process = self.own_process();
@@ -705,15 +720,7 @@ impl Core {
             let age = self.now().0 - confirmed_at;
             Duration::from_millis(u64::try_from(age).unwrap_or(0))
         });
-        let source = match held.as_ref().map(|it| it.origin) {
-            None => Source::None,
-            Some(Origin::Server) if self.is_connected.load(Ordering::Relaxed) => Source::Live,
-            Some(Origin::Server) => Source::Stale,
-            Some(Origin::Kept) => Source::LastKnownGood,
-            Some(Origin::Bundled) => Source::Bundled,
-            Some(Origin::Tree) => Source::Tree,
-            Some(Origin::Memory) => Source::Memory,
-        };
+        let source = self.source(held.as_deref());
         let place = held.as_ref().map(|it| &it.place);
         let vouched_until = self.vouched_until.load(Ordering::Relaxed);
         Status {

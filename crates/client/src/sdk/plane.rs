@@ -362,6 +362,20 @@ impl Environment {
         self.core.watch(Watched::Revision, callback)
     }
 
+    /// Calls back, as [`watch`](Self::watch) does, whenever what is served comes from somewhere else.
+    ///
+    /// Values are those of [`Source::as_str`](super::Source::as_str): such as `stale` when no
+    /// server can be reached any more, and `live` when one can.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the client is closed.
+    pub fn watch_source(
+        &self,
+        callback: impl Fn(&Update) + Send + Sync + 'static,
+    ) -> Result<Watch, Error> {
+        self.core.watch(Watched::Source, callback)
+    }
+
     /// How it stands.
     pub fn status(&self) -> Status {
         self.core.status()

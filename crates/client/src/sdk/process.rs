@@ -112,6 +112,12 @@ impl Process {
         }
     }
 
+    /// Has those who watch look anew.
+    pub(crate) fn has_news(&self) {
+        self.progress().news += 1;
+        self.moved.notify_all();
+    }
+
     /// Waits until there is something that was not seen yet; none once the client is closed.
     pub(crate) fn wait_for_news(&self, seen: u64) -> Option<u64> {
         let waiting = |progress: &mut Progress| !progress.is_closed && progress.news == seen;

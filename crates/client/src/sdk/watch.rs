@@ -20,7 +20,7 @@ use super::status::Counts;
 /// What changed, for a callback.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Update {
-    /// What was asked to be watched: a path of the configuration, a flag, or empty for revisions.
+    /// What was asked to be watched: a path of the configuration, a flag, or empty for revisions and sources.
     pub subject: String,
     /// The value before; none if there was none.
     pub old: Option<Value>,
@@ -70,6 +70,8 @@ pub(crate) enum Watched {
     Flag(String, Context),
     /// The revision that is served.
     Revision,
+    /// Where what is served comes from.
+    Source,
 }
 
 impl Watched {
@@ -77,7 +79,7 @@ impl Watched {
         match self {
             Self::Config(path, _) => path,
             Self::Flag(key, _) => key,
-            Self::Revision => "",
+            Self::Revision | Self::Source => "",
         }
     }
 
@@ -91,6 +93,7 @@ impl Watched {
             }
             Self::Flag(key, ctx) => held.view.evaluate_key(key, ctx, now).value().cloned(),
             Self::Revision => Some(held.place.revision.into()),
+            Self::Source => Some(core.source(Some(held)).as_str().into()),
         }
     }
 }

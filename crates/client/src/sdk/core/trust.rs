@@ -22,6 +22,9 @@ impl Core {
             process.tell_servers();
         }
         let was_lost = !self.is_connected.swap(true, Ordering::Relaxed);
+        if was_lost {
+            process.has_news();
+        }
         if was_lost && process.progress().recover() {
             self.tell(Level::Info, None, "a server is followed again".to_owned());
         }
