@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the benchmarks, which are a workspace of their own, and those of the Python package.
+//! `cargo xtask bench`: the benchmarks, which are workspaces of their own, and those of the Python package.
 
 use std::process::Command;
 
@@ -10,26 +10,25 @@ use crate::{run as server, tools};
 /// What measures the Python package, from the root of the repository.
 const PYTHON: &str = "bench/python";
 
-/// Measures: with `python` first the Python package, or else what `bench/` has.
+/// Measures: with `python` first the Python package, with `flags` evaluators of flags beside ours, or else what `bench/`
+/// has.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     match arguments.split_first() {
         Some((first, rest)) if first == "python" => python(rest),
-        _ => own(arguments),
+        Some((first, rest)) if first == "flags" => own("bench/flags/Cargo.toml", rest),
+        _ => {
+            tools::etcd()?;
+            own("bench/Cargo.toml", arguments)
+        }
     }
 }
 
-/// Builds `bench/` in release and hands `arguments` to it.
+/// Builds a workspace of benchmarks in release and hands `arguments` to it.
 ///
-/// A workspace of its own keeps the peers it measures against out of the product's dependencies.
-fn own(arguments: &[String]) -> Result<()> {
-    tools::etcd()?;
-    let mut command = cargo(&[
-        "run",
-        "--release",
-        "--manifest-path",
-        "bench/Cargo.toml",
-        "--",
-    ]);
+/// Workspaces of their own keep the peers that are measured against out of the product's dependencies.
+fn own(manifest: &str, arguments: &[String]) -> Result<()> {
+    let mut command = cargo(&["run", "--release", "--manifest-path", manifest]);
+    command.args(["--target-dir", "bench/target", "--"]);
     run(command.args(arguments))
 }
 
