@@ -270,20 +270,19 @@ async fn a_heavy_commit_that_is_overtaken_again_and_again_gets_through_and_kills
     // A layer takes no time to validate, all of them together take much: there is always a new one.
     let (overtaker, killer) = (node.clone(), node.clone());
     let (until, until_then) = (done.clone(), done.clone());
-    let overtaker = tokio::spawn(async move {
+    let mut others = JoinSet::new();
+    others.spawn(async move {
         give_until(&until, &overtaker, Action::Write, |round| {
             layer(0, round % 2 + 3)
         })
         .await
     });
-    let killer =
-        tokio::spawn(async move { give_until(&until_then, &killer, Action::Kill, kill).await });
+    others.spawn(async move { give_until(&until_then, &killer, Action::Kill, kill).await });
     let begun = node.snapshot().revision();
     let heavy = node.commit(&admin(), write(vec![schema(LAYERS + 1)])).await;
     done.store(true, Ordering::Relaxed);
     let heavy = heavy.unwrap();
-    assert!(overtaker.await.unwrap() > 0);
-    assert!(killer.await.unwrap() > 0);
+    assert!(others.join_all().await.iter().all(|given| *given > 0));
     let actions = actions_between(&*log, begun, heavy.revision - 1).await;
     let last_write = actions.iter().rposition(|action| action == "write");
     let overtaken = actions.iter().filter(|action| *action == "write").count();
