@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use plane_model::EnvironmentName;
 
 use crate::commands::{
-    completions, config, environment, explain, flag, log, registry, resolve, rev, revert, serve,
-    server_key, sign, tenant, token, tree,
+    completions, config, environment, exclusion_group, explain, flag, log, registry, resolve, rev,
+    revert, serve, server_key, sign, tenant, token, tree,
 };
 
 /// How answers are written.
@@ -97,6 +97,7 @@ Flags and configuration:
   flag          List, show, set, kill, revive, evaluate and explain flags
   config        Read, set and explain configuration
   segment       List and show segments
+  exclusion-group  List and show flags that exclude each other, and holdouts
 
 Registry:
   agent         List, show, publish, search, retire, kill and revive agents
@@ -150,6 +151,9 @@ pub(crate) enum Command {
     /// List and show segments
     #[command(subcommand)]
     Segment(tenant::Segment),
+    /// List and show flags that exclude each other, and holdouts
+    #[command(subcommand)]
+    ExclusionGroup(exclusion_group::ExclusionGroup),
     /// List, show, publish, search, retire, kill and revive agents
     #[command(subcommand)]
     Agent(registry::Artifact),

@@ -127,6 +127,7 @@ impl Client {
             Kind::Environment => "environments",
             Kind::Tenant => "tenants",
             Kind::Segment => "segments",
+            Kind::ExclusionGroup => "exclusion-groups",
             Kind::Flag => "flags",
             Kind::Trust => "trust",
             Kind::Token => "tokens",

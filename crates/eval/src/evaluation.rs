@@ -1,10 +1,11 @@
 //! What evaluating a flag gives, in `OpenFeature`'s words.
 
 use plane_model::documents::{Bucketing, FlagType};
-use plane_model::{FlagKey, Timestamp, VariantName};
+use plane_model::{AttributePath, FlagKey, Timestamp, VariantName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::clause::{Facts, Place};
 use crate::context::Context;
 use crate::flag::Chunk;
 use crate::view::View;
@@ -176,13 +177,37 @@ impl<'a> Evaluation<'a> {
         let code = self.decision.error?;
         Some(match (code, self.chunk) {
             (ErrorCode::ParseError, Some(chunk)) => chunk.fault().to_owned(),
-            (ErrorCode::TargetingKeyMissing, Some(chunk)) => format!(
-                "the default of `{}` divides by `{}`, which the context does not have",
-                chunk.key(),
-                chunk.default_unit()
-            ),
+            (ErrorCode::TargetingKeyMissing, Some(chunk)) => self.unit_missing(chunk),
             _ => "the flag does not exist or is archived".to_owned(),
         })
+    }
+
+    /// Says which unit the context does not have.
+    fn unit_missing(&self, chunk: &Chunk) -> String {
+        let tenant = self.view.tenant_facts(self.ctx);
+        let facts = Facts {
+            ctx: self.ctx,
+            tenant,
+        };
+        let flag = chunk.key();
+        let without = |by: Option<&AttributePath>| {
+            let place = by.map_or(Place::TargetingKey, Place::new);
+            place.unit(facts, |_| ()).is_none()
+        };
+        let mut groups = self.view.groups().of(flag);
+        match groups.find(|(_, group)| without(group.by.as_ref())) {
+            Some((name, group)) => format!(
+                "the exclusion group `{name}` of `{flag}` divides by `{}`, which the context does not have",
+                group
+                    .by
+                    .as_ref()
+                    .map_or("targetingKey", AttributePath::as_str)
+            ),
+            None => format!(
+                "the default of `{flag}` divides by `{}`, which the context does not have",
+                chunk.default_unit()
+            ),
+        }
     }
 
     /// The name of the rule that decided, if one did.

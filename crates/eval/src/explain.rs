@@ -6,7 +6,7 @@
 mod trail;
 
 use plane_model::documents::{FlagState, Window};
-use plane_model::{EnvironmentName, FlagKey, Timestamp, VariantName};
+use plane_model::{EnvironmentName, FlagKey, GroupName, Timestamp, VariantName};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -123,6 +123,28 @@ pub enum ExplainStep {
         /// Why.
         reason: Reason,
         /// Whether that will do; what a flag gives while it is off or killed never does.
+        verdict: Verdict,
+    },
+    /// Whether an exclusion group keeps the unit from the flag.
+    ExclusionGroup {
+        /// The group.
+        group: GroupName,
+        /// The attribute that holds the unit.
+        by: String,
+        /// The unit; none if the context has none, and then the flag gives nothing.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unit: Option<String>,
+        /// What is hashed before the unit.
+        salt: String,
+        /// The slot of the unit.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        slot: Option<u32>,
+        /// The flag that the slot may get; none if it gets no flag that has a share.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        holder: Option<FlagKey>,
+        /// Whether the unit is held out of all flags of the group.
+        held_out: bool,
+        /// Whether the flag may reach the unit.
         verdict: Verdict,
     },
     /// Whether the tenant has a pin of the flag.

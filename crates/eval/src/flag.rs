@@ -1,5 +1,6 @@
 //! One flag in one environment, compiled: all that an evaluation of it reads, in one place.
 
+mod exclusion;
 mod serve;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use plane_model::{
 };
 use serde_json::Value;
 
+pub(crate) use self::exclusion::{Exclusion, salt as group_salt};
 pub(crate) use self::serve::ranges;
 use self::serve::{CompiledServe, place};
 use crate::bucket;
@@ -81,6 +83,7 @@ pub(crate) struct Chunk {
     gate: Gate,
     off: Option<u16>,
     prerequisites: Box<[CompiledPrerequisite]>,
+    exclusions: Box<[Exclusion]>,
     targets: Box<[CompiledTarget]>,
     rules: Box<[CompiledRule]>,
     /// What the rules ask for, one after the other: of each rule, all must be true.
@@ -196,12 +199,13 @@ pub(crate) struct Question<'a> {
 impl Chunk {
     /// Compiles a flag; never fails, because a flag that contradicts itself is one that is broken.
     ///
-    /// `places` are those of its prerequisites, in their order.
+    /// `places` are those of its prerequisites, in their order; `exclusions` its exclusion groups.
     pub(crate) fn compile(
         key: FlagKey,
         parts: Parts,
         bucketing: Bucketing,
         places: &[u32],
+        exclusions: Box<[Exclusion]>,
         segment: impl Fn(&str) -> Option<Members>,
     ) -> Self {
         let revision = [&parts.flag, &parts.targeting, &parts.kill]
@@ -219,6 +223,7 @@ impl Chunk {
             gate: Gate::Absent,
             off: None,
             prerequisites: Box::default(),
+            exclusions,
             targets: Box::default(),
             rules: Box::default(),
             conditions: Box::default(),
@@ -311,6 +316,7 @@ impl Chunk {
         self.reads_tenant = self.conditions.iter().any(Tree::reads_tenant)
             || self.targets.iter().any(|target| target.by.reads_tenant())
             || serves.into_iter().any(CompiledServe::reads_tenant)
+            || self.exclusions.iter().any(Exclusion::reads_tenant)
             || !self.prerequisites.is_empty();
     }
 
@@ -328,7 +334,8 @@ impl Chunk {
             (Gate::Open, CompiledServe::Variant(variant))
                 if self.rules.is_empty()
                     && self.targets.is_empty()
-                    && self.prerequisites.is_empty() =>
+                    && self.prerequisites.is_empty()
+                    && self.exclusions.is_empty() =>
             {
                 let reason = if variant.is_some() {
                     Reason::Static
@@ -382,6 +389,9 @@ impl Chunk {
             ctx: question.ctx,
             tenant: question.tenant,
         };
+        if let Some(decision) = self.excluded(facts) {
+            return decision;
+        }
         for target in &self.targets {
             if target.by.unit(facts, |unit| target.values.has(unit)) == Some(true) {
                 return Decision::of(Some(target.variant), Reason::TargetingMatch);
@@ -422,6 +432,17 @@ impl Chunk {
         let (first, end) = rule.conditions;
         let conditions = self.conditions.get(first as usize..end as usize);
         conditions.is_some_and(|all| all.iter().all(|it| it.leads_to_true(facts)))
+    }
+
+    /// What a unit gets that an exclusion group keeps the flag from.
+    #[inline]
+    fn excluded(&self, facts: Facts<'_>) -> Option<Decision> {
+        let decide = |group: &Exclusion| match group.lets_in(facts, self.bucketing) {
+            Some(true) => None,
+            Some(false) => Some(Decision::of(self.off, Reason::Split)),
+            None => Some(Decision::error(ErrorCode::TargetingKeyMissing)),
+        };
+        self.exclusions.iter().find_map(decide)
     }
 
     /// Says whether a caller who lets at most `percent` of the units have true lets this one.

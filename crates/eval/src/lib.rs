@@ -29,6 +29,7 @@ mod evaluation;
 mod explain;
 mod flag;
 mod flagd;
+mod groups;
 mod hash;
 mod resolve;
 mod segments;

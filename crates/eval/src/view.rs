@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::evaluation::{Decision, ErrorCode, Evaluation};
 use crate::explain::{self, Explanation};
 use crate::flag::{Chunk, Question};
+use crate::groups::Groups;
 use crate::hash::FastState;
 use crate::resolve::{self, Registry, ResolveError, Resolved};
 use crate::segments::Segments;
@@ -77,6 +78,7 @@ pub struct View {
     flags: FlagTable,
     tenants: Map<TenantId, Arc<TenantFacts>>,
     segments: Segments,
+    groups: Groups,
     /// The flags whose rules name a segment, by their places.
     segment_users: imbl::OrdMap<SegmentName, imbl::OrdSet<u32>>,
     configs: Configs,
@@ -112,6 +114,7 @@ impl View {
             flags: FlagTable::default(),
             tenants: tenants.0,
             segments: Segments::default(),
+            groups: Groups::default(),
             segment_users: imbl::OrdMap::default(),
             configs: Configs::default(),
             registry: Registry::default(),
@@ -348,6 +351,10 @@ impl View {
 
     pub(crate) fn segment_document(&self, name: &str) -> Option<&Arc<Document>> {
         self.segments.document(name)
+    }
+
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     pub(crate) fn segment(&self, name: &str) -> Option<Members> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ArtifactKind, ArtifactName, ArtifactVersion, Code, ConfigName, EnvironmentName, FlagKey, Label,
-    Namespace, SegmentName, TenantId, TokenId, Violation,
+    ArtifactKind, ArtifactName, ArtifactVersion, Code, ConfigName, EnvironmentName, FlagKey,
+    GroupName, Label, Namespace, SegmentName, TenantId, TokenId, Violation,
 };
 
 macro_rules! kinds {
@@ -50,6 +50,8 @@ kinds! {
     Flag = "flag",
     /// Which variant of a flag whom gets in one environment.
     Targeting = "targeting",
+    /// Flags of which a unit gets one at most, and the units that get none of them.
+    ExclusionGroup = "exclusion-group",
     /// An emergency stop of a flag, an agent or a tool.
     Kill = "kill",
     /// What one tenant gets, whatever the rules say.
@@ -189,6 +191,11 @@ impl DocumentKey {
     /// The key of a segment.
     pub fn segment(name: &SegmentName) -> Self {
         Self::of(Kind::Segment, "", name.as_str())
+    }
+
+    /// The key of an exclusion group.
+    pub fn exclusion_group(name: &GroupName) -> Self {
+        Self::of(Kind::ExclusionGroup, "", name.as_str())
     }
 
     /// The key of a config document's schema.
@@ -470,6 +477,7 @@ fn check(kind: Kind, scope: &str, name: &str) -> Result<(String, String), Violat
         }
         Kind::Tenant => TenantId::new(name)?.to_string(),
         Kind::Segment => SegmentName::new(name)?.to_string(),
+        Kind::ExclusionGroup => GroupName::new(name)?.to_string(),
         Kind::Flag | Kind::Targeting => FlagKey::new(name)?.to_string(),
         Kind::Schema | Kind::Config => ConfigName::new(name)?.to_string(),
         Kind::Trust => Namespace::new(name)?.to_string(),

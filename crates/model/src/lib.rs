@@ -49,12 +49,12 @@ pub use expr::{
 };
 pub use key::{DocumentKey, Kind, Selector};
 pub use names::{
-    ArtifactKind, ArtifactName, ArtifactVersion, ConfigName, EnvironmentName, FlagKey, Label,
-    NameError, Namespace, PrincipalId, SegmentName, TenantId, TokenId, VariantName,
+    ArtifactKind, ArtifactName, ArtifactVersion, ConfigName, EnvironmentName, FlagKey, GroupName,
+    Label, NameError, Namespace, PrincipalId, SegmentName, TenantId, TokenId, VariantName,
 };
 pub use parse::parse_strict;
 pub use pointer::Pointer;
-pub use serve::{Course, Ramp, Range, SLOTS, Serve, Shares, Split};
+pub use serve::{Course, Ramp, Range, SLOTS, Serve, Share, Shares, Split};
 pub use time::{Timestamp, TimestampError};
 pub use verified::Verified;
 pub use violation::{Unadvised, Violation, Violations};

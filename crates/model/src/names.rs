@@ -143,6 +143,11 @@ name!(
     "1 to 128 letters, digits, `_`, `.` or `-`, not starting with `.` or `-`"
 );
 name!(
+    /// Names an exclusion group.
+    GroupName, "exclusion group name", b".-", 128,
+    "1 to 128 letters, digits, `_`, `.` or `-`, not starting with `.` or `-`"
+);
+name!(
     /// Names a segment.
     SegmentName, "segment name", b".-", 128,
     "1 to 128 letters, digits, `_`, `.` or `-`, not starting with `.` or `-`"

@@ -1,6 +1,7 @@
 //! What a rule or a default serves: a variant, the caller's default, a split or a ramp.
 
 mod ramp;
+mod slots;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,9 +14,9 @@ use crate::parse::coded;
 use crate::{AttributePath, Code, VariantName};
 
 pub use self::ramp::{Course, Ramp};
-
-/// The slots that a split divides.
-pub const SLOTS: u32 = 100_000;
+pub(crate) use self::slots::{Lot, allocate, excess, fault as slots_fault, percent};
+pub use self::slots::{SLOTS, Share};
+use self::slots::{percent_number, thousandth};
 
 /// The slots from `start` to before `end`, and what they get.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -94,9 +95,8 @@ impl Split {
             }) if *by == self.by && *salt == self.salt => ranges.as_slice(),
             _ => &[],
         };
-        let ranges = allocate(kept, shares);
         Self {
-            shares: Shares::Ranges(ranges),
+            shares: Shares::Ranges(ranges(kept, shares)),
             ..self
         }
     }
@@ -120,7 +120,7 @@ impl Split {
     pub fn is_fresh(&self) -> bool {
         match &self.shares {
             Shares::Percent(_) => true,
-            Shares::Ranges(ranges) => *ranges == allocate(&[], &self.totals()),
+            Shares::Ranges(laid) => *laid == ranges(&[], &self.totals()),
         }
     }
 
@@ -130,98 +130,29 @@ impl Split {
             Shares::Percent(shares) if shares.is_empty() => {
                 Some("the split gives nobody anything".to_owned())
             }
-            Shares::Percent(shares) => {
-                let total: u64 = shares.values().map(|share| u64::from(*share)).sum();
-                (total > u64::from(SLOTS)).then(|| {
-                    format!(
-                        "the percentages add up to {}, more than 100",
-                        percent(total)
-                    )
-                })
-            }
-            Shares::Ranges(ranges) => {
-                let mut free = 0;
-                for range in ranges {
-                    if range.start >= range.end || range.end > SLOTS {
-                        return Some(format!(
-                            "the range {}..{} is empty or leaves 0..{SLOTS}",
-                            range.start, range.end
-                        ));
-                    }
-                    if range.start < free {
-                        return Some(format!(
-                            "the range {}..{} overlaps the one before it, or is out of order",
-                            range.start, range.end
-                        ));
-                    }
-                    free = range.end;
-                }
-                None
-            }
+            Shares::Percent(shares) => excess(shares.values().copied()),
+            Shares::Ranges(ranges) => slots_fault(ranges.iter().map(|it| (it.start, it.end))),
         }
     }
 }
 
-/// Gives each variant its share of the slots, changing what `kept` gives as little as possible.
-fn allocate(kept: &[Range], shares: &BTreeMap<VariantName, u32>) -> Vec<Range> {
-    let mut missing = shares.clone();
-    let mut ranges: Vec<Range> = Vec::new();
-    for range in kept {
-        let Some(left) = missing.get_mut(&range.variant) else {
-            continue;
-        };
-        let take = (*left).min(range.end.saturating_sub(range.start));
-        *left -= take;
-        if take > 0 {
-            ranges.push(Range {
-                end: range.start + take,
-                ..range.clone()
-            });
-        }
-    }
-    let mut missing = missing.into_iter().filter(|(_, left)| *left > 0);
-    let mut wanted = missing.next();
-    let mut free = 0;
-    let mut added = Vec::new();
-    let ends = ranges
+/// The ranges that give each variant its share and change what `kept` gives as little as possible.
+fn ranges(kept: &[Range], shares: &BTreeMap<VariantName, u32>) -> Vec<Range> {
+    let kept: Vec<_> = kept
         .iter()
-        .map(|range| (range.start, range.end))
-        .chain([(SLOTS, SLOTS)]);
-    for (start, end) in ends {
-        while let Some((variant, left)) = &mut wanted {
-            let take = (*left).min(start.saturating_sub(free));
-            if take == 0 {
-                break;
-            }
-            added.push(Range {
-                variant: variant.clone(),
-                start: free,
-                end: free + take,
-            });
-            free += take;
-            *left -= take;
-            if *left == 0 {
-                wanted = missing.next();
-            }
-        }
-        free = end;
-    }
-    ranges.extend(added);
-    ranges.sort_by_key(|range| range.start);
-    ranges.dedup_by(|next, range| {
-        let joined = range.variant == next.variant && range.end == next.start;
-        if joined {
-            range.end = next.end;
-        }
-        joined
-    });
-    ranges
-}
-
-/// Writes thousandths of a percent as a percentage.
-fn percent(thousandths: u64) -> String {
-    let text = format!("{}.{:03}", thousandths / 1_000, thousandths % 1_000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        .map(|range| Lot {
+            holder: range.variant.clone(),
+            start: range.start,
+            end: range.end,
+        })
+        .collect();
+    let lots = allocate(&kept, shares).into_iter();
+    lots.map(|lot| Range {
+        variant: lot.holder,
+        start: lot.start,
+        end: lot.end,
+    })
+    .collect()
 }
 
 impl Serialize for Serve {
@@ -371,40 +302,6 @@ fn thousandths<E: serde::de::Error>(
             Ok((variant, share))
         })
         .collect()
-}
-
-/// Reads a percentage of slots.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the value is checked to lie within 0 and 100,000"
-)]
-fn thousandth<E: serde::de::Error>(percent: f64, whose: &str) -> Result<u32, E> {
-    let share = percent * 1_000.0;
-    if !(0.0..=f64::from(SLOTS)).contains(&share) {
-        return Err(coded(
-            Code::SplitInvalid,
-            format_args!("{whose} has {percent} %: a percentage is between 0 and 100"),
-            "write a number from 0 to 100",
-        ));
-    }
-    if (share - share.round()).abs() > 1e-6 {
-        return Err(coded(
-            Code::SplitInvalid,
-            format_args!("{whose} has {percent} %: the smallest step is 0.001 %"),
-            "round it to three decimals",
-        ));
-    }
-    Ok(share.round() as u32)
-}
-
-/// The percentage as people write it.
-fn percent_number(share: u32) -> serde_json::Number {
-    if share.is_multiple_of(1_000) {
-        (share / 1_000).into()
-    } else {
-        serde_json::Number::from_f64(f64::from(share) / 1_000.0).unwrap_or_else(|| 0.into())
-    }
 }
 
 impl schemars::JsonSchema for Serve {

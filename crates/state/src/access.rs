@@ -291,6 +291,7 @@ fn needed_role(kind: Kind) -> Role {
         | Kind::Segment
         | Kind::Flag
         | Kind::Targeting
+        | Kind::ExclusionGroup
         | Kind::Kill
         | Kind::Schema
         | Kind::Config

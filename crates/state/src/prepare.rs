@@ -299,18 +299,7 @@ fn read_put(
     }
     let document = Document::parse(key, body)?;
     let previous = draft.base().document(key).map(|document| &**document);
-    let document = match (document, previous) {
-        (Document::Targeting(new), Some(Document::Targeting(old))) => {
-            Document::Targeting(new.settled(Some(old)).into())
-        }
-        (Document::Targeting(new), _) => Document::Targeting(new.settled(None).into()),
-        (Document::Channel(new), Some(Document::Channel(old))) => {
-            Document::Channel(new.settled(Some(old)).into())
-        }
-        (Document::Channel(new), _) => Document::Channel(new.settled(None).into()),
-        (document, _) => document,
-    };
-    Ok(Some(Arc::new(document)))
+    Ok(Some(Arc::new(document.settled(previous))))
 }
 
 type Written = (Vec<PreparedOp>, Vec<(Digest, Arc<[u8]>)>);

@@ -172,14 +172,10 @@ fn decide(state: &State, key: &DocumentKey, body: &Value, options: Options) -> D
 fn settled_digest(state: &State, key: &DocumentKey, body: &Value) -> Option<Digest> {
     let document = Document::parse(key, body).ok()?;
     let previous = state.document(key).map(|document| &**document);
-    let document = match (document, previous) {
-        (Document::Targeting(new), Some(Document::Targeting(old))) => {
-            Document::Targeting(new.settled(Some(old)).into())
+    let document = match (document.settled(previous), previous) {
+        (Document::Channel(new), Some(Document::Channel(old))) => {
+            Document::Channel(crate::validate::registry::keep_locks(*new, old).into())
         }
-        (Document::Targeting(new), _) => Document::Targeting(new.settled(None).into()),
-        (Document::Channel(new), Some(Document::Channel(old))) => Document::Channel(
-            crate::validate::registry::keep_locks(new.settled(Some(old)), old).into(),
-        ),
         (Document::Pin(new), Some(Document::Pin(old))) => {
             Document::Pin(crate::validate::registry::keep_lock(*new, old).into())
         }

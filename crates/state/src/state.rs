@@ -604,7 +604,13 @@ pub(crate) fn base_name(key: &DocumentKey) -> &str {
 pub(crate) fn folded_name(key: &DocumentKey) -> Option<String> {
     matches!(
         key.kind(),
-        Kind::Flag | Kind::Segment | Kind::Agent | Kind::Tool | Kind::Schema | Kind::Environment
+        Kind::Flag
+            | Kind::Segment
+            | Kind::ExclusionGroup
+            | Kind::Agent
+            | Kind::Tool
+            | Kind::Schema
+            | Kind::Environment
     )
     .then(|| base_name(key).to_ascii_lowercase())
 }

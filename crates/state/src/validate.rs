@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod flags;
 mod graph;
+mod groups;
 pub(crate) mod places;
 mod prerequisites;
 pub(crate) mod registry;

@@ -40,6 +40,14 @@ fn document_operations(table: &mut Vec<Operation>) {
         .operations::<documents::Tenant>(table);
     Family::new("Segment", "Segments", "flags", "/v1/segments", "{segment}")
         .operations::<documents::Segment>(table);
+    Family::new(
+        "ExclusionGroup",
+        "ExclusionGroups",
+        "flags",
+        "/v1/exclusion-groups",
+        "{group}",
+    )
+    .operations::<documents::ExclusionGroup>(table);
     Family::new("Flag", "Flags", "flags", "/v1/flags", "{flag}")
         .operations::<documents::Flag>(table);
     Family::new(

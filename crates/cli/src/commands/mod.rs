@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod context;
 pub(crate) mod environment;
+pub(crate) mod exclusion_group;
 pub(crate) mod explain;
 pub(crate) mod flag;
 pub(crate) mod kill;
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: Cli) -> Result<u8> {
         Command::Flag(command) => command.run(&session),
         Command::Config(command) => command.run(&session),
         Command::Segment(command) => command.run(&session),
+        Command::ExclusionGroup(command) => command.run(&session),
         Command::Agent(command) => command.run(ArtifactKind::Agent, &session),
         Command::Tool(command) => command.run(&session),
         Command::Channel(command) => command.run(&session),

@@ -9,7 +9,7 @@ use crate::bucket;
 use crate::clause::{Compiled, Facts, Place, Verdict};
 use crate::context::Seen;
 use crate::evaluation::Reason;
-use crate::flag::{Chunk, Gate, ranges};
+use crate::flag::{Chunk, Gate, group_salt, ranges};
 use crate::tenant::TenantFacts;
 use crate::view::View;
 
@@ -55,6 +55,7 @@ impl Trail<'_> {
         if self.tenant_kill()
             || self.prerequisites()
             || self.pin()
+            || self.exclusion_groups()
             || self.targets()
             || self.rules()
         {
@@ -127,6 +128,44 @@ impl Trail<'_> {
             verdict: holds.into(),
         });
         holds
+    }
+
+    /// Asks the exclusion groups of the flag; says whether one of them is in the way.
+    fn exclusion_groups(&mut self) -> bool {
+        let flag = self.chunk.key();
+        for (name, group) in self.view.groups().of(flag) {
+            let salt = group_salt(name, group);
+            let unit = self.unit(group.by.as_ref());
+            let bucketing = self.view.bucketing();
+            let slot = unit.as_ref().map(|it| bucket::slot(bucketing, &salt, it));
+            let range = slot.and_then(|slot| {
+                let mut ranges = group.ranges.iter();
+                ranges.find(|it| (it.start..it.end).contains(&slot))
+            });
+            let held_out = range.is_some_and(|it| it.flag.is_none());
+            let holder = range.and_then(|it| it.flag.clone());
+            let verdict = if slot.is_none() {
+                Verdict::Unknown
+            } else if group.held.contains(flag) {
+                (!held_out).into()
+            } else {
+                (holder.as_ref() == Some(flag)).into()
+            };
+            self.steps.push(ExplainStep::ExclusionGroup {
+                group: name.clone(),
+                by: by(group.by.as_ref()),
+                unit,
+                salt,
+                slot,
+                holder,
+                held_out,
+                verdict,
+            });
+            if verdict != Verdict::True {
+                return true;
+            }
+        }
+        false
     }
 
     fn targets(&mut self) -> bool {

@@ -15,7 +15,7 @@ pub(super) enum CompiledServe {
 
 /// What is divided, and how it is hashed.
 #[derive(Debug)]
-struct Unit {
+pub(super) struct Unit {
     by: Place,
     salt: Box<str>,
 }
@@ -48,15 +48,19 @@ pub(super) struct Landing {
 }
 
 impl Unit {
-    fn new(by: Option<&AttributePath>, salt: &str) -> Self {
+    pub(super) fn new(by: Option<&AttributePath>, salt: &str) -> Self {
         Self {
             by: place(by),
             salt: salt.into(),
         }
     }
 
+    pub(super) fn reads_tenant(&self) -> bool {
+        self.by.reads_tenant()
+    }
+
     #[inline]
-    fn slot(&self, facts: Facts<'_>, bucketing: Bucketing) -> Option<u32> {
+    pub(super) fn slot(&self, facts: Facts<'_>, bucketing: Bucketing) -> Option<u32> {
         self.by
             .unit(facts, |unit| bucket::slot(bucketing, &self.salt, unit))
     }
@@ -89,8 +93,8 @@ impl CompiledServe {
     pub(super) fn reads_tenant(&self) -> bool {
         match self {
             Self::Variant(_) => false,
-            Self::Split(split) => split.unit.by.reads_tenant(),
-            Self::Ramp(ramp) => ramp.unit.by.reads_tenant(),
+            Self::Split(split) => split.unit.reads_tenant(),
+            Self::Ramp(ramp) => ramp.unit.reads_tenant(),
         }
     }
 

@@ -62,6 +62,11 @@ impl<'a> Export<'a> {
             Gate::Killed | Gate::Off => return Ok(off),
             Gate::Open => {}
         }
+        if let Some((group, _)) = self.view.groups().of(chunk.key()).next() {
+            return Err(format!(
+                "the exclusion group `{group}` says which units it may reach"
+            ));
+        }
         if depth > DEPTH_MAX {
             return Err(format!("its prerequisites are deeper than {DEPTH_MAX}"));
         }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use plane_model::documents::Bucketing;
 use plane_model::{
-    ArtifactName, ConfigName, Document, DocumentKey, FlagKey, Kind, SegmentName, Selector, TenantId,
+    ArtifactName, ConfigName, Document, DocumentKey, FlagKey, GroupName, Kind, SegmentName,
+    Selector, TenantId,
 };
 
 use super::View;
@@ -21,7 +22,7 @@ pub(super) struct Draft {
     parts: BTreeMap<u32, Parts>,
     /// The segments that were touched.
     segments: BTreeSet<SegmentName>,
-    /// Touched by a segment or the environment only.
+    /// Touched by a segment, an exclusion group or the environment only.
     stale: BTreeSet<u32>,
     registry: RegistryDraft,
 }
@@ -70,6 +71,7 @@ impl Draft {
                 }
             }
             Kind::Segment => self.segment(key.name(), document),
+            Kind::ExclusionGroup => self.group(key.name(), document),
             Kind::Flag => self.flag(key.name(), |parts| parts.flag = stored),
             Kind::Targeting if here => self.flag(key.name(), |parts| parts.targeting = stored),
             Kind::Kill if here => match tenant {
@@ -114,6 +116,16 @@ impl Draft {
         self.segments.insert(name);
     }
 
+    fn group(&mut self, name: &str, document: Option<&Arc<Document>>) {
+        let Ok(name) = GroupName::new(name) else {
+            return;
+        };
+        for flag in self.view.groups.set(&name, document) {
+            let place = self.place(&flag);
+            self.stale.insert(place);
+        }
+    }
+
     pub(super) fn flag(&mut self, key: &str, edit: impl FnOnce(&mut Parts)) {
         if let Ok(key) = FlagKey::new(key) {
             let place = self.place(&key);
@@ -129,7 +141,10 @@ impl Draft {
 
     fn place(&mut self, key: &FlagKey) -> u32 {
         let bucketing = self.view.bucketing;
-        let absent = || Chunk::compile(key.clone(), Parts::default(), bucketing, &[], |_| None);
+        let absent = || {
+            let (parts, exclusions) = (Parts::default(), Box::default());
+            Chunk::compile(key.clone(), parts, bucketing, &[], exclusions, |_| None)
+        };
         self.view.flags.intern(key, absent)
     }
 
@@ -327,9 +342,16 @@ impl Draft {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (old, new) => old.is_none() && new.is_none(),
         };
-        let after = Chunk::compile(key.clone(), parts, view.bucketing, &places, |name| {
-            view.segment(name)
-        });
+        let exclusions = view.groups.exclusions(&key);
+        let segment = |name: &str| view.segments.members(name);
+        let after = Chunk::compile(
+            key.clone(),
+            parts,
+            view.bucketing,
+            &places,
+            exclusions,
+            segment,
+        );
         if !same && (before.overrides().is_some() || after.overrides().is_some()) {
             let overrider = new.and_then(|document| Overrider::new(place, &key, &document));
             self.registry.overrider(place, overrider);

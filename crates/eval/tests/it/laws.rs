@@ -406,8 +406,8 @@ pub(crate) fn concluded(explanation: &Explanation) -> (Option<VariantName>, Opti
             assert_eq!(explanation.result.reason, Reason::Disabled);
             (explanation.result.variant.clone(), None)
         }
-        ExplainStep::Prerequisite { verdict, .. } => {
-            assert_eq!(*verdict, Verdict::False);
+        ExplainStep::Prerequisite { verdict, .. } | ExplainStep::ExclusionGroup { verdict, .. } => {
+            assert_ne!(*verdict, Verdict::True);
             (
                 explanation.result.variant.clone(),
                 explanation.result.error_code,

@@ -4,6 +4,7 @@ mod bucketing;
 mod config;
 mod evaluation;
 mod flagd;
+mod groups;
 mod laws;
 mod resolution;
 mod rollout_cap;

@@ -2,6 +2,7 @@
 
 mod access;
 mod compact;
+mod exclusion;
 mod flag;
 mod place;
 mod registry;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 
 pub use access::{Allowed, Role, RoleBinding, Token, TokenKind};
 pub use compact::{ConfigValues, Labels};
+pub use exclusion::{ExclusionGroup, GroupRange};
 pub use flag::{All, Applies, Flag, FlagType, Kill, Lifecycle, Overrides, Pin, Variants};
 pub use place::{Bucketing, Environment, Segment, Tenant, TenantStatus};
 pub use registry::{Channel, Published, Release, Signing, Status, StatusState, Trust, TrustedKey};
@@ -35,6 +37,8 @@ pub enum Document {
     Flag(Box<Flag>),
     /// A flag's targeting in one environment.
     Targeting(Box<Targeting>),
+    /// Flags that exclude each other.
+    ExclusionGroup(Box<ExclusionGroup>),
     /// An emergency stop.
     Kill(Box<Kill>),
     /// What one tenant gets.
@@ -81,6 +85,7 @@ impl Document {
             Kind::Segment => Self::Segment(parse_strict(value)?),
             Kind::Flag => Self::Flag(parse_strict(value)?),
             Kind::Targeting => Self::Targeting(parse_strict(value)?),
+            Kind::ExclusionGroup => Self::ExclusionGroup(parse_strict(value)?),
             Kind::Kill => Self::Kill(parse_strict(value)?),
             Kind::Pin => Self::Pin(parse_strict(value)?),
             Kind::Schema => Self::Schema(value.clone()),
@@ -113,6 +118,7 @@ impl Document {
             Kind::Segment => Self::Segment(decode(kind, bytes)?),
             Kind::Flag => Self::Flag(decode(kind, bytes)?),
             Kind::Targeting => Self::Targeting(decode(kind, bytes)?),
+            Kind::ExclusionGroup => Self::ExclusionGroup(decode(kind, bytes)?),
             Kind::Kill => Self::Kill(decode(kind, bytes)?),
             Kind::Pin => Self::Pin(decode(kind, bytes)?),
             Kind::Schema => Self::Schema(decode(kind, bytes)?),
@@ -147,6 +153,7 @@ impl Document {
             Self::Segment(it) => value(it),
             Self::Flag(it) => value(it),
             Self::Targeting(it) => value(it),
+            Self::ExclusionGroup(it) => value(it),
             Self::Kill(it) => value(it),
             Self::Pin(it) => value(it),
             Self::Schema(it) => it.clone(),
@@ -160,6 +167,28 @@ impl Document {
         }
     }
 
+    /// The document as a commit stores it: percentages as ranges that move no more units than they must.
+    ///
+    /// `previous` is the document that this one replaces.
+    #[must_use]
+    pub fn settled(self, previous: Option<&Self>) -> Self {
+        match (self, previous) {
+            (Self::Targeting(new), Some(Self::Targeting(old))) => {
+                Self::Targeting(new.settled(Some(old)).into())
+            }
+            (Self::Targeting(new), _) => Self::Targeting(new.settled(None).into()),
+            (Self::ExclusionGroup(new), Some(Self::ExclusionGroup(old))) => {
+                Self::ExclusionGroup(new.settled(Some(old)).into())
+            }
+            (Self::ExclusionGroup(new), _) => Self::ExclusionGroup(new.settled(None).into()),
+            (Self::Channel(new), Some(Self::Channel(old))) => {
+                Self::Channel(new.settled(Some(old)).into())
+            }
+            (Self::Channel(new), _) => Self::Channel(new.settled(None).into()),
+            (document, _) => document,
+        }
+    }
+
     fn check(&self, key: &DocumentKey, found: &mut Violations) {
         match self {
             Self::Environment(it) => it.check(found),
@@ -167,6 +196,7 @@ impl Document {
             Self::Segment(it) => it.check(found),
             Self::Flag(it) => it.check(found),
             Self::Targeting(it) => it.check(found),
+            Self::ExclusionGroup(it) => it.check(found),
             Self::Kill(it) => it.check(key, found),
             Self::Pin(it) => it.check(key, found),
             Self::Config(it) => check_depth(&it.to_map(), found),

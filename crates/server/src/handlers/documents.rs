@@ -7,8 +7,8 @@ use axum::response::Response;
 use plane_api::{CommitReply, Committed, DocumentReply, Plan, Planned};
 use plane_model::documents::Kill;
 use plane_model::{
-    ArtifactName, Code, ConfigName, DocumentKey, EnvironmentName, FlagKey, Kind, Namespace,
-    SegmentName, Selector, TenantId, TokenId,
+    ArtifactName, Code, ConfigName, DocumentKey, EnvironmentName, FlagKey, GroupName, Kind,
+    Namespace, SegmentName, Selector, TenantId, TokenId,
 };
 use plane_node::{Preview, Snapshot};
 use plane_state::{Action, Change, Command, Content, Entry, Expect, Op};
@@ -442,6 +442,12 @@ pub(super) fn tenant(call: &Call) -> Result<DocumentKey, Failure> {
 pub(super) fn segment(call: &Call) -> Result<DocumentKey, Failure> {
     Ok(DocumentKey::segment(&SegmentName::new(
         call.param("segment")?,
+    )?))
+}
+
+pub(super) fn exclusion_group(call: &Call) -> Result<DocumentKey, Failure> {
+    Ok(DocumentKey::exclusion_group(&GroupName::new(
+        call.param("group")?,
     )?))
 }
 

@@ -33,11 +33,12 @@ pub(super) enum Holds {
 }
 
 /// The folders that a tree may have at its root.
-const FOLDERS: [&str; 6] = [
+const FOLDERS: [&str; 7] = [
     "environments",
     "tenants",
     "segments",
     "feature_flags",
+    "exclusion_groups",
     "configs",
     "registries",
 ];
@@ -110,6 +111,7 @@ pub(super) fn place(path: &str) -> Placement {
             decoded(stem).and_then(|id| key(Kind::Tenant, "", &id).map(Holds::Tenant))
         }
         ("segments", []) => whole(Kind::Segment, "", stem),
+        ("exclusion_groups", []) => whole(Kind::ExclusionGroup, "", stem),
         ("feature_flags", []) => key(Kind::Flag, "", stem).map(Holds::Flag),
         ("configs", []) => match stem.strip_suffix(".schema") {
             Some(document) => whole(Kind::Schema, "", document),
@@ -129,6 +131,7 @@ pub(super) fn place(path: &str) -> Placement {
         ("environments", _) => Err(misplaced("environments/NAME.yaml")),
         ("tenants", _) => Err(misplaced("tenants/ID.yaml")),
         ("segments", _) => Err(misplaced("segments/NAME.yaml")),
+        ("exclusion_groups", _) => Err(misplaced("exclusion_groups/NAME.yaml")),
         ("feature_flags", _) => Err(misplaced("feature_flags/KEY.yaml")),
         ("configs", _) => Err(misplaced("configs/DOCUMENT/SELECTOR.yaml")),
         ("registries", ["channels", ..]) => Err(misplaced("registries/channels/ENVIRONMENT.yaml")),

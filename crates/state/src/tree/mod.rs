@@ -5,7 +5,7 @@
 //! lists the files. Start reading at [`read()`], then `layout.rs` (which file is what).
 //!
 //! Where things stand: `environments/NAME`, `tenants/ID` (with `pins`), `segments/NAME`,
-//! `feature_flags/KEY` (the flag and, under `environments`, its targeting), `configs/DOC.schema`,
+//! `exclusion_groups/NAME`, `feature_flags/KEY` (the flag and, under `environments`, its targeting), `configs/DOC.schema`,
 //! `configs/DOC/SELECTOR`, `registries/agents/…` and `registries/tools/…` (any name; the content
 //! says which version it is), `registries/channels/ENVIRONMENT`, `registries/trust/NAMESPACE` and
 //! `registries/status`; each as `.yaml`, `.yml` or `.json`. Tenant ids and selectors are

@@ -445,6 +445,7 @@ fn refuse_collisions(tree: &Tree) -> Vec<TreeError> {
         let (what, name) = match document.key.kind() {
             Kind::Flag => ("flag", name),
             Kind::Segment => ("segment", name),
+            Kind::ExclusionGroup => ("exclusion group", name),
             Kind::Agent => ("agent", version_name(name)),
             Kind::Tool => ("tool", version_name(name)),
             Kind::Schema | Kind::Config => ("config document", name),

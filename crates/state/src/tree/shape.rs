@@ -100,6 +100,18 @@ pub(super) static SEGMENT: Shape = Shape::new(&[
     ("when", &EXPRESSION),
 ]);
 
+/// An exclusion group.
+pub(super) static EXCLUSION_GROUP: Shape = Shape::new(&[
+    ("description", &ANY),
+    ("by", &ANY),
+    ("salt", &ANY),
+    ("percent", &ANY),
+    ("holdout", &ANY),
+    ("held", &ANY),
+    ("ranges", &GROUP_RANGE),
+]);
+static GROUP_RANGE: Shape = Shape::new(&[("flag", &ANY), ("start", &ANY), ("end", &ANY)]);
+
 /// A flag with its targeting in each environment.
 pub(super) static FLAG: Shape = Shape::new(&[
     ("key", &ANY),

@@ -1,10 +1,11 @@
 //! How splits stand in files: as percentages wherever those say the same as the ranges.
 
+use plane_model::documents::ExclusionGroup;
 use plane_model::{DocumentKey, Kind, Serve};
 use serde::Deserialize;
 use serde_json::{Map, Number, Value};
 
-/// Writes each split of a targeting or a channel as percentages, if that loses nothing.
+/// Writes each split of a targeting, a channel or an exclusion group as percentages, if that loses nothing.
 pub(super) fn for_people(key: &DocumentKey, body: &mut Value) {
     match key.kind() {
         Kind::Targeting => {
@@ -21,6 +22,14 @@ pub(super) fn for_people(key: &DocumentKey, body: &mut Value) {
         Kind::Channel => {
             if let Some(split) = body.get_mut("split") {
                 one(split);
+            }
+        }
+        Kind::ExclusionGroup => {
+            let group = ExclusionGroup::deserialize(&*body);
+            if let (Ok(group), Value::Object(members)) = (group, body)
+                && group.is_fresh()
+            {
+                members.remove("ranges");
             }
         }
         _ => {}

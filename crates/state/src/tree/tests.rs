@@ -1,5 +1,5 @@
 use expect_test::{Expect, expect};
-use plane_model::documents::Targeting;
+use plane_model::documents::{ExclusionGroup, Targeting};
 use plane_model::{Code, Kind};
 use proptest::prelude::*;
 use serde_json::{Map, json};
@@ -585,6 +585,19 @@ fn targeting() -> impl Strategy<Value = Value> {
         })
 }
 
+/// A group as it is stored: laid out anew, or grown from another one.
+fn exclusion_group() -> impl Strategy<Value = Value> {
+    let shares = || prop::collection::btree_map("[a-c]", 0..30_u32, 1..3);
+    (shares(), shares(), any::<bool>()).prop_map(|(before, after, grown)| {
+        let group = |shares| -> ExclusionGroup {
+            serde_json::from_value(json!({"percent": shares, "holdout": 5})).unwrap()
+        };
+        let before = group(before).settled(None);
+        let after = group(after).settled(grown.then_some(&before));
+        serde_json::to_value(after).unwrap()
+    })
+}
+
 fn documents() -> impl Strategy<Value = Vec<(DocumentKey, Value)>> {
     let flags = prop::collection::btree_map(
         "[a-z_][a-z0-9._-]{0,6}",
@@ -606,9 +619,16 @@ fn documents() -> impl Strategy<Value = Vec<(DocumentKey, Value)>> {
         (0_u64..3, prop::option::of(1_u32..100), any::<bool>()),
         0..4,
     );
-    (flags, tenants, configs, schemas, channels).prop_map(
-        |(flags, tenants, configs, schemas, channels)| {
-            let mut documents = Vec::new();
+    (
+        flags,
+        tenants,
+        configs,
+        schemas,
+        channels,
+        exclusion_group(),
+    )
+        .prop_map(|(flags, tenants, configs, schemas, channels, group)| {
+            let mut documents = vec![(key(Kind::ExclusionGroup, "", "g"), group)];
             for (flag, environments) in flags {
                 documents.push((key(Kind::Flag, "", &flag), json!({"type": "boolean"})));
                 for (environment, body) in environments {
@@ -659,8 +679,7 @@ fn documents() -> impl Strategy<Value = Vec<(DocumentKey, Value)>> {
             }
             documents.sort_by(|left, right| left.0.cmp(&right.0));
             documents
-        },
-    )
+        })
 }
 
 /// The body with its percentages settled, as a commit settles them.
@@ -669,6 +688,10 @@ fn settled(key: &DocumentKey, body: &Value) -> Value {
         Kind::Targeting => {
             let targeting: Targeting = serde_json::from_value(body.clone()).unwrap();
             serde_json::to_value(targeting.settled(None)).unwrap()
+        }
+        Kind::ExclusionGroup => {
+            let group: ExclusionGroup = serde_json::from_value(body.clone()).unwrap();
+            serde_json::to_value(group.settled(None)).unwrap()
         }
         Kind::Channel => {
             let channel: plane_model::documents::Channel =
@@ -701,7 +724,7 @@ proptest! {
     fn no_files_make_the_reader_panic(
         files in prop::collection::vec(
             (
-                "(environments|tenants|segments|feature_flags|configs|configs/a|registries|registries/(agents|tools|channels|trust)|\\PC{1,4})/(a|b|status|a[.]schema|%4|\\PC{0,4})[.](yaml|json|py)",
+                "(environments|tenants|segments|exclusion_groups|feature_flags|configs|configs/a|registries|registries/(agents|tools|channels|trust)|\\PC{1,4})/(a|b|status|a[.]schema|%4|\\PC{0,4})[.](yaml|json|py)",
                 prop_oneof![
                     json_value().prop_map(|it| it.to_string()),
                     "(key|environments|pins|name|version|metadata|default|split|[$]file|a|: |\n  |- |1){0,12}",

@@ -139,6 +139,13 @@ impl Writer {
             Kind::Environment => (format!("environments/{name}.yaml"), &shape::ENVIRONMENT),
             Kind::Tenant => (tenant_path(name), &shape::TENANT),
             Kind::Segment => (format!("segments/{name}.yaml"), &shape::SEGMENT),
+            Kind::ExclusionGroup => {
+                split::for_people(key, &mut body);
+                (
+                    format!("exclusion_groups/{name}.yaml"),
+                    &shape::EXCLUSION_GROUP,
+                )
+            }
             Kind::Flag => (flag_path(name), &shape::FLAG),
             Kind::Schema => (format!("configs/{name}.schema.yaml"), &shape::SCHEMA),
             Kind::Config => {

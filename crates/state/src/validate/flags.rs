@@ -8,7 +8,7 @@ use plane_model::{
     Timestamp, Violation, Violations,
 };
 
-use super::{in_use, missing, prerequisites, segments};
+use super::{groups, in_use, missing, prerequisites, segments};
 use crate::command::{Action, Command};
 use crate::draft::{Draft, environments};
 use crate::prepare::Touched;
@@ -20,6 +20,7 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
             (Kind::Flag, Some(Document::Flag(flag))) => {
                 check_flag(draft, touched, key, flag, &pointer, found);
                 prerequisites::check_flag(draft, touched, key, Some(flag), &pointer, found);
+                check_archived(draft, key, flag, &pointer, found);
             }
             (Kind::Flag, None) => {
                 let subject = format!("flag:{}", key.name());
@@ -29,7 +30,10 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
                     .or_else(|| draft.any(Kind::Kill, |other, _| other.name() == subject));
                 match user {
                     Some(user) => found.push(in_use(pointer, key, &user)),
-                    None => prerequisites::check_flag(draft, touched, key, None, &pointer, found),
+                    None => {
+                        prerequisites::check_flag(draft, touched, key, None, &pointer, found);
+                        groups::check_flag(draft, key, &pointer, found);
+                    }
                 }
             }
             (Kind::Targeting, Some(Document::Targeting(targeting))) => {
@@ -39,6 +43,9 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
                 segments::check(draft, key, segment, &pointer, found);
             }
             (Kind::Segment, None) => segments::check_unused(draft, key, pointer, found),
+            (Kind::ExclusionGroup, Some(Document::ExclusionGroup(group))) => {
+                groups::check(draft, key, group, &pointer, found);
+            }
             (Kind::Kill, Some(Document::Kill(kill))) => {
                 check_subject(draft, key, &pointer, found);
                 if let (Some(("agent", name)), Some(version)) = (key.subject(), &kill.fallback) {
@@ -50,6 +57,28 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
             _ => {}
         }
     }
+}
+
+/// Refuses to archive a flag that an exclusion group or a tenant's pin still uses.
+fn check_archived(
+    draft: &mut Draft<'_>,
+    key: &DocumentKey,
+    flag: &Flag,
+    pointer: &str,
+    found: &mut Violations,
+) {
+    let was_archived = match draft.base().document(key).map(|it| &**it) {
+        Some(Document::Flag(before)) => before.archived,
+        _ => false,
+    };
+    if !flag.archived || was_archived {
+        return;
+    }
+    let pointer = format!("{pointer}/archived");
+    groups::check_flag(draft, key, &pointer, found);
+    let subject = format!("flag:{}", key.name());
+    let pin = draft.any(Kind::Pin, |other, _| other.name() == subject);
+    found.extend(pin.map(|pin| in_use(pointer, key, &pin)));
 }
 
 fn check_flag(

@@ -4,6 +4,7 @@ mod commits;
 mod configuration;
 mod delivery;
 mod flags;
+mod groups;
 mod hostile;
 mod laws;
 mod limits;

@@ -194,6 +194,7 @@ fn words(step: &Value) -> (Mark, String, Vec<String>) {
             // What stops the flag is what decides.
             (decides(verdict != "true"), line, vec![found])
         }
+        "exclusion_group" => exclusion_group(step),
         "target" => {
             let unit = given("unit").unwrap_or_else(|| "(missing)".to_owned());
             let word = if verdict == "true" { "is" } else { "is not" };
@@ -235,6 +236,32 @@ fn words(step: &Value) -> (Mark, String, Vec<String>) {
             (Mark::Yes, format!("the default serves {serve}"), Vec::new())
         }
         other => (Mark::No, format!("{other}: {step}"), Vec::new()),
+    }
+}
+
+/// What an exclusion group says of a unit, in words.
+fn exclusion_group(step: &Value) -> (Mark, String, Vec<String>) {
+    let text = |name: &str| step.get(name).map(inline).unwrap_or_default();
+    let given = |name: &str| step.get(name).filter(|it| !it.is_null()).map(inline);
+    let (group, by) = (text("group"), text("by"));
+    let (Some(unit), Some(slot)) = (given("unit"), given("slot")) else {
+        let line =
+            format!("the exclusion group {group} divides by {by}, which the context does not have");
+        return (Mark::Unknown, line, Vec::new());
+    };
+    let whose = match given("holder") {
+        _ if step.get("held_out") == Some(&Value::Bool(true)) => "which is held out".to_owned(),
+        Some(flag) => format!("which may get {flag}"),
+        None => "which is nobody's".to_owned(),
+    };
+    let detail = format!("{by} {unit} falls on slot {slot} of 100000, {whose}");
+    if step.get("verdict").and_then(Value::as_str) == Some("true") {
+        let line = format!("the exclusion group {group} lets it in");
+        (Mark::No, line, vec![detail])
+    } else {
+        // What stops the flag is what decides.
+        let line = format!("the exclusion group {group} keeps it out");
+        (Mark::Yes, line, vec![detail])
     }
 }
 
