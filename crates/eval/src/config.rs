@@ -218,6 +218,22 @@ impl ConfigDocument {
             .collect()
     }
 
+    /// Says whether the same schema and the same layers apply here and there.
+    pub(crate) fn is_alike(&self, scope: &Scope<'_>, other: &Self, there: &Scope<'_>) -> bool {
+        let same = |one: &Arc<Document>, other: &Arc<Document>| Arc::ptr_eq(one, other);
+        let schemas = match (&self.schema, &other.schema) {
+            (Some((_, one)), Some((_, other))) => same(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        let (one, two) = (self.applying(scope), other.applying(there));
+        schemas
+            && one.len() == two.len()
+            && one
+                .iter()
+                .zip(two)
+                .all(|(one, other)| same(&one.document, &other.document))
+    }
+
     pub(crate) fn effective(&self, scope: &Scope<'_>) -> EffectiveConfig {
         let layers = self.applying(scope);
         let revisions = layers.iter().map(|layer| layer.revision);

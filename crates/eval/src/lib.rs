@@ -31,6 +31,7 @@ mod flag;
 mod flagd;
 mod groups;
 mod hash;
+mod impact;
 mod resolve;
 mod segments;
 mod source;
@@ -44,6 +45,10 @@ pub use context::{ATTRIBUTE_DEPTH_MAX, Attribute, Context};
 pub use evaluation::{ErrorCode, Evaluation, Reason};
 pub use explain::{ExplainExpr, ExplainServe, ExplainStep, Explanation, Outcome};
 pub use flagd::FlagdExport;
+pub use impact::{
+    AgentImpact, AgentShift, ConfigImpact, FlagImpact, FlagShift, Given, Impact, Inquiry, Offered,
+    impact,
+};
 pub use resolve::{
     CallPolicy, ChosenBy, Origin, Override, ResolveError, Resolved, ResolvedBody, ResolvedTool,
     Subject, Warning, WarningCode,

@@ -73,6 +73,15 @@ impl TenantFacts {
         }
     }
 
+    /// Says whether both are the same tenant as far as can be seen at a glance.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        let same = match (&self.document, &other.document) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        same && self.bound.is_none() && other.bound.is_none()
+    }
+
     pub(crate) fn set_document(&mut self, document: Option<Arc<Document>>) {
         self.document = document;
     }

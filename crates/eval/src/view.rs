@@ -353,6 +353,14 @@ impl View {
         self.segments.document(name)
     }
 
+    pub(crate) fn tenants(&self) -> &Map<TenantId, Arc<TenantFacts>> {
+        &self.tenants
+    }
+
+    pub(crate) fn config_documents(&self) -> &Configs {
+        &self.configs
+    }
+
     pub(crate) fn groups(&self) -> &Groups {
         &self.groups
     }

@@ -136,6 +136,25 @@ impl AgentEntry {
         }
     }
 
+    /// Says whether a flag that `test` names may change what is given.
+    pub(crate) fn is_overridden_by(&self, test: &dyn Fn(&FlagKey) -> bool) -> bool {
+        let offers = self.offers.values();
+        let mut applying = offers.flat_map(|offer| &offer.applying);
+        applying.any(|it| test(&it.overrider.key))
+    }
+
+    /// Says whether any version that is given locks one of the tools.
+    pub(crate) fn uses_tool(&self, tools: &BTreeSet<ArtifactName>) -> bool {
+        let offers = self.offers.values();
+        let mut contents = offers.filter_map(|offer| offer.content.as_ref().ok());
+        !tools.is_empty()
+            && contents.any(|it| {
+                it.tools
+                    .iter()
+                    .any(|tool| tools.contains(&tool.version.name))
+            })
+    }
+
     pub(crate) fn division(&self) -> Option<&Division> {
         self.division.as_deref()
     }
@@ -194,6 +213,20 @@ impl Registry {
         kept.kill.clone_from(&now.kill);
         kept.offers.extend(now.offers.clone());
         self.agents.insert(name.clone(), Arc::new(kept));
+    }
+
+    /// What there is of each agent here, in no order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&ArtifactName, &AgentEntry)> {
+        self.agents.iter().map(|(name, entry)| (name, &**entry))
+    }
+
+    /// The tools that are killed in one of two registries and not in the other.
+    pub(crate) fn differently_killed(&self, other: &Self) -> BTreeSet<ArtifactName> {
+        let of = |registry: &Self| -> BTreeSet<ArtifactName> {
+            let killed = registry.killed_tools.iter();
+            killed.map(|(tool, _)| tool.clone()).collect()
+        };
+        &of(self) ^ &of(other)
     }
 
     /// The agents that have a channel in this environment, in no order.

@@ -5,6 +5,7 @@ mod config;
 mod evaluation;
 mod flagd;
 mod groups;
+mod impact;
 mod laws;
 mod resolution;
 mod rollout_cap;

@@ -28,12 +28,11 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
                     .any(Kind::Targeting, |other, _| other.name() == key.name())
                     .or_else(|| draft.any(Kind::Pin, |other, _| other.name() == subject))
                     .or_else(|| draft.any(Kind::Kill, |other, _| other.name() == subject));
-                match user {
-                    Some(user) => found.push(in_use(pointer, key, &user)),
-                    None => {
-                        prerequisites::check_flag(draft, touched, key, None, &pointer, found);
-                        groups::check_flag(draft, key, &pointer, found);
-                    }
+                if let Some(user) = user {
+                    found.push(in_use(pointer, key, &user));
+                } else {
+                    prerequisites::check_flag(draft, touched, key, None, &pointer, found);
+                    groups::check_flag(draft, key, &pointer, found);
                 }
             }
             (Kind::Targeting, Some(Document::Targeting(targeting))) => {
