@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{DocumentName, PlannedInstances};
+use crate::{DocumentName, Impact, PlannedInstances};
 
 /// An atomic list of changes to documents of any kinds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -137,6 +137,9 @@ pub struct Plan {
     pub environments: Vec<String>,
     /// The tenants that a changed document is bound to.
     pub tenants: Vec<TenantId>,
+    /// What it would change for the tenants that are known, where it changes anything; in dry runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub impact: Vec<Impact>,
     /// What live instances would make of it; in dry runs, where instances are live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<PlannedInstances>,

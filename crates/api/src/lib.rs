@@ -13,6 +13,7 @@ mod access;
 mod commits;
 mod documents;
 mod history;
+mod impact;
 mod instances;
 mod ofrep;
 mod openapi;
@@ -32,6 +33,9 @@ pub use commits::{
 };
 pub use documents::{ConfigSummary, DocumentName, DocumentReply, List};
 pub use history::{CommitRecord, CommitRecordOp, RecordReply};
+pub use impact::{
+    AgentImpact, AgentShift, ConfigImpact, FlagImpact, FlagShift, Given, Impact, Offered,
+};
 pub use instances::{
     AckProblem, AckReply, AckRequest, AckState, AgentContract, Contract, InstanceCounts,
     InstanceStatus, PlannedBreach, PlannedInstances, PlannedRejection, RevisionStatusReply,

@@ -133,6 +133,12 @@ const DRY_RUN: Query = Query {
     kind: "boolean",
     is_required: false,
 };
+const IMPACT_TENANTS: Query = Query {
+    name: "impact_tenants",
+    summary: "with dry_run: how many tenants to name for each thing that would change, 0 to 10000; 5 if absent",
+    kind: "integer",
+    is_required: false,
+};
 const REASON: Query = text("reason", "why, for those who read the log later");
 const fn text(name: &'static str, summary: &'static str) -> Query {
     Query {
@@ -295,7 +301,8 @@ impl Operation {
 
     fn write(mut self) -> Self {
         self.is_write = true;
-        self.query(&[DRY_RUN, REASON]).codes(WRITE_CODES)
+        self.query(&[DRY_RUN, IMPACT_TENANTS, REASON])
+            .codes(WRITE_CODES)
     }
 
     fn conditional(mut self) -> Self {

@@ -48,6 +48,7 @@ impl Client {
         let write = Write {
             reason: None,
             dry_run,
+            ..Write::default()
         };
         let extra = Extra::json(request)?.once();
         self.call(
@@ -109,6 +110,7 @@ impl Client {
         let write = Write {
             reason: None,
             dry_run,
+            ..Write::default()
         };
         let extra = Extra::json(request)?.once();
         self.call(

@@ -29,11 +29,17 @@ pub struct Write {
     pub reason: Option<String>,
     /// Only say what would change.
     pub dry_run: bool,
+    /// With a dry run: how many tenants to name for each thing that would change; 5 if absent.
+    pub impact_tenants: Option<usize>,
 }
 
 impl Write {
     pub(crate) fn query(&self) -> String {
-        query(&[("dry_run", self.dry_run.then_some("true"))])
+        let named = self.impact_tenants.map(|named| named.to_string());
+        query(&[
+            ("dry_run", self.dry_run.then_some("true")),
+            ("impact_tenants", named.as_deref()),
+        ])
     }
 }
 

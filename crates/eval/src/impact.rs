@@ -10,8 +10,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use plane_model::{ArtifactName, ConfigName, EnvironmentName, FlagKey, TenantId, Timestamp};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 pub use self::tally::{
     AgentImpact, AgentShift, ConfigImpact, FlagImpact, FlagShift, Given, Offered,
@@ -27,7 +25,7 @@ use crate::view::View;
 const ANSWERS_MAX: usize = 4_000_000;
 
 /// What a change changes for the tenants of one environment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Impact {
     /// The environment.
     pub environment: EnvironmentName,

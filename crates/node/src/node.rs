@@ -300,6 +300,7 @@ impl Node {
             prepared,
             now: self.now(),
             plan,
+            after: Arc::default(),
         })
     }
 

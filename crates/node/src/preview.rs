@@ -1,6 +1,6 @@
 //! What a command would lead to, for those who look before anything is committed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use plane_model::Timestamp;
 use plane_state::{Plan, Prepared};
@@ -15,6 +15,8 @@ pub struct Preview {
     pub(crate) prepared: Prepared,
     pub(crate) now: Timestamp,
     pub(crate) plan: Plan,
+    /// Made when it is first asked for, for all copies of this.
+    pub(crate) after: Arc<OnceLock<Arc<Snapshot>>>,
 }
 
 impl Preview {
@@ -31,11 +33,14 @@ impl Preview {
     /// The state and the views as they would be.
     ///
     /// Blocks the thread, in proportion to what changes.
-    pub fn after(&self) -> Snapshot {
-        // Salts keep bodies that were erased from being guessed; nothing here is ever stored.
-        let sealed = Sealing::of(self.before.state(), &self.prepared, self.now, &mut || {
-            [0; 16]
-        });
-        self.before.after(sealed.state, &sealed.changes)
+    pub fn after(&self) -> Arc<Snapshot> {
+        let make = || {
+            // Salts keep bodies that were erased from being guessed; nothing here is ever stored.
+            let sealed = Sealing::of(self.before.state(), &self.prepared, self.now, &mut || {
+                [0; 16]
+            });
+            Arc::new(self.before.after(sealed.state, &sealed.changes))
+        };
+        Arc::clone(self.after.get_or_init(make))
     }
 }

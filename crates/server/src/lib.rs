@@ -20,6 +20,7 @@ mod failure;
 mod forecast;
 mod handlers;
 mod heads;
+mod impact;
 mod instances;
 mod metrics;
 mod ofrep;

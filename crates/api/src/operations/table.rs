@@ -303,6 +303,7 @@ fn command_operations(table: &mut Vec<Operation>) {
         )
         .write()
         .without("dry_run")
+        .without("impact_tenants")
         .request(json::<TokenRequest>)
         .reply(Reply::Json(json::<TokenReply>))
         .codes(DOCUMENT_CODES),

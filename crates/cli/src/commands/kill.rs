@@ -53,6 +53,7 @@ pub(crate) fn kill(
     let write = Write {
         reason: Some(arguments.reason.clone()),
         dry_run: arguments.dry_run,
+        ..Write::default()
     };
     let reply = session
         .client()?
@@ -66,6 +67,7 @@ pub(crate) fn revive(session: &Session, subject: &str, arguments: &ReviveArgs) -
     let write = Write {
         reason: arguments.reason.clone(),
         dry_run: arguments.dry_run,
+        ..Write::default()
     };
     let reply = session
         .client()?

@@ -77,6 +77,9 @@ pub(crate) struct WriteArgs {
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// How many tenants to name for each thing that would change
+    #[arg(long, value_name = "COUNT", requires = "dry_run")]
+    impact_tenants: Option<usize>,
 }
 
 impl WriteArgs {
@@ -84,6 +87,7 @@ impl WriteArgs {
         Write {
             reason: self.reason.clone(),
             dry_run: self.dry_run,
+            impact_tenants: self.impact_tenants,
         }
     }
 }

@@ -29,6 +29,9 @@ struct Options {
     /// Overwrite what people changed since the tree was last applied
     #[arg(long)]
     take_over: bool,
+    /// How many tenants the plan names for each thing that would change
+    #[arg(long, value_name = "COUNT")]
+    impact_tenants: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -86,8 +89,9 @@ impl Plan {
         let tree = read(&self.options.tree)?;
         show_notes(session, &tree);
         let write = Write {
-            reason: None,
             dry_run: true,
+            impact_tenants: self.options.impact_tenants,
+            ..Write::default()
         };
         let reply = ask(&session.client()?, &self.options, &tree, &write)?;
         session.show(&reply, |page| show(page, &reply, &self.options))?;
@@ -108,8 +112,9 @@ impl Apply {
         let is_asked = !self.yes && !session.is_json() && io::stdin().is_terminal();
         if is_asked {
             let write = Write {
-                reason: None,
                 dry_run: true,
+                impact_tenants: self.options.impact_tenants,
+                ..Write::default()
             };
             let planned = ask(&client, &self.options, &tree, &write)?;
             session.show(&planned, |page| show(page, &planned, &self.options))?;
@@ -124,6 +129,7 @@ impl Apply {
         let write = Write {
             reason: self.reason.clone(),
             dry_run: false,
+            ..Write::default()
         };
         let reply = ask(&client, &self.options, &tree, &write)?;
         session.show(&reply, |page| {

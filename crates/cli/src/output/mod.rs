@@ -1,5 +1,6 @@
 //! How answers look to a person: colours, tables, plans, times.
 
+mod impact;
 mod page;
 mod plan;
 

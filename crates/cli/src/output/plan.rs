@@ -6,6 +6,7 @@ use plane_api::{Difference, Effect, Plan, PlannedChange, PlannedInstances, Recei
 use plane_model::{Kind, Range, SLOTS};
 use serde_json::Value;
 
+use crate::output::impact::impacts;
 use crate::output::{Page, Paint, count, inline, shortened, time};
 
 /// How long a value in a plan may be.
@@ -19,6 +20,7 @@ pub(crate) fn changes(page: &mut Page, plan: &Plan) {
     if plan.changes.len() > 1 {
         total(page, plan);
     }
+    impacts(page, &plan.impact);
     if let Some(instances) = &plan.instances {
         rejections(page, instances);
     }
@@ -262,6 +264,7 @@ mod tests {
         let range = |end| json!([{"variant": "on", "start": 0, "end": end}]);
         let plan = Plan {
             revision: 7,
+            impact: Vec::new(),
             changes: vec![
                 change(
                     Effect::Update,

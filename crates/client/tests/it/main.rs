@@ -90,6 +90,7 @@ fn a_write_that_lost_its_connection_is_sent_once_more_with_the_same_key() {
     let write = Write {
         reason: Some("été".to_owned()),
         dry_run: false,
+        ..Write::default()
     };
     let reply = client(&url)
         .put_document(

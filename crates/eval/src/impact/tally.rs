@@ -5,8 +5,6 @@ use std::collections::BTreeSet;
 use plane_model::{
     ArtifactName, Code, ConfigName, Digest, FlagKey, Pointer, TenantId, Timestamp, VariantName,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Sides;
@@ -24,7 +22,7 @@ const POINTERS_MAX: usize = 50;
 const SHIFTS_MAX: usize = 100;
 
 /// A flag that gives some tenants something else.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FlagImpact {
     /// The flag.
     pub flag: FlagKey,
@@ -37,7 +35,7 @@ pub struct FlagImpact {
 }
 
 /// What a flag gives and would give.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FlagShift {
     /// What it gives now.
     pub before: Given,
@@ -48,21 +46,18 @@ pub struct FlagShift {
 }
 
 /// What a flag gives; with neither variant nor error, the caller's default.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Given {
     /// The variant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<VariantName>,
     /// Its value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
     /// Why it gives the caller's default though it should not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorCode>,
 }
 
 /// An agent that some tenants get differently.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AgentImpact {
     /// The agent.
     pub agent: ArtifactName,
@@ -75,7 +70,7 @@ pub struct AgentImpact {
 }
 
 /// How an agent is given and would be given.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AgentShift {
     /// What is given now.
     pub before: Offered,
@@ -86,22 +81,18 @@ pub struct AgentShift {
 }
 
 /// What of an agent a tenant gets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offered {
     /// The version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
     pub version: Option<semver::Version>,
     /// The digest of the manifests with overrides applied.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_digest: Option<Digest>,
     /// Why it gets none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Code>,
 }
 
 /// A config document that differs for some tenants.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ConfigImpact {
     /// The document.
     pub document: ConfigName,

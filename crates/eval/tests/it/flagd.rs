@@ -103,3 +103,27 @@ fn what_flagd_has_not_or_not_so_is_refused_with_the_reason() {
             f: its rule `r` reads `country.length`, which flagd looks for elsewhere"]],
     );
 }
+
+#[test]
+fn a_flag_that_an_exclusion_group_may_keep_from_units_is_refused_with_those_that_need_it() {
+    let documents: Vec<Written> = serde_json::from_value(json!([
+        {"kind": "flag", "name": "a", "body": {"type": "boolean"}},
+        {"kind": "targeting", "scope": "production", "name": "a",
+         "body": {"state": "enabled", "default": "on"}},
+        {"kind": "flag", "name": "b", "body": {"type": "boolean"}},
+        {"kind": "targeting", "scope": "production", "name": "b",
+         "body": {"state": "enabled", "prerequisites": [{"flag": "a", "variants": ["on"]}], "default": "on"}},
+        {"kind": "exclusion-group", "name": "g", "body": {"percent": {"a": 10}}},
+    ]))
+    .unwrap();
+    let view = build("production", &changes(&documents), &Held::default());
+    let refused = view.to_flagd(None).refused;
+    let refused: Vec<_> = refused
+        .iter()
+        .map(|(flag, why)| format!("{flag}: {why}"))
+        .collect();
+    expect![[r"
+        a: the exclusion group `g` says which units it may reach
+        b: it needs `a`, and the exclusion group `g` says which units it may reach"]]
+    .assert_eq(&refused.join("\n"));
+}

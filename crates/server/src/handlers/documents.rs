@@ -20,6 +20,8 @@ use crate::call::{Answer, Call, json};
 use crate::cursor::{After, page};
 use crate::failure::Failure;
 use crate::forecast::forecast;
+use crate::impact::impacts;
+use crate::query::refuse;
 
 /// Through what changes come that are made here.
 pub(super) const SOURCE: &str = "api";
@@ -284,16 +286,39 @@ pub(super) fn plan_reply(plan: plane_state::Plan) -> Plan {
             .collect(),
         environments: plan.environments,
         tenants: plan.tenants,
+        impact: Vec::new(),
         instances: None,
     }
 }
 
-/// The wire form of a plan, with what live instances would make of it.
+/// How many tenants are named for each thing that would change, if the caller does not say.
+const NAMED: usize = 5;
+/// How many tenants are named at most.
+const NAMED_MAX: usize = 10_000;
+
+/// The wire form of a plan, with what it would change for tenants, and what live instances would make of it.
 pub(super) async fn foreseen(call: &Call, preview: Preview) -> Result<Plan, Failure> {
     let plan = plan_reply(preview.plan().clone());
+    if plan.changes.is_empty() {
+        return Ok(plan);
+    }
+    let form = "a number from 0 to 10000";
+    let named = call.query().read("impact_tenants", form)?.unwrap_or(NAMED);
+    if named > NAMED_MAX {
+        return Err(refuse("impact_tenants", &named.to_string(), form));
+    }
+    let (shared, scope, now) = (preview.clone(), Arc::clone(call.scope()), call.node().now());
+    let told = call
+        .node()
+        .apart(move || impacts(&shared, &scope, named, now));
+    let impact = told.await?;
     let instances = &call.app().instances;
     let instances = forecast(call.node(), instances, call.scope(), preview).await?;
-    Ok(Plan { instances, ..plan })
+    Ok(Plan {
+        impact,
+        instances,
+        ..plan
+    })
 }
 
 fn action_of(key: &DocumentKey) -> Action {

@@ -8,6 +8,7 @@ mod everyone;
 mod harness;
 mod heads;
 mod history;
+mod impact;
 mod instances;
 mod limits;
 mod load;

@@ -1,0 +1,120 @@
+//! What a plan would change for tenants, as a person reads it.
+
+use plane_api::{AgentShift, ConfigImpact, Given, Impact, Offered};
+use plane_model::TenantId;
+
+use crate::output::{Cell, Page, Paint, count, inline, shortened};
+
+/// How long a value may be.
+const VALUE_CHARS_MAX: usize = 40;
+
+/// Writes what changes in each environment: how many tenants, from what to what, and some of their names.
+pub(crate) fn impacts(page: &mut Page, impacts: &[Impact]) {
+    for it in impacts {
+        let of = if it.asked < it.tenants {
+            format!(
+                "{} of {}, evenly spread",
+                it.asked,
+                count(it.tenants, "tenant")
+            )
+        } else {
+            count(it.tenants, "tenant")
+        };
+        page.heading(&format!("Impact in {}, on {of}", it.environment));
+        page.table(&["WHAT", "NAME", "TENANTS", "CHANGE", "SUCH AS"], &rows(it));
+    }
+}
+
+fn rows(impact: &Impact) -> Vec<Vec<Cell>> {
+    let mut rows = Vec::new();
+    for it in &impact.flags {
+        for (at, shift) in it.shifts.iter().enumerate() {
+            let change = format!("{} → {}", given(&shift.before), given(&shift.after));
+            let named = if at == 0 {
+                names(&it.named)
+            } else {
+                String::new()
+            };
+            rows.push(row("flag", it.flag.as_str(), shift.tenants, change, named));
+        }
+    }
+    for it in &impact.agents {
+        for (at, shift) in it.shifts.iter().enumerate() {
+            let named = if at == 0 {
+                names(&it.named)
+            } else {
+                String::new()
+            };
+            rows.push(row(
+                "agent",
+                &it.agent.to_string(),
+                shift.tenants,
+                agent(shift),
+                named,
+            ));
+        }
+    }
+    for it in &impact.configs {
+        rows.push(row(
+            "config",
+            it.document.as_str(),
+            it.tenants,
+            places(it),
+            names(&it.named),
+        ));
+    }
+    rows
+}
+
+fn row(what: &str, name: &str, tenants: usize, change: String, named: String) -> Vec<Cell> {
+    vec![
+        what.into(),
+        Cell::new(name, Paint::Bold),
+        tenants.into(),
+        change.into(),
+        named.into(),
+    ]
+}
+
+fn names(named: &[TenantId]) -> String {
+    let names: Vec<_> = named.iter().map(TenantId::as_str).collect();
+    names.join(", ")
+}
+
+fn given(given: &Given) -> String {
+    if let Some(error) = &given.error {
+        return error.clone();
+    }
+    match (&given.variant, &given.value) {
+        (Some(variant), Some(value)) if value.is_boolean() => variant.to_string(),
+        (Some(variant), Some(value)) => {
+            let value = shortened(&inline(value), VALUE_CHARS_MAX);
+            format!("{variant} ({value})")
+        }
+        _ => "the caller's default".to_owned(),
+    }
+}
+
+fn agent(shift: &AgentShift) -> String {
+    let (before, after) = (offered(&shift.before), offered(&shift.after));
+    if before == after {
+        format!("{before}, with other parameters or tools")
+    } else {
+        format!("{before} → {after}")
+    }
+}
+
+fn offered(offered: &Offered) -> String {
+    let error = offered.error.map(|code| code.as_str().to_owned());
+    let version = offered.version.clone();
+    error.or(version).unwrap_or_else(|| "none".to_owned())
+}
+
+fn places(impact: &ConfigImpact) -> String {
+    let mut shown = impact.pointers.iter().take(3).cloned().collect::<Vec<_>>();
+    let more = impact.pointers.len() - shown.len();
+    if more > 0 {
+        shown.push(format!("{more} more"));
+    }
+    shown.join(", ")
+}

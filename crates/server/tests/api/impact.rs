@@ -1,0 +1,95 @@
+//! What dry runs say of the tenants that a change would reach.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Reply, Server};
+
+const TARGETING: &str = "/v1/environments/production/targeting/reasoning";
+
+async fn put(server: &Server, path: &str, body: Value) -> Reply {
+    let call = server.call("PUT", path).header("if-match", "*");
+    call.json(&body).send().await
+}
+
+fn off_for_all() -> Value {
+    json!({ "state": "enabled", "default": "off" })
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_the_tenants_that_a_change_would_reach_and_names_some() {
+    let server = Server::start().await;
+    server.given_a_platform().await;
+    let found = put(&server, &format!("{TARGETING}?dry_run=true"), off_for_all())
+        .await
+        .ok();
+    let impact = &found["plan"]["impact"];
+    assert_eq!(impact.as_array().unwrap().len(), 1);
+    let impact = &impact[0];
+    assert_eq!(impact["environment"], "production");
+    assert_eq!(
+        (&impact["tenants"], &impact["asked"]),
+        (&json!(2), &json!(2))
+    );
+    let flag = &impact["flags"][0];
+    assert_eq!(
+        (&flag["flag"], &flag["tenants"]),
+        (&json!("reasoning"), &json!(1))
+    );
+    assert_eq!(
+        flag["shifts"][0]["before"],
+        json!({ "variant": "on", "value": true })
+    );
+    assert_eq!(
+        flag["shifts"][0]["after"],
+        json!({ "variant": "off", "value": false })
+    );
+    assert_eq!(flag["named"], json!(["acme"]));
+    let unnamed = put(
+        &server,
+        &format!("{TARGETING}?dry_run=true&impact_tenants=0"),
+        off_for_all(),
+    )
+    .await
+    .ok();
+    assert_eq!(unnamed["plan"]["impact"][0]["flags"][0]["named"], json!([]));
+    put(
+        &server,
+        &format!("{TARGETING}?dry_run=true&impact_tenants=10001"),
+        off_for_all(),
+    )
+    .await
+    .problem(400, "REQUEST_INVALID");
+}
+
+#[tokio::test]
+async fn what_reaches_nobody_and_what_is_committed_has_no_impact_in_the_answer() {
+    let server = Server::start().await;
+    server.given_a_platform().await;
+    let flag = json!({ "type": "boolean", "description": "thinks longer" });
+    let found = put(&server, "/v1/flags/reasoning?dry_run=true", flag)
+        .await
+        .ok();
+    assert_eq!(found["plan"].get("impact"), None);
+    let done = put(&server, TARGETING, off_for_all()).await.ok();
+    assert_eq!(done["plan"].get("impact"), None);
+}
+
+#[tokio::test]
+async fn whoever_may_know_of_one_tenant_learns_of_no_other() {
+    let server = Server::start().await;
+    server.given_a_platform().await;
+    let narrow = json!({ "tenants": ["zeta"], "environments": ["production"] });
+    let token = server.token_of("releaser", narrow).await;
+    let on = json!({ "variant": "on", "reason": "trial" });
+    let path = "/v1/environments/production/tenants/zeta/pins/flag:reasoning?dry_run=true";
+    let found = server
+        .bare("PUT", path)
+        .token(&token)
+        .json(&on)
+        .send()
+        .await
+        .ok();
+    let impact = &found["plan"]["impact"][0];
+    assert_eq!(impact["tenants"], 1);
+    assert_eq!(impact["flags"][0]["named"], json!(["zeta"]));
+}
