@@ -1,6 +1,6 @@
 //! What programs of others find about the API: a linter of its document, schemathesis, which sends
 //! requests made from the document to the real server and holds the replies against it, and clients of
-//! OpenFeature, which evaluate flags by it.
+//! `OpenFeature`, which evaluate flags by it.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -22,7 +22,7 @@ pub(crate) fn interop() -> Result<()> {
     Ok(())
 }
 
-/// Has OpenFeature's own SDKs evaluate flags by OFREP.
+/// Has `OpenFeature`'s own SDKs evaluate flags by OFREP.
 fn openfeature() -> Result<()> {
     let modules = tools::npm("interop")?;
     let python = tools::python("interop/requirements.txt")?.join("python");

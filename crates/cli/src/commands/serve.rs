@@ -49,8 +49,8 @@ pub(crate) struct Serve {
     /// How many requests a second without a valid token each address may make; 0 sets no limit
     #[arg(long, default_value_t = 100, value_name = "N")]
     stranger_rate: u32,
-    /// An origin whose pages may ask for evaluated flags by OFREP, such as https://app.example.com; * for
-    /// all; may be given several times
+    /// An origin whose pages may ask for evaluated flags by OFREP: scheme, host and port as browsers
+    /// send them; * for all; may be given several times
     #[arg(long = "origin", value_name = "ORIGIN", value_parser = origin)]
     origins: Vec<String>,
     /// How many connections are served at once
