@@ -39,19 +39,23 @@ fn rows(impact: &Impact) -> Vec<Vec<Cell>> {
         }
     }
     for it in &impact.agents {
-        for (at, shift) in it.shifts.iter().enumerate() {
+        // Shifts that differ only in digests read alike.
+        let mut changes: Vec<(String, usize)> = Vec::new();
+        for shift in &it.shifts {
+            let change = agent(shift);
+            match changes.iter_mut().find(|(known, _)| *known == change) {
+                Some((_, tenants)) => *tenants += shift.tenants,
+                None => changes.push((change, shift.tenants)),
+            }
+        }
+        for (at, (change, tenants)) in changes.into_iter().enumerate() {
             let named = if at == 0 {
                 names(&it.named)
             } else {
                 String::new()
             };
-            rows.push(row(
-                "agent",
-                &it.agent.to_string(),
-                shift.tenants,
-                agent(shift),
-                named,
-            ));
+            let name = it.agent.to_string();
+            rows.push(row("agent", &name, tenants, change, named));
         }
     }
     for it in &impact.configs {

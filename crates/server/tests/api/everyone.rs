@@ -51,6 +51,7 @@ impl Asked {
             ("subject", "flag:reasoning"),
             ("flag", "reasoning"),
             ("segment", "staff"),
+            ("group", "checkout"),
             ("namespace", "default"),
             ("id", "nobody"),
             ("key", "reasoning"),
@@ -85,6 +86,7 @@ impl Asked {
             "status" => json!({ "status": "yanked", "message": "a test" }),
             "schema" => json!({ "type": "object" }),
             "{segment}" => json!({ "include": ["u1"] }),
+            "{group}" => json!({ "percent": { "reasoning": 10 } }),
             "commits" => json!({ "ops": [
                 { "op": "put", "kind": "flag", "name": "new", "body": { "type": "boolean" } }
             ] }),
