@@ -85,6 +85,7 @@ def test_what_happens_beside_the_calls_is_logged(server: Server) -> None:
         refused.close()
         client = ControlPlaneClient(server.url, token=server.token, environment="production")
         revision = client.wait_ready()
+        assert "is the server's key from now on" in logged.get(timeout=30).getMessage()
         record = logged.get(timeout=30)
         assert (record.levelno, record.__dict__["revision"]) == (logging.INFO, revision)
     finally:
