@@ -117,16 +117,12 @@ pub fn impact(before: &View, after: &View, inquiry: &Inquiry<'_>) -> Impact {
             }
         }
     }
-    let mut flags: Vec<_> = flags.into_iter().filter_map(FlagTally::told).collect();
-    flags.sort_by(|a, b| a.flag.cmp(&b.flag));
-    let mut agents: Vec<_> = agents.into_iter().filter_map(AgentTally::told).collect();
-    agents.sort_by(|a, b| a.agent.cmp(&b.agent));
     Impact {
         environment: after.environment().clone(),
         tenants: tenants.len(),
         asked,
-        flags,
-        agents,
+        flags: flags.into_iter().filter_map(FlagTally::told).collect(),
+        agents: agents.into_iter().filter_map(AgentTally::told).collect(),
         configs: configs.into_iter().filter_map(ConfigTally::told).collect(),
     }
 }
@@ -181,7 +177,7 @@ fn tenants<'a>(
         .collect()
 }
 
-/// The flags that exist in either view and may give some tenant something else.
+/// The flags that exist in either view and may give some tenant something else, by key.
 fn flags<'a>(before: &'a View, after: &'a View) -> Vec<FlagTally<'a>> {
     let (old, new) = (before.flag_table(), after.flag_table());
     let mut touched: BTreeSet<&FlagKey> = new
@@ -232,7 +228,7 @@ fn flags<'a>(before: &'a View, after: &'a View) -> Vec<FlagTally<'a>> {
     keys.into_iter().map(tally).collect()
 }
 
-/// The agents that have something to give in either view.
+/// The agents that have something to give in either view, by name.
 fn agents<'a>(before: &'a View, after: &'a View, flags: &[FlagTally<'a>]) -> Vec<AgentTally<'a>> {
     let (old, new) = (before.registry(), after.registry());
     let tools = old.differently_killed(new);
@@ -258,7 +254,7 @@ fn agents<'a>(before: &'a View, after: &'a View, flags: &[FlagTally<'a>]) -> Vec
         .collect()
 }
 
-/// The config documents that there are in either view.
+/// The config documents that there are in either view, by name.
 fn configs<'a>(before: &'a View, after: &'a View) -> Vec<ConfigTally<'a>> {
     let (old, new) = (before.config_documents(), after.config_documents());
     let names: BTreeSet<&ConfigName> = old.keys().chain(new.keys()).collect();

@@ -9,7 +9,7 @@ use plane_model::{Document, DocumentKey, Kind, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::{Held, Written, changes};
+use crate::support::{Held, Written, settled};
 
 const NOW: Timestamp = Timestamp(1_780_000_000_000);
 
@@ -28,18 +28,7 @@ fn view(group: &Value) -> View {
         .map(|it| serde_json::from_value(it).unwrap())
         .collect();
     let empty = View::build("production".parse().unwrap(), 0, [], &Held::default());
-    empty.update(1, &settled(changes(&written)), &Held::default())
-}
-
-/// The changes as a commit stores them.
-fn settled(changes: Vec<Change>) -> Vec<Change> {
-    let settle = |change: Change| Change {
-        document: change
-            .document
-            .map(|document| Arc::new(Document::clone(&document).settled(None))),
-        ..change
-    };
-    changes.into_iter().map(settle).collect()
+    empty.update(1, &settled(&written), &Held::default())
 }
 
 fn is_on(view: &View, flag: &str, unit: &str) -> bool {

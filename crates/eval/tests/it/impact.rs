@@ -1,29 +1,17 @@
 //! What a change changes for known tenants: counted as asking every tenant before and after would.
 
-use std::sync::Arc;
-
 use plane_eval::{Change, Context, Impact, Inquiry, View, impact};
-use plane_model::{Document, DocumentKey, Timestamp};
+use plane_model::{DocumentKey, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::{Held, Written, changes};
+use crate::support::{Held, Written, settled};
 
 const NOW: Timestamp = Timestamp(1_780_000_000_000);
 
 fn written(kind: &str, scope: &str, name: &str, body: &Value) -> Written {
     let written = json!({"kind": kind, "scope": scope, "name": name, "body": body});
     serde_json::from_value(written).unwrap()
-}
-
-fn settled(documents: &[Written]) -> Vec<Change> {
-    let settle = |change: Change| Change {
-        document: change
-            .document
-            .map(|it| Arc::new(Document::clone(&it).settled(None))),
-        ..change
-    };
-    changes(documents).into_iter().map(settle).collect()
 }
 
 /// Forty tenants on two plans, three flags of which one needs another, and a config document.

@@ -55,6 +55,17 @@ pub(crate) fn changes(documents: &[Written]) -> Vec<Change> {
         .collect()
 }
 
+/// The changes as a commit stores them, where no document replaces another.
+pub(crate) fn settled(documents: &[Written]) -> Vec<Change> {
+    let settle = |change: Change| Change {
+        document: change
+            .document
+            .map(|it| Arc::new(Document::clone(&it).settled(None))),
+        ..change
+    };
+    changes(documents).into_iter().map(settle).collect()
+}
+
 pub(crate) fn build(environment: &str, changes: &[Change], source: &dyn Source) -> View {
     let documents = changes
         .iter()

@@ -1,6 +1,6 @@
 use expect_test::{Expect, expect};
 use plane_model::documents::{ExclusionGroup, Targeting};
-use plane_model::{Code, Kind};
+use plane_model::{Code, Document, Kind};
 use proptest::prelude::*;
 use serde_json::{Map, json};
 
@@ -685,18 +685,9 @@ fn documents() -> impl Strategy<Value = Vec<(DocumentKey, Value)>> {
 /// The body with its percentages settled, as a commit settles them.
 fn settled(key: &DocumentKey, body: &Value) -> Value {
     match key.kind() {
-        Kind::Targeting => {
-            let targeting: Targeting = serde_json::from_value(body.clone()).unwrap();
-            serde_json::to_value(targeting.settled(None)).unwrap()
-        }
-        Kind::ExclusionGroup => {
-            let group: ExclusionGroup = serde_json::from_value(body.clone()).unwrap();
-            serde_json::to_value(group.settled(None)).unwrap()
-        }
-        Kind::Channel => {
-            let channel: plane_model::documents::Channel =
-                serde_json::from_value(body.clone()).unwrap();
-            serde_json::to_value(channel.settled(None)).unwrap()
+        Kind::Targeting | Kind::ExclusionGroup | Kind::Channel => {
+            let document = Document::decode(key.kind(), body.to_string().as_bytes()).unwrap();
+            document.settled(None).to_value()
         }
         _ => body.clone(),
     }
