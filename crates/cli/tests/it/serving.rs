@@ -4,6 +4,7 @@ use std::fs;
 #[cfg(unix)]
 use std::os::unix::fs::PermissionsExt as _;
 
+use crate::http::{Connection, Reply};
 use crate::support::{Server, binary, offline, run};
 
 #[test]
@@ -141,4 +142,49 @@ fn the_api_and_completions_are_printed() {
     }
     assert_eq!(offline(&["flag", "set", "x", "-e", "production"]).status, 2);
     insta::assert_snapshot!("help", offline(&["--help"]).ok());
+}
+
+/// Asks until too much was asked, and gives that answer; before it comes `status`.
+fn until_limited(connection: &mut Connection, status: u16) -> Reply {
+    for _ in 0..10_000 {
+        let reply = connection.get("/v1/whoami").unwrap();
+        if reply.status == 429 {
+            return reply;
+        }
+        assert_eq!(reply.status, status, "{reply:?}");
+    }
+    panic!("no rate holds anybody up");
+}
+
+#[test]
+fn a_token_and_an_address_have_the_rates_that_were_asked_for_and_a_kill_has_none() {
+    let server = Server::with_arguments(&["--token-rate", "2", "--stranger-rate", "2"]);
+    let token = fs::read_to_string(server.path("data/admin-token")).unwrap();
+    let mut admin = Connection::open(&server.url, token.trim()).unwrap();
+    let request = r#"{"principal":"svc","kind":"service","role":"viewer"}"#;
+    let made = admin.ask("POST", "/v1/tokens", "", request).unwrap();
+    assert_eq!(made.status, 200, "{made:?}");
+    let mut service = Connection::open(&server.url, made.body["token"].as_str().unwrap()).unwrap();
+    let mut stranger = Connection::open(&server.url, "cp_nobody").unwrap();
+    for (who, status) in [(&mut admin, 200), (&mut stranger, 401)] {
+        let refused = until_limited(who, status);
+        assert_eq!(refused.body["code"], "RATE_LIMITED", "{refused:?}");
+        assert!(refused.body["next"].is_string(), "{refused:?}");
+        let headers = refused.headers.to_ascii_lowercase();
+        assert!(headers.contains("retry-after: 1\r\n"), "{headers}");
+    }
+    // Neither holds up another token at the same address, nor a probe.
+    assert_eq!(service.get("/v1/whoami").unwrap().status, 200);
+    for probe in ["/healthz", "/readyz"] {
+        assert_eq!(stranger.get(probe).unwrap().status, 200, "{probe}");
+    }
+    // More kills at once than any rate here lets through, by a token that is held up.
+    until_limited(&mut admin, 200);
+    for tenant in ["", "/tenants/big", "/tenants/small"] {
+        for subject in ["flag:reasoning", "flag:beta", "agent:support", "tool:crm"] {
+            let path = format!("/v1/environments/production{tenant}/kills/{subject}");
+            let reply = admin.ask("PUT", &path, "", r#"{"reason":"fire"}"#).unwrap();
+            assert_eq!(reply.status, 200, "{path}: {reply:?}");
+        }
+    }
 }

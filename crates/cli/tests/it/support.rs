@@ -67,6 +67,7 @@ pub(crate) fn offline(arguments: &[&str]) -> Ran {
 pub(crate) struct Server {
     dir: TempDir,
     child: Child,
+    arguments: Vec<String>,
     environment: Vec<(String, String)>,
     pub(crate) url: String,
 }
@@ -77,6 +78,14 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         platform::write(&dir.path().join("tree"));
         Self::start_in(dir, true)
+    }
+
+    /// Starts on a fresh directory with the small platform loaded, and with more arguments.
+    pub(crate) fn with_arguments(arguments: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        platform::write(&dir.path().join("tree"));
+        let arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
+        Self::start_as(dir, true, arguments, Vec::new())
     }
 
     /// Starts on a fresh directory without documents.
@@ -91,10 +100,20 @@ impl Server {
 
     /// Starts in a directory of the caller's, with more in the environment.
     pub(crate) fn start_with(dir: TempDir, load: bool, environment: Vec<(String, String)>) -> Self {
-        let (child, url) = spawn(dir.path(), "data", load, &environment).unwrap();
+        Self::start_as(dir, load, Vec::new(), environment)
+    }
+
+    fn start_as(
+        dir: TempDir,
+        load: bool,
+        arguments: Vec<String>,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        let (child, url) = spawn(dir.path(), "data", load, &arguments, &environment).unwrap();
         Self {
             dir,
             child,
+            arguments,
             environment,
             url,
         }
@@ -102,7 +121,9 @@ impl Server {
 
     /// Starts a server that was stopped again, on the same data.
     pub(crate) fn restart_stopped(&mut self, load: bool) {
-        (self.child, self.url) = spawn(self.dir.path(), "data", load, &self.environment).unwrap();
+        let (arguments, environment) = (&self.arguments, &self.environment);
+        (self.child, self.url) =
+            spawn(self.dir.path(), "data", load, arguments, environment).unwrap();
     }
 
     /// Ends the server at once, with no chance to tidy up.
@@ -195,7 +216,7 @@ pub(crate) fn words(line: &str) -> Vec<&str> {
 /// Starts a server on a data directory for a moment: the revision that it reached, or what it said.
 pub(crate) fn try_start(data: &Path) -> Result<u64, String> {
     let (dir, name) = (data.parent().unwrap(), data.file_name().unwrap());
-    let (mut child, url) = spawn(dir, name.to_str().unwrap(), false, &[])?;
+    let (mut child, url) = spawn(dir, name.to_str().unwrap(), false, &[], &[])?;
     let ready = crate::http::Connection::open(&url, "").and_then(|mut it| it.get("/readyz"));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -207,12 +228,14 @@ fn spawn(
     dir: &Path,
     data: &str,
     load: bool,
+    arguments: &[String],
     environment: &[(String, String)],
 ) -> Result<(Child, String), String> {
     let log = File::create(dir.join("log")).unwrap();
     let mut command = binary();
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--data", data])
+        .args(arguments)
         .envs(environment.iter().cloned())
         .current_dir(dir)
         .stdout(Stdio::piped())
