@@ -15,8 +15,8 @@ use plane_node::{Clock as _, SystemClock};
 use plane_registry::{Manifest, PublicKey, Signature, SigningKey, verify_signatures};
 use serde_json::{Value, json};
 
-pub(crate) use self::manifest::read_manifest;
-use self::manifest::{Text, kind_of, tree_of};
+pub(crate) use self::manifest::{Text, read_manifest};
+use self::manifest::{kind_of, tree_of};
 use crate::commands::server_key::file::random_key;
 use crate::failure::{Failure, Located};
 use crate::output::{Cell, Paint, count};

@@ -131,3 +131,31 @@ fn a_directory_that_is_no_tree_is_refused() {
     let refused = crate::support::offline(&["plan", &format!("{path}/nope")]).failed();
     assert!(refused.contains("is not a directory"), "{refused}");
 }
+
+#[test]
+fn what_the_server_refuses_of_a_manifest_stands_at_its_line() {
+    let server = Server::with_platform();
+    let agent = "\
+name: other
+version: 1.0.0
+owner: platform-team
+metadata:
+  description: Helps customers
+  system_prompt: You help customers.
+  model: chat-1
+  temperature: 0.7
+  max_tokens: 1000
+  tools:
+    - crm
+    - nowhere
+";
+    std::fs::write(server.path("agent.yaml"), agent).unwrap();
+    let said = server.run(&["agent", "publish", "agent.yaml"]).failed();
+    assert!(
+        said.starts_with(
+            "error: nothing was published: 1 finding [DEPENDENCY_UNSATISFIED]\n  agent.yaml:12:7: "
+        ),
+        "{said}"
+    );
+    assert!(said.contains("next: publish `nowhere` first"), "{said}");
+}
