@@ -18,6 +18,8 @@ mod change_log;
 pub mod conformance;
 mod entry;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod hash;
 mod head;
 pub mod memory;

@@ -18,6 +18,8 @@ mod cursor;
 mod endpoint;
 mod failure;
 mod forecast;
+#[doc(hidden)]
+pub mod fuzz;
 mod handlers;
 mod heads;
 mod impact;

@@ -8,7 +8,7 @@ use crate::{Body, Bytes, Change, DigestRef, DocumentKey, Entry, Hash, SALT_BYTES
 /// The first byte of a row. Another form gets another number.
 const FORM: u8 = 1;
 /// What the bytes before the entries take: the form and the checksum.
-const HEAD_BYTES: usize = 1 + 8;
+pub(crate) const HEAD_BYTES: usize = 1 + 8;
 
 /// How a change's digest begins.
 const GONE: u8 = 0;
@@ -18,16 +18,29 @@ const BLOB: u8 = 2;
 /// Writes a run as a row.
 pub(crate) fn encode(run: &[Entry]) -> Vec<u8> {
     let mut row = Vec::with_capacity(1 << 10);
-    row.push(FORM);
-    row.extend_from_slice(&[0; 8]);
+    row.extend_from_slice(&[0; HEAD_BYTES]);
     for entry in run {
         put_entry(&mut row, entry);
     }
-    let sum = checksum(row.get(HEAD_BYTES..).unwrap_or_default());
-    if let Some(place) = row.get_mut(1..HEAD_BYTES) {
-        place.copy_from_slice(&sum.to_le_bytes());
-    }
+    seal(&mut row);
     row
+}
+
+/// A row that holds these bytes, with the checksum that goes with them.
+pub(crate) fn sealed(held: &[u8]) -> Vec<u8> {
+    let mut row = vec![0; HEAD_BYTES];
+    row.extend_from_slice(held);
+    seal(&mut row);
+    row
+}
+
+/// Fills in the head of a row.
+fn seal(row: &mut [u8]) {
+    if let Some((head, held)) = row.split_first_chunk_mut::<HEAD_BYTES>() {
+        let [form, sum @ ..] = head;
+        *form = FORM;
+        *sum = checksum(held).to_le_bytes();
+    }
 }
 
 /// Reads a row back; `Err` says what is wrong with it.
@@ -269,10 +282,7 @@ mod tests {
 
         #[test]
         fn bytes_that_are_no_row_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut row = vec![FORM];
-            row.extend_from_slice(&checksum(&bytes).to_le_bytes());
-            row.extend_from_slice(&bytes);
-            drop(decode(&row));
+            drop(decode(&sealed(&bytes)));
         }
     }
 

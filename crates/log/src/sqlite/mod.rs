@@ -11,7 +11,7 @@
 
 mod fault;
 mod file;
-mod journal;
+pub(crate) mod journal;
 mod lane;
 mod lock;
 mod read;

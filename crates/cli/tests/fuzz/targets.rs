@@ -3,6 +3,7 @@
 //! A function panics if a law is broken, and returns whatever else the bytes are. The workspace's
 //! tests call them on the corpus and on mutations of it; `fuzz/` hands them to libFuzzer.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use plane_api::{ChangeEvent, Problem, ViewReply};
@@ -15,7 +16,7 @@ use plane_model::{
     Violation, canonical, limits, parse_strict, yaml,
 };
 use plane_registry::{Envelope, Lock, Manifest, PublicKey, Signature, SigningKey};
-use plane_state::delivery::{At, Delivered, HeadStatement, Holding, Name};
+use plane_state::delivery::{At, Delivered, HEAD_PAYLOAD_TYPE, HeadStatement, Holding, Name};
 use plane_state::tree::{self, File, Locks};
 use plane_state::{Bodies, BodyRef, Record, State, checkpoint};
 use serde_json::Value;
@@ -28,14 +29,18 @@ pub const TARGETS: &[Target] = &[
     ("text", text),
     ("document", document),
     ("expression", expression),
+    ("targeting", targeting),
     ("context", context),
     ("manifest", manifest),
     ("signature", signature),
     ("lock", lock),
     ("tree", tree),
     ("record", record),
+    ("journal", journal),
     ("checkpoint", checkpoint),
     ("view", view),
+    ("head", head),
+    ("page", page),
     ("events", events),
     ("problem", problem),
 ];
@@ -186,19 +191,46 @@ fn production() -> EnvironmentName {
     EnvironmentName::new("production").expect("a name")
 }
 
+/// A targeting answers at any time, before, within and after its windows and ramps, and as it is explained.
+pub fn targeting(bytes: &[u8]) {
+    let Some(value) = read(bytes) else { return };
+    let Ok(Document::Targeting(targeting)) = Document::parse(&a_key(Kind::Targeting), &value)
+    else {
+        return;
+    };
+    let settled = targeting.settled(None);
+    assert_eq!(
+        settled.clone().settled(Some(&settled)),
+        settled,
+        "settling is not settled"
+    );
+    let view = flagged(settled);
+    for context in CONTEXTS {
+        let value = read(context.as_bytes()).expect("the context is JSON");
+        let ctx = Context::parse(&value).expect("the context is valid");
+        for at in [i64::MIN, 0, NOW.0 - 1, NOW.0, NOW.0 + 86_400_000, i64::MAX] {
+            evaluate_at(&view, &ctx, Timestamp(at));
+        }
+    }
+}
+
 /// Every flag has one answer, which its explanation gives too; every agent and config document too.
 fn evaluate(view: &View, ctx: &Context) {
-    for (key, evaluation) in view.evaluate_all(ctx, NOW) {
-        let alone = view.evaluate_key(key.as_str(), ctx, NOW);
+    evaluate_at(view, ctx, NOW);
+}
+
+fn evaluate_at(view: &View, ctx: &Context, now: Timestamp) {
+    for (key, evaluation) in view.evaluate_all(ctx, now) {
+        let alone = view.evaluate_key(key.as_str(), ctx, now);
         assert_eq!(evaluation.value(), alone.value(), "{key}");
-        let explained = view.explain(key.as_str(), ctx, NOW).result;
+        let explained = view.explain(key.as_str(), ctx, now).result;
         assert_eq!(explained.value.as_ref(), evaluation.value(), "{key}");
     }
     for document in view.configs() {
         drop(view.config(document, ctx));
     }
     for agent in view.agents() {
-        drop(view.resolve(agent, ctx, NOW));
+        drop(view.resolve(agent, ctx, now));
     }
 }
 
@@ -416,6 +448,16 @@ pub fn record(bytes: &[u8]) {
     }
 }
 
+/// What a row of the journal holds is read as a run, and written as a row that holds the same.
+pub fn journal(bytes: &[u8]) {
+    let Ok((run, written)) = plane_log::fuzz::journal_row(bytes) else {
+        return;
+    };
+    assert!(!run.is_empty());
+    let again = plane_log::fuzz::journal_row(&written).expect("what was written is read");
+    assert_eq!(again, (run, written));
+}
+
 /// What is read as a checkpoint is written as one, and names no more blobs than it has bytes.
 pub fn checkpoint(bytes: &[u8]) {
     if let Ok(opened) = checkpoint::open(bytes) {
@@ -478,6 +520,62 @@ pub fn view(bytes: &[u8]) {
             let other = stepped.view().evaluate_key(key.as_str(), &ctx, NOW);
             assert_eq!(evaluation.value(), other.value(), "{key}");
         }
+    }
+}
+
+/// What a key signed is the head that it says, or no head; it is one only as long as nobody alters it.
+pub fn head(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let key = SigningKey::from_seed(&[7; 32]);
+    let signature = key.sign(HEAD_PAYLOAD_TYPE, bytes);
+    let keys = [key.public()];
+    let Ok(head) = HeadStatement::verify(text, &signature, &keys) else {
+        return;
+    };
+    let (written, signature) = head.clone().sign(&key).expect("a head is written");
+    let read = HeadStatement::verify(&written, &signature, &keys).expect("a head reads back");
+    let key_id = key.public().keyid().to_string();
+    assert_eq!(read, HeadStatement { key_id, ..head });
+    assert!(HeadStatement::verify(&format!("{written} "), &signature, &keys).is_err());
+}
+
+/// A query of anything that lists asks for a page within bounds, whose cursor is read as it was written.
+pub fn page(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    // Long queries never come so far, and each operation reads this one.
+    let text = text.get(..text.len().min(8 << 10)).unwrap_or_default();
+    let lists = plane_api::operations()
+        .iter()
+        .filter(|operation| operation.query.iter().any(|it| it.name == "cursor"));
+    for operation in lists {
+        let page = match plane_server::fuzz::page(operation, text) {
+            Ok(page) => page,
+            Err(problem) => {
+                assert_eq!(problem.code, "REQUEST_INVALID", "{problem:?}");
+                assert!(
+                    problem.next.is_some_and(|it| !it.is_empty()),
+                    "{}",
+                    problem.detail
+                );
+                continue;
+            }
+        };
+        assert!((1..=1_000).contains(&page.limit));
+        let Some((scope, name)) = page.after else {
+            continue;
+        };
+        let cursor = plane_server::fuzz::cursor_after(&scope, &name);
+        let mut query = "cursor=".to_owned();
+        for byte in cursor.bytes() {
+            write!(query, "%{byte:02x}").expect("a string takes all");
+        }
+        let read = plane_server::fuzz::page(operation, &query);
+        let read = read.expect("a cursor is read").after;
+        assert_eq!(read, Some((scope, name)));
     }
 }
 
