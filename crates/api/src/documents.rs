@@ -1,5 +1,6 @@
 //! Documents as they are read.
 
+use plane_model::documents::Bucketing;
 use plane_model::{ConfigName, Digest, Kind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,16 @@ pub struct DocumentName {
     pub scope: String,
     /// The name.
     pub name: String,
+}
+
+/// Asks to have units hashed in another way in an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BucketingRequest {
+    /// How they are hashed from then on.
+    pub bucketing: Bucketing,
+    /// Why: nearly every user of a percentage may move to another variant.
+    pub reason: String,
 }
 
 /// One page of a list.

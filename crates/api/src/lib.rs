@@ -31,7 +31,7 @@ pub use commits::{
     CommitReply, CommitRequest, Committed, Difference, Effect, OpChange, OpRequest, Plan, Planned,
     PlannedChange, PublishReply, Receipt, RevertReply, RevertRequest,
 };
-pub use documents::{ConfigSummary, DocumentName, DocumentReply, List};
+pub use documents::{BucketingRequest, ConfigSummary, DocumentName, DocumentReply, List};
 pub use history::{CommitRecord, CommitRecordOp, RecordReply};
 pub use impact::{
     AgentImpact, AgentShift, ConfigImpact, FlagImpact, FlagShift, Given, Impact, Offered,

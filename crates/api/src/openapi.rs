@@ -456,6 +456,10 @@ fn example(id: &str) -> Option<Value> {
             "default": { "percent": { "on": 25 }, "by": "tenant.id" },
         }),
         "putFlag" => json!({ "type": "boolean", "owner": "team-ml" }),
+        "putBucketing" => json!({
+            "bucketing": "flagd-v2",
+            "reason": "the mobile fleet evaluates with flagd's older hash",
+        }),
         "putTenant" => json!({ "plan": "enterprise", "region": "eu-west" }),
         "putKill" | "putTenantKill" => json!({ "reason": "answers in the wrong language" }),
         "putPin" => json!({ "version": "1.2.0", "reason": "asked for by the customer" }),

@@ -1,6 +1,6 @@
 //! Documents: read, list, put and delete.
 
-use plane_api::{CommitReply, ConfigSummary, DocumentReply, List};
+use plane_api::{BucketingRequest, CommitReply, ConfigSummary, DocumentReply, List};
 use plane_model::{ConfigName, DocumentKey, EnvironmentName, Kind, TenantId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -99,6 +99,21 @@ impl Client {
             &format!("{}{}", path::document(key), write.query()),
             &extra,
         )
+    }
+
+    /// Has units hashed in another way in an environment; the reply says which tenants move.
+    ///
+    /// # Errors
+    /// [`Error::Problem`]: there is no such environment, or the caller may not change it.
+    pub fn put_bucketing(
+        &self,
+        environment: &EnvironmentName,
+        request: &BucketingRequest,
+        write: &Write,
+    ) -> Result<CommitReply, Error> {
+        let path = path(&["environments", environment.as_str(), "bucketing"]);
+        let extra = Extra::json(request)?.once();
+        self.call(&Method::PUT, &format!("{path}{}", write.query()), &extra)
     }
 
     /// Deletes a document.

@@ -230,6 +230,7 @@ fn flags<'a>(before: &'a View, after: &'a View) -> Vec<FlagTally<'a>> {
 
 /// The agents that have something to give in either view, by name.
 fn agents<'a>(before: &'a View, after: &'a View, flags: &[FlagTally<'a>]) -> Vec<AgentTally<'a>> {
+    let rehashed = before.bucketing() != after.bucketing();
     let (old, new) = (before.registry(), after.registry());
     let tools = old.differently_killed(new);
     let touched = flags.iter().filter(|it| it.is_touched);
@@ -246,7 +247,9 @@ fn agents<'a>(before: &'a View, after: &'a View, flags: &[FlagTally<'a>]) -> Vec
             };
             let entries = [before, after].into_iter().flatten();
             let is_reached = |it: &crate::resolve::AgentEntry| {
-                it.is_overridden_by(&|flag| touched.contains(flag)) || it.uses_tool(&tools)
+                it.is_overridden_by(&|flag| touched.contains(flag))
+                    || it.uses_tool(&tools)
+                    || (rehashed && it.is_divided())
             };
             let is_touched = !same || entries.into_iter().any(is_reached);
             AgentTally::new(name, is_touched)

@@ -21,6 +21,8 @@ pub enum Action {
     Revive,
     /// Somebody takes earlier commits back.
     Revert,
+    /// Somebody has units hashed in another way.
+    Migrate,
     /// Somebody grants or withdraws access.
     Access,
     /// An operator goes on from a backup: the epoch rises, and no document changes.
@@ -36,6 +38,7 @@ impl Action {
             Self::Kill => "kill",
             Self::Revive => "revive",
             Self::Revert => "revert",
+            Self::Migrate => "migrate",
             Self::Access => "access",
             Self::Recover => "recover",
         }

@@ -94,6 +94,7 @@ pub fn prepare(
     let why = match command.action {
         Action::Recover => Some("say which backup was restored, and why"),
         Action::Revert => Some("say why the commits are taken back"),
+        Action::Migrate => Some("say why units are hashed in another way"),
         _ => None,
     };
     if let Some(next) = why.filter(|_| command.reason.trim().is_empty()) {
@@ -138,7 +139,7 @@ pub fn prepare(
     if found.is_empty() {
         validate::check_counts(&draft, &mut found);
         validate::registry::fill_locks(&mut draft, &touched, &mut found);
-        validate::places::check(&mut draft, &touched, &mut found);
+        validate::places::check(&mut draft, command, &touched, &mut found);
         validate::flags::check(&mut draft, &touched, &mut found);
         validate::flags::check_ends(&draft, command, &touched, now, &mut found);
         validate::registry::check(&mut draft, &touched, &mut found);
@@ -242,9 +243,12 @@ fn check_action(action: Action, op: &crate::command::Op) -> Result<(), Violation
         (Kind::Token | Kind::RoleBinding, _, _) => {
             refuse("use `POST /v1/tokens` and `PUT /v1/role-bindings/ID`, or `control-plane token`")
         }
-        (_, _, Action::Kill | Action::Revive | Action::Access | Action::Recover) => {
-            refuse("send the other documents in a commit of their own")
-        }
+        (Kind::Environment, Change::Put(_), Action::Migrate) => Ok(()),
+        (
+            _,
+            _,
+            Action::Kill | Action::Revive | Action::Migrate | Action::Access | Action::Recover,
+        ) => refuse("send the other documents in a commit of their own"),
         _ => Ok(()),
     }
 }

@@ -11,9 +11,9 @@ use super::{
     put, text,
 };
 use crate::{
-    ArtifactSummary, CommitRecord, CommitReply, CommitRequest, ConfigSummary, DocumentReply, List,
-    PublishReply, RecordReply, RevertReply, RevertRequest, TokenReply, TokenRequest, TreeReply,
-    TreeRequest, TreesReply, VersionReply, VersionSummary, Whoami,
+    ArtifactSummary, BucketingRequest, CommitRecord, CommitReply, CommitRequest, ConfigSummary,
+    DocumentReply, List, PublishReply, RecordReply, RevertReply, RevertRequest, TokenReply,
+    TokenRequest, TreeReply, TreeRequest, TreesReply, VersionReply, VersionSummary, Whoami,
 };
 
 pub(super) fn table() -> Vec<Operation> {
@@ -36,6 +36,18 @@ fn document_operations(table: &mut Vec<Operation>) {
         "{environment}",
     )
     .operations::<documents::Environment>(table);
+    table.push(
+        put(
+            "putBucketing",
+            "/v1/environments/{environment}/bucketing",
+            "environments",
+            "Has units hashed in another way in an environment; the answer says which tenants move.",
+        )
+        .write()
+        .request(json::<BucketingRequest>)
+        .reply(Reply::Json(json::<CommitReply>))
+        .codes(DOCUMENT_CODES),
+    );
     Family::new("Tenant", "Tenants", "tenants", "/v1/tenants", "{tenant}")
         .operations::<documents::Tenant>(table);
     Family::new("Segment", "Segments", "flags", "/v1/segments", "{segment}")

@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use plane_client::Condition;
-use plane_model::documents::Environment as Body;
+use plane_api::BucketingRequest;
+use plane_client::{Condition, Write};
+use plane_model::documents::{Bucketing, Environment as Body};
 use plane_model::{DocumentKey, EnvironmentName, Kind};
 
 use super::{WriteArgs, show_commit};
@@ -18,6 +19,8 @@ pub(crate) enum Environment {
     Show(Show),
     /// Create or change an environment
     Set(Set),
+    /// Hash the units of percentages in another way, which moves most of them
+    Migrate(Migrate),
 }
 
 #[derive(Debug, Args)]
@@ -55,12 +58,42 @@ pub(crate) struct Set {
     write: WriteArgs,
 }
 
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Hash the units of percentages in another way.\n\nA unit's hash decides its slot, so that another hash moves most users and tenants of every percentage, split and \
+                  exclusion group of the environment to another variant. `--dry-run` shows first which known tenants move.",
+    after_help = "Examples:\n  control-plane environment migrate production --bucketing flagd-v2 --reason 'providers in Node hash so' --dry-run"
+)]
+pub(crate) struct Migrate {
+    /// The environment
+    name: EnvironmentName,
+    /// How units are hashed from then on: flagd-v3 (exact for every language) or flagd-v2 (older providers)
+    #[arg(long, value_name = "NAME", value_parser = bucketing)]
+    bucketing: Bucketing,
+    /// Why, for those who read the log later
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Show which tenants would move, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How many tenants to name for each thing that changes
+    #[arg(long, value_name = "COUNT")]
+    impact_tenants: Option<usize>,
+}
+
+fn bucketing(text: &str) -> Result<Bucketing, String> {
+    let all = [Bucketing::FlagdV3, Bucketing::FlagdV2];
+    let found = all.into_iter().find(|it| it.as_str() == text);
+    found.ok_or_else(|| "use `flagd-v3` or `flagd-v2`".to_owned())
+}
+
 impl Environment {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         match self {
             Self::List(command) => command.run(session),
             Self::Show(command) => command.run(session),
             Self::Set(command) => command.run(session),
+            Self::Migrate(command) => command.run(session),
         }
     }
 }
@@ -133,6 +166,24 @@ impl Set {
             body.order = order;
         }
         let reply = client.put_document(&key, &body, condition, &self.write.to_write())?;
+        show_commit(session, &reply)
+    }
+}
+
+impl Migrate {
+    fn run(&self, session: &Session) -> Result<()> {
+        let request = BucketingRequest {
+            bucketing: self.bucketing,
+            reason: self.reason.clone(),
+        };
+        let write = Write {
+            dry_run: self.dry_run,
+            impact_tenants: self.impact_tenants,
+            ..Write::default()
+        };
+        let reply = session
+            .client()?
+            .put_bucketing(&self.name, &request, &write)?;
         show_commit(session, &reply)
     }
 }

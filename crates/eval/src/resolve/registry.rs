@@ -143,6 +143,11 @@ impl AgentEntry {
         applying.any(|it| test(&it.overrider.key))
     }
 
+    /// Says whether a share of the tenants or users gets another version than the rest.
+    pub(crate) fn is_divided(&self) -> bool {
+        self.division.is_some()
+    }
+
     /// Says whether any version that is given locks one of the tools.
     pub(crate) fn uses_tool(&self, tools: &BTreeSet<ArtifactName>) -> bool {
         let offers = self.offers.values();

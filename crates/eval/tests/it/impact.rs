@@ -154,6 +154,45 @@ fn another_bucketing_shows_how_many_tenants_move() {
 }
 
 #[test]
+fn another_bucketing_moves_tenants_to_other_versions_of_an_agent_that_is_split() {
+    let vectors: crate::resolution::Vectors = crate::support::read("resolution.json");
+    let split = json!({
+        "default": {"version": "1.0.0"},
+        "split": {"percent": {"2.0.0": 50}, "by": "tenant.id"},
+    });
+    let mut documents = vectors.base_documents();
+    documents.push(written("channel", "production", "support", &split));
+    for index in 0..40 {
+        documents.push(written("tenant", "", &format!("t{index}"), &json!({})));
+    }
+    let held = vectors.held();
+    let empty = View::build("production".parse().unwrap(), 0, [], &held);
+    let before = empty.update(1, &settled(&documents), &held);
+    let bucketing = json!({"bucketing": "flagd-v2"});
+    let moved = written("environment", "", "production", &bucketing);
+    let after = before.update(2, &settled(&[moved]), &held);
+    let version = |view: &View, id: &str| {
+        let ctx = Context::new().with_tenant(id);
+        let found = view.resolve(&"support".parse().unwrap(), &ctx, NOW);
+        found.unwrap().agent().version.to_string()
+    };
+    let stored = ["acme", "bare"].map(str::to_owned);
+    let ids = (0..40).map(|index| format!("t{index}")).chain(stored);
+    let ids: Vec<_> = ids.collect();
+    let moving = ids
+        .iter()
+        .filter(|id| version(&before, id) != version(&after, id));
+    let moving = moving.count();
+    assert!(moving > 0);
+    let found = ask(&before, &after);
+    let agent = found
+        .agents
+        .iter()
+        .find(|it| it.agent.as_str() == "support");
+    assert_eq!(agent.unwrap().tenants, moving);
+}
+
+#[test]
 fn tenants_that_the_caller_may_not_know_of_are_neither_counted_nor_named() {
     let before = platform();
     let open = written(

@@ -70,6 +70,10 @@ impl Vectors {
         held
     }
 
+    pub(crate) fn base_documents(&self) -> Vec<Written> {
+        self.documents.clone()
+    }
+
     pub(crate) fn all_documents(&self) -> Vec<Written> {
         let cases = self.cases.iter().flat_map(|case| &case.with);
         self.documents.iter().chain(cases).cloned().collect()

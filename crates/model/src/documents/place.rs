@@ -43,7 +43,7 @@ pub struct Environment {
     /// Whether changes need approval.
     #[serde(default)]
     pub protected: bool,
-    /// How units are hashed; it cannot be changed once the environment exists.
+    /// How units are hashed; once the environment exists, only a migration changes it.
     #[serde(default)]
     pub bucketing: Bucketing,
 }

@@ -246,8 +246,13 @@ pub(super) fn command(
 /// Writes down what came of a command with one operation.
 pub(super) fn answer(written: Written) -> Answer {
     let (revision, reply) = commit_reply(written);
+    answered(revision, &reply)
+}
+
+/// Answers with what came of a command with one operation.
+pub(super) fn answered(revision: u64, reply: &CommitReply) -> Answer {
     let changed = reply.receipt().is_some_and(|it| it.changed);
-    let mut response = json(revision, &reply)?;
+    let mut response = json(revision, reply)?;
     let is_there = reply
         .plan()
         .changes

@@ -1,6 +1,7 @@
 //! What each operation does.
 
 mod access;
+mod bucketing;
 mod commits;
 mod config;
 mod delivery;
@@ -58,6 +59,7 @@ handlers! {
     "listEnvironments" => Async(|call| Box::pin(documents::list_all(call, Kind::Environment))),
     "getEnvironment" => Async(|call| Box::pin(documents::get(call, documents::environment))),
     "putEnvironment" => Async(|call| Box::pin(documents::put(call, documents::environment))),
+    "putBucketing" => Async(|call| Box::pin(bucketing::migrate(call))),
     "deleteEnvironment" => Async(|call| Box::pin(documents::delete(call, documents::environment))),
     "listTenants" => Async(|call| Box::pin(documents::list_all(call, Kind::Tenant))),
     "getTenant" => Async(|call| Box::pin(documents::get(call, documents::tenant))),

@@ -93,3 +93,57 @@ async fn whoever_may_know_of_one_tenant_learns_of_no_other() {
     assert_eq!(impact["tenants"], 1);
     assert_eq!(impact["flags"][0]["named"], json!(["zeta"]));
 }
+
+#[tokio::test]
+async fn another_bucketing_comes_by_a_migration_that_says_whom_it_moves_and_changes_nothing_else() {
+    let server = Server::start().await;
+    server.given_a_platform().await;
+    let tenants = (0..40).map(|at| format!("t{at}")).collect::<Vec<_>>();
+    let known = tenants
+        .iter()
+        .map(|id| ("tenant", "", id.as_str(), json!({})));
+    server.given(&known.collect::<Vec<_>>()).await;
+    let half = json!({ "state": "enabled", "default": { "percent": { "on": 50 } } });
+    put(&server, TARGETING, half).await.ok();
+
+    let environment = "/v1/environments/production";
+    let by_hand = json!({ "order": 1, "bucketing": "flagd-v2" });
+    let problem = put(&server, environment, by_hand).await;
+    let problem = problem.problem(409, "IMMUTABLE");
+    let next = problem["next"].as_str().unwrap();
+    assert!(next.contains("environment migrate production"), "{next}");
+
+    let path = format!("{environment}/bucketing");
+    let wish = json!({ "bucketing": "flagd-v2", "reason": "the fleet hashes so" });
+    let given = |query: &str| server.call("PUT", &format!("{path}{query}")).json(&wish);
+    let foreseen = given("?dry_run=true").send().await.ok();
+    let moved = &foreseen["plan"]["impact"][0]["flags"][0];
+    assert_eq!(moved["flag"], "reasoning");
+    let count = moved["tenants"].as_u64().unwrap();
+    assert!((1..=42).contains(&count), "{count}");
+
+    let done = given("").header("idempotency-key", "m-1").send().await.ok();
+    assert_eq!(done["plan"]["impact"], foreseen["plan"]["impact"]);
+    let found = server.get(environment).await.ok();
+    assert_eq!(
+        found["body"],
+        json!({ "order": 1, "protected": false, "bucketing": "flagd-v2" })
+    );
+    let log = server.get("/v1/commits?limit=1").await.ok();
+    assert_eq!(log["items"][0]["action"], "migrate");
+    let again = given("").header("idempotency-key", "m-1").send().await.ok();
+    assert_eq!(again["revision"], done["revision"]);
+    let nothing = given("").send().await.ok();
+    assert_eq!(nothing["changed"], false);
+
+    let bad = json!({ "bucketing": "md5", "reason": "because" });
+    let call = server.call("PUT", &path).json(&bad);
+    call.send().await.problem(422, "FIELD_INVALID");
+    let silent = json!({ "bucketing": "flagd-v3", "reason": " " });
+    let call = server.call("PUT", &path).json(&silent);
+    call.send().await.problem(422, "FIELD_INVALID");
+    let call = server
+        .call("PUT", "/v1/environments/nowhere/bucketing")
+        .json(&wish);
+    call.send().await.problem(404, "NOT_FOUND");
+}

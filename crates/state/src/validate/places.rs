@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plane_model::documents::Allowed;
+use plane_model::documents::{Allowed, Environment};
 use plane_model::{Code, Document, DocumentKey, EnvironmentName, Kind, Violation, Violations};
 
 use super::{in_use, missing};
+use crate::command::{Action, Command};
 use crate::draft::Draft;
 use crate::prepare::Touched;
 
@@ -18,24 +19,22 @@ const BOUND: [Kind; 5] = [
     Kind::Channel,
 ];
 
-pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violations) {
+pub(crate) fn check(
+    draft: &mut Draft<'_>,
+    command: &Command,
+    touched: &Touched,
+    found: &mut Violations,
+) {
     for key in touched.keys() {
         let document = draft.get(key);
         let pointer = touched.pointer(key);
         match (key.kind(), document.as_deref()) {
             (Kind::Environment, Some(Document::Environment(new))) => {
-                if let Some(Document::Environment(old)) = draft.base().document(key).map(|it| &**it)
-                    && old.bucketing != new.bucketing
-                {
-                    found.push(
-                        Violation::new(
-                            Code::Immutable,
-                            format!("{pointer}/bucketing"),
-                            "another bucketing would move nearly every unit to another variant",
-                        )
-                        .next(format!("keep `bucketing: {}`", old.bucketing.as_str())),
-                    );
-                }
+                let old = match draft.base().document(key).map(|it| &**it) {
+                    Some(Document::Environment(old)) => Some(old),
+                    _ => None,
+                };
+                check_bucketing(command.action, key, old, new, &pointer, found);
             }
             (_, Some(document)) => {
                 check_place(draft, key, &pointer, found);
@@ -55,6 +54,50 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
         }
     }
     check_leavers(draft, touched, found);
+}
+
+/// Another bucketing moves nearly every unit, so that it comes by a migration only, which changes nothing else.
+fn check_bucketing(
+    action: Action,
+    key: &DocumentKey,
+    old: Option<&Environment>,
+    new: &Environment,
+    pointer: &str,
+    found: &mut Violations,
+) {
+    let is_migration = action == Action::Migrate;
+    let Some(old) = old else {
+        if is_migration {
+            let next = "create it with the bucketing that it shall have";
+            found.push(missing(pointer.to_owned(), key, next));
+        }
+        return;
+    };
+    let (was, is) = (old.bucketing.as_str(), new.bucketing.as_str());
+    let migrated = Environment {
+        bucketing: new.bucketing,
+        ..old.clone()
+    };
+    if !is_migration && was != is {
+        let violation = Violation::new(
+            Code::Immutable,
+            format!("{pointer}/bucketing"),
+            "another bucketing would move nearly every unit to another variant",
+        );
+        found.push(violation.next(format!(
+            "keep `bucketing: {was}`, or migrate first: `control-plane environment migrate {} --bucketing {is} --dry-run` shows who would move",
+            key.name()
+        )));
+    } else if is_migration && *new != migrated {
+        found.push(
+            Violation::new(
+                Code::CommandRequired,
+                pointer.to_owned(),
+                "a migration changes the bucketing of an environment, and nothing else",
+            )
+            .next("send the other changes in a commit of their own"),
+        );
+    }
 }
 
 /// Refuses to delete environments and tenants that documents are bound to.

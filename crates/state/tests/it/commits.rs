@@ -254,6 +254,31 @@ fn a_document_has_at_most_as_many_bytes_as_the_limit_says() {
 }
 
 #[test]
+fn a_migration_changes_the_bucketing_of_an_environment_and_nothing_else() {
+    let mut world = World::platform();
+    let environment = |name: &str, body| put(Kind::Environment, "", name, body);
+    let mut migrate = |op| world.refused_as(Action::Migrate, vec![op]);
+    let moved_too = json!({"bucketing": "flagd-v2", "order": 9});
+    let report = migrate(environment("production", moved_too));
+    assert!(report.contains("COMMAND_REQUIRED"), "{report}");
+    let report = migrate(environment("fresh", json!({"bucketing": "flagd-v2"})));
+    assert!(report.contains("REFERENCE_MISSING"), "{report}");
+    let report = migrate(put(Kind::Tenant, "", "acme", json!({})));
+    assert!(report.contains("COMMAND_REQUIRED"), "{report}");
+    let report = migrate(delete(Kind::Environment, "", "staging"));
+    assert!(report.contains("COMMAND_REQUIRED"), "{report}");
+
+    let was = world.body(Kind::Environment, "", "staging").unwrap();
+    let mut wanted = was.clone();
+    wanted["bucketing"] = json!("flagd-v2");
+    let op = environment("staging", wanted.clone());
+    assert_eq!(world.give(Action::Migrate, vec![op]).unwrap(), 1);
+    assert_eq!(world.body(Kind::Environment, "", "staging"), Some(wanted));
+    let report = world.refused_as(Action::Revert, vec![environment("staging", was)]);
+    assert!(report.contains("IMMUTABLE"), "{report}");
+}
+
+#[test]
 fn protected_environments_and_another_bucketing_are_refused() {
     let mut world = World::platform();
     let report = world.refused(vec![put(
