@@ -24,6 +24,7 @@ mod registry;
 mod runtime;
 mod trees;
 mod usage;
+mod uses;
 mod view;
 
 pub use access::{TokenReply, TokenRequest, Whoami};
@@ -56,6 +57,7 @@ pub use runtime::{
 };
 pub use trees::{TreeDocument, TreeReply, TreeRequest, TreesReply};
 pub use usage::{FlagUsage, FlagUsageReply, UsageCount, UsageReply, UsageRequest};
+pub use uses::{Use, UsesReply};
 pub use view::{
     BookmarkEvent, ChangeEvent, GoawayEvent, KeysReply, RefetchEvent, ServerKey, Signed,
     VIEW_FORMAT, ViewChange, ViewDocument, ViewReply,

@@ -8,7 +8,7 @@ use plane_model::EnvironmentName;
 
 use crate::commands::{
     completions, config, environment, exclusion_group, explain, flag, log, registry, resolve, rev,
-    revert, serve, server_key, sign, tenant, token, tree,
+    revert, serve, server_key, sign, tenant, token, tree, uses,
 };
 
 /// How answers are written.
@@ -112,6 +112,7 @@ Platform:
   tenant        List, show and set tenants
   environment   List, show and set environments
   pin           Give one tenant a variant or a version of its own
+  uses          Show which documents refer to one, and where
   token         Create, list and revoke tokens
   whoami        Show who you are and what your token covers
   server-key    Show and rotate the key that the server signs with
@@ -181,6 +182,8 @@ pub(crate) enum Command {
     /// Give one tenant a variant or a version of its own
     #[command(subcommand)]
     Pin(tenant::pin::Pin),
+    /// Show which documents refer to one, and where
+    Uses(uses::Uses),
     /// Create, list and revoke tokens
     #[command(subcommand)]
     Token(token::Token),

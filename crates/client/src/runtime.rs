@@ -2,10 +2,11 @@
 
 use plane_api::{
     AckReply, AckRequest, EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply,
-    FlagUsageReply, ReadyReply, RevisionStatusReply, UsageReply, UsageRequest, ViewReply,
+    FlagUsageReply, ReadyReply, RevisionStatusReply, UsageReply, UsageRequest, UsesReply,
+    ViewReply,
 };
 use plane_eval::ResolvedBody;
-use plane_model::{ArtifactName, ConfigName, EnvironmentName, FlagKey};
+use plane_model::{ArtifactName, ConfigName, EnvironmentName, FlagKey, Kind};
 use serde_json::{Map, Value};
 use ureq::http::Method;
 
@@ -170,6 +171,24 @@ impl Client {
         let target = path(&["flags", flag.as_str(), "usage"]);
         let query = query(&[("environment", environment.map(EnvironmentName::as_str))]);
         self.get(&format!("{target}{query}"))
+    }
+
+    /// Says which documents refer to one of a kind, of those that hold in an environment.
+    ///
+    /// The name of an agent or a tool may end in `@VERSION`.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] with status 404 if there is no such document.
+    pub fn uses(
+        &self,
+        environment: &EnvironmentName,
+        kind: Kind,
+        name: &str,
+        at: Option<&str>,
+    ) -> Result<UsesReply, Error> {
+        let environment = environment.as_str();
+        let target = path(&["environments", environment, "uses", kind.as_str(), name]);
+        self.get(&format!("{target}{}", query(&[("at", at)])))
     }
 
     /// Says how far a revision has come, in one environment or in all.

@@ -35,6 +35,7 @@ mod seal;
 mod source;
 mod state;
 pub mod tree;
+mod uses;
 mod validate;
 pub mod verify;
 
@@ -47,3 +48,4 @@ pub use prepare::{Prepared, PreparedOp, Rejection, named_blobs, prepare};
 pub use record::{BodyRef, OpKind, RECORD_FORMAT, Record, RecordOp, salted_digest};
 pub use seal::{Admission, RequestMark, Sealed, SealedBody, admit, seal};
 pub use state::{Anomaly, Applied, Bodies, Content, Entry, Head, State};
+pub use uses::{Subject, Use, uses};

@@ -13,7 +13,8 @@ use super::{
 use crate::{
     ArtifactSummary, BucketingRequest, CommitRecord, CommitReply, CommitRequest, ConfigSummary,
     DocumentReply, List, PublishReply, RecordReply, RevertReply, RevertRequest, TokenReply,
-    TokenRequest, TreeReply, TreeRequest, TreesReply, VersionReply, VersionSummary, Whoami,
+    TokenRequest, TreeReply, TreeRequest, TreesReply, UsesReply, VersionReply, VersionSummary,
+    Whoami,
 };
 
 pub(super) fn table() -> Vec<Operation> {
@@ -120,6 +121,21 @@ fn document_operations(table: &mut Vec<Operation>) {
         )
         .query(&[AT, LIMIT, CURSOR])
         .reply(Reply::Json(json::<List<ConfigSummary>>)),
+    );
+    table.push(
+        get(
+            "getUses",
+            "/v1/environments/{environment}/uses/{kind}/{name}",
+            "environments",
+            "Says which documents refer to an environment, a tenant, a segment, a flag, an agent or a tool, and where.",
+        )
+        .query(&[AT])
+        .reply(Reply::Json(json::<UsesReply>))
+        .codes(&[
+            Code::EnvironmentNotFound,
+            Code::KindUnknown,
+            Code::RevisionNotFound,
+        ]),
     );
     Family::new(
         "Channel",

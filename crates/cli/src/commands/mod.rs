@@ -20,6 +20,7 @@ pub(crate) mod sign;
 pub(crate) mod tenant;
 pub(crate) mod token;
 pub(crate) mod tree;
+pub(crate) mod uses;
 
 use anyhow::Result;
 use clap::Args;
@@ -54,6 +55,7 @@ pub(crate) fn run(cli: Cli) -> Result<u8> {
         Command::Pin(command) => command.run(&session),
         Command::Token(command) => command.run(&session),
         Command::Whoami => token::whoami(&session),
+        Command::Uses(command) => command.run(&session),
         Command::Plan(command) => return command.run(&session),
         Command::Apply(command) => command.run(&session),
         Command::Export(command) => command.run(&session),

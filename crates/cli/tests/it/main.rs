@@ -20,3 +20,4 @@ mod support;
 mod tampering;
 mod torn;
 mod trees;
+mod uses;

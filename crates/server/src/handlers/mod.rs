@@ -13,6 +13,7 @@ mod runtime;
 mod server;
 mod trees;
 mod usage;
+mod uses;
 
 use futures_util::future::BoxFuture;
 use plane_model::Kind;
@@ -93,6 +94,7 @@ handlers! {
     "getTenantKill" => Async(|call| Box::pin(documents::get(call, documents::tenant_kill))),
     "putTenantKill" => Async(|call| Box::pin(documents::give_kill(call, documents::tenant_kill))),
     "deleteTenantKill" => Async(|call| Box::pin(documents::revive(call, documents::tenant_kill))),
+    "getUses" => Async(|call| Box::pin(uses::uses(call))),
     "listChannels" => Async(|call| Box::pin(documents::list(call, documents::channels))),
     "getChannel" => Async(|call| Box::pin(documents::get(call, documents::channel))),
     "putChannel" => Async(|call| Box::pin(documents::put(call, documents::channel))),

@@ -55,6 +55,8 @@ impl Asked {
             ("namespace", "default"),
             ("id", "nobody"),
             ("key", "reasoning"),
+            ("kind", "flag"),
+            ("name", "reasoning"),
         ] {
             path = path.replace(&format!("{{{name}}}"), value);
         }

@@ -18,4 +18,5 @@ mod runtime;
 mod server;
 mod tricks;
 mod usage;
+mod uses;
 mod wire;

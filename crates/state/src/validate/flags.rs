@@ -12,6 +12,10 @@ use super::{groups, in_use, missing, prerequisites, segments};
 use crate::command::{Action, Command};
 use crate::draft::{Draft, environments};
 use crate::prepare::Touched;
+use crate::uses;
+
+/// The kinds whose documents keep a flag from being deleted.
+const USERS: [Kind; 4] = [Kind::Targeting, Kind::Pin, Kind::Kill, Kind::ExclusionGroup];
 
 pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violations) {
     for key in touched.keys() {
@@ -19,20 +23,12 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
         match (key.kind(), draft.get(key).as_deref()) {
             (Kind::Flag, Some(Document::Flag(flag))) => {
                 check_flag(draft, touched, key, flag, &pointer, found);
-                prerequisites::check_flag(draft, touched, key, Some(flag), &pointer, found);
+                prerequisites::check_flag(draft, touched, key, flag, &pointer, found);
                 check_archived(draft, key, flag, &pointer, found);
             }
             (Kind::Flag, None) => {
-                let subject = format!("flag:{}", key.name());
-                let user = draft
-                    .any(Kind::Targeting, |other, _| other.name() == key.name())
-                    .or_else(|| draft.any(Kind::Pin, |other, _| other.name() == subject))
-                    .or_else(|| draft.any(Kind::Kill, |other, _| other.name() == subject));
-                if let Some(user) = user {
+                if let Some(user) = uses::user_of(draft, &USERS, key) {
                     found.push(in_use(pointer, key, &user));
-                } else {
-                    prerequisites::check_flag(draft, touched, key, None, &pointer, found);
-                    groups::check_flag(draft, key, &pointer, found);
                 }
             }
             (Kind::Targeting, Some(Document::Targeting(targeting))) => {
@@ -74,10 +70,10 @@ fn check_archived(
         return;
     }
     let pointer = format!("{pointer}/archived");
-    groups::check_flag(draft, key, &pointer, found);
-    let subject = format!("flag:{}", key.name());
-    let pin = draft.any(Kind::Pin, |other, _| other.name() == subject);
-    found.extend(pin.map(|pin| in_use(pointer, key, &pin)));
+    for kind in [Kind::ExclusionGroup, Kind::Pin] {
+        let user = uses::user_of(draft, &[kind], key);
+        found.extend(user.map(|user| in_use(pointer.clone(), key, &user)));
+    }
 }
 
 fn check_flag(

@@ -3,7 +3,7 @@
 use plane_model::documents::ExclusionGroup;
 use plane_model::{Code, Document, DocumentKey, Kind, Pointer, Violation, Violations};
 
-use super::{in_use, missing};
+use super::missing;
 use crate::draft::Draft;
 
 /// Checks the flags that a touched group names.
@@ -68,18 +68,4 @@ fn shares_a_flag(group: &ExclusionGroup, other: &ExclusionGroup) -> bool {
         .percent
         .keys()
         .any(|flag| group.percent.contains_key(flag))
-}
-
-/// Refuses to delete or archive a flag that a group names.
-pub(super) fn check_flag(
-    draft: &mut Draft<'_>,
-    key: &DocumentKey,
-    pointer: &str,
-    found: &mut Violations,
-) {
-    let user = draft.any(Kind::ExclusionGroup, |_, document| match document {
-        Document::ExclusionGroup(group) => group.flags().any(|it| it.as_str() == key.name()),
-        _ => false,
-    });
-    found.extend(user.map(|user| in_use(pointer.to_owned(), key, &user)));
 }

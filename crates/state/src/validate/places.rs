@@ -1,6 +1,6 @@
 //! Environments, tenants and what is bound to them; tokens and bindings.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use plane_model::documents::{Allowed, Environment};
 use plane_model::{Code, Document, DocumentKey, EnvironmentName, Kind, Violation, Violations};
@@ -9,6 +9,7 @@ use super::{in_use, missing};
 use crate::command::{Action, Command};
 use crate::draft::Draft;
 use crate::prepare::Touched;
+use crate::uses;
 
 /// The kinds whose documents may be bound to an environment or a tenant.
 const BOUND: [Kind; 5] = [
@@ -113,22 +114,7 @@ fn check_leavers(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violation
     if leavers.is_empty() {
         return;
     }
-    let mut users: BTreeMap<DocumentKey, DocumentKey> = BTreeMap::new();
-    for kind in BOUND {
-        draft.any(kind, |bound, _| {
-            let environment = bound
-                .environment_name()
-                .map(|it| DocumentKey::environment(&it));
-            let tenant = bound.tenant_id().map(|it| DocumentKey::tenant(&it));
-            for place in [environment, tenant].into_iter().flatten() {
-                if leavers.contains(&place) {
-                    users.entry(place).or_insert_with(|| bound.clone());
-                }
-            }
-            false
-        });
-    }
-    for (leaver, user) in users {
+    for (leaver, user) in uses::bound_to(draft, &BOUND, &leavers) {
         found.push(in_use(touched.pointer(&leaver), &leaver, &user));
     }
 }

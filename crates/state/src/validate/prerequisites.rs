@@ -63,12 +63,12 @@ pub(super) fn check_targeting(
     check_circle(draft, key, targeting, pointer, found);
 }
 
-/// Refuses to delete, archive or change a flag on which another one rests.
+/// Refuses to archive a flag on which another one rests, or to take the variants away that it needs.
 pub(super) fn check_flag(
     draft: &mut Draft<'_>,
     touched: &Touched,
     key: &DocumentKey,
-    flag: Option<&Flag>,
+    flag: &Flag,
     pointer: &str,
     found: &mut Violations,
 ) {
@@ -76,9 +76,10 @@ pub(super) fn check_flag(
         Some(Document::Flag(before)) => before.all_variants(),
         _ => return,
     };
-    let variants = match flag {
-        Some(flag) if !flag.archived => flag.all_variants(),
-        _ => BTreeMap::new(),
+    let variants = if flag.archived {
+        BTreeMap::new()
+    } else {
+        flag.all_variants()
     };
     if before.keys().all(|it| variants.contains_key(it)) {
         return;

@@ -10,6 +10,7 @@ use plane_model::{
 use super::graph::{self, Needs};
 use super::{in_use, missing};
 use crate::draft::Draft;
+use crate::uses;
 
 /// Checks what a touched segment is made of.
 pub(super) fn check(
@@ -83,18 +84,7 @@ pub(super) fn check_unused(
     pointer: String,
     found: &mut Violations,
 ) {
-    let names = |expr: &Expr| named(expr).contains(key.name());
-    let user = draft
-        .any(Kind::Targeting, |_, other| match other {
-            Document::Targeting(it) => it.rules.iter().any(|rule| names(&rule.when)),
-            _ => false,
-        })
-        .or_else(|| {
-            draft.any(Kind::Segment, |_, other| match other {
-                Document::Segment(it) => it.when.as_ref().is_some_and(names),
-                _ => false,
-            })
-        });
+    let user = uses::user_of(draft, &[Kind::Targeting, Kind::Segment], key);
     found.extend(user.map(|user| in_use(pointer, key, &user)));
 }
 

@@ -10,4 +10,5 @@ mod laws;
 mod limits;
 mod publishing;
 mod trees;
+mod uses;
 mod world;
