@@ -1,5 +1,7 @@
 //! Request bodies: JSON that every reader understands the same way, within limits.
 
+mod room;
+
 use std::future::poll_fn;
 use std::pin::pin;
 
@@ -12,7 +14,10 @@ use plane_model::{Code, Violation, limits, parse_strict};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
+
+pub(crate) use self::room::{Held, Room};
 
 /// Bytes of a body that carries many documents, or a segment's ids.
 const BATCH_BYTES_MAX: usize = 4 * limits::COMMIT_BYTES_MAX;
@@ -20,6 +25,8 @@ const BATCH_BYTES_MAX: usize = 4 * limits::COMMIT_BYTES_MAX;
 const DOCUMENT_BYTES_MAX: usize = 2 * limits::MANIFEST_BYTES_MAX;
 /// Bytes of a body that carries a context.
 const CONTEXT_BYTES_MAX: usize = 4 * limits::CONTEXT_BYTES_MAX;
+/// Bytes of a body that carries a kill: its reason, however it is escaped.
+const KILL_BYTES_MAX: usize = 16 * limits::PROSE_CHARS_MAX;
 
 /// How many bytes an operation's body may have.
 pub(crate) fn bytes_max(operation: &Operation) -> usize {
@@ -27,24 +34,29 @@ pub(crate) fn bytes_max(operation: &Operation) -> usize {
         _ if operation.request.is_none() => 0,
         "commit" | "applyTree" | "putSegment" => BATCH_BYTES_MAX,
         "resolve" | "evaluate" => CONTEXT_BYTES_MAX,
+        "putKill" | "putTenantKill" => KILL_BYTES_MAX,
         _ if operation.dialect == Dialect::Ofrep => CONTEXT_BYTES_MAX,
         _ => DOCUMENT_BYTES_MAX,
     }
 }
 
-/// Reads the whole body, but no more than it may have.
+/// Reads the whole body, but no more than it may have, and holds the memory that it takes.
 pub(crate) async fn receive(
-    operation: &Operation,
+    endpoint: &Endpoint,
+    room: &Room,
     headers: &HeaderMap,
     body: impl HttpBody<Data = Bytes>,
-) -> Result<Bytes, Failure> {
-    let bytes_max = bytes_max(operation);
+) -> Result<(Bytes, Held), Failure> {
+    let bytes_max = bytes_max(endpoint.operation);
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > bytes_max) {
         return Err(too_large(bytes_max));
     }
+    // A kill is small, and waits for nobody.
+    let room = (!endpoint.is_kill).then_some(room);
+    let mut held = Held::default();
     let mut body = pin!(body);
     let mut first = Bytes::new();
     let mut whole: Vec<u8> = Vec::new();
@@ -57,25 +69,34 @@ pub(crate) async fn receive(
         let Ok(chunk) = frame.into_data() else {
             continue;
         };
-        if first.len() + whole.len() + chunk.len() > bytes_max {
+        let length = first.len() + whole.len() + chunk.len();
+        if length > bytes_max {
             return Err(too_large(bytes_max));
+        }
+        if let Some(room) = room {
+            room.hold(&mut held, length)?;
         }
         // Most bodies come in one piece, which is then not copied.
         if first.is_empty() && whole.is_empty() {
             first = chunk;
         } else {
             if whole.is_empty() {
+                whole.reserve_exact(announced.unwrap_or(length));
                 whole.extend_from_slice(&first);
                 first = Bytes::new();
             }
             whole.extend_from_slice(&chunk);
         }
     }
-    Ok(if whole.is_empty() {
+    let whole = if whole.is_empty() {
         first
     } else {
         whole.into()
-    })
+    };
+    if let Some(room) = room {
+        room.hold_value(&mut held, &whole)?;
+    }
+    Ok((whole, held))
 }
 
 /// Reads the body as one JSON value.

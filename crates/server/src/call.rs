@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::admission::{Connection, check_connection, check_form, check_stranger, check_token};
 use crate::auth::{Caller, Scopes};
+use crate::body::{Held, Room};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::handlers::Handler;
@@ -53,6 +54,7 @@ pub(crate) struct App {
     pub(crate) instances: Instances,
     pub(crate) orders: Orders,
     pub(crate) usage: Usage,
+    pub(crate) room: Room,
     pub(crate) openapi: Bytes,
 }
 
@@ -66,6 +68,8 @@ pub(crate) struct Call {
     query: Query,
     headers: HeaderMap,
     body: Bytes,
+    /// The memory that the body takes, until the request is answered.
+    _held: Held,
     request_id: RequestId,
 }
 
@@ -164,10 +168,12 @@ where
     let headers = parts.headers;
     let body = within(deadline, async {
         reach_revision(app, &headers).await?;
-        body::receive(operation, &headers, body).await
+        body::receive(endpoint, &app.room, &headers, body).await
     });
+    let (body, held) = body.await?;
     let call = Call {
-        body: body.await?,
+        body,
+        _held: held,
         app: app.clone(),
         operation,
         caller,

@@ -62,6 +62,9 @@ pub struct ServerOptions {
     pub streams_max: usize,
     /// How many connections are served at once.
     pub connections_max: usize,
+    /// Bytes of memory that the bodies of all requests may take together, read as values; one takes at
+    /// most half of it.
+    pub bodies_memory: usize,
     /// How often each token may be used; kills do not count.
     pub token_rate: Option<Rate>,
     /// How often each address may ask without a valid token; health and readiness do not count.
@@ -90,6 +93,8 @@ impl Default for ServerOptions {
             bookmark_every: Duration::from_secs(15),
             streams_max: 10_000,
             connections_max: 20_000,
+            // Half of it fits the largest commit.
+            bodies_memory: 1 << 30,
             token_rate: None,
             stranger_rate: None,
             origins: Origins::None,

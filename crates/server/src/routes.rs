@@ -17,6 +17,7 @@ use plane_node::Node;
 
 use crate::admission::{Connection, check_form};
 use crate::auth::Scopes;
+use crate::body::Room;
 use crate::call::{App, enter, finish};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
@@ -63,6 +64,7 @@ pub fn router(node: Node, options: ServerOptions) -> Router {
         streams: Streams::new(options.streams_max),
         instances: Instances::default(),
         usage: Usage::default(),
+        room: Room::new(options.bodies_memory),
         node,
         options,
         scopes: Scopes::default(),

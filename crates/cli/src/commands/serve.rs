@@ -56,6 +56,10 @@ pub(crate) struct Serve {
     /// How many connections are served at once
     #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     connections_max: u32,
+    /// How much memory the requests that are being answered may take together, in MiB; one takes at most
+    /// half of it
+    #[arg(long, default_value_t = 1_024, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..))]
+    bodies_memory: u32,
     /// How to write the log: text, lines for people, or json, one object a line
     #[arg(
         long,
@@ -137,6 +141,8 @@ impl Serve {
             stranger_rate: rate(self.stranger_rate),
             origins: origins(&self.origins),
             connections_max: usize::try_from(self.connections_max).unwrap_or(usize::MAX),
+            bodies_memory: usize::try_from(self.bodies_memory)
+                .map_or(usize::MAX, |mib| mib.saturating_mul(1 << 20)),
             keys: keys.clone(),
             shutdown: shutdown.clone(),
             ..ServerOptions::default()

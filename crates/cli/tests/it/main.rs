@@ -7,6 +7,7 @@ mod example;
 mod faulty;
 mod http;
 mod import;
+mod memory;
 mod platform;
 mod posting;
 mod sdk;

@@ -167,6 +167,24 @@ fn the_source_map_finds_keys_and_values() {
     assert_eq!(line("/missing"), (1, 1));
 }
 
+#[test]
+fn the_memory_that_a_text_asks_for_is_known_before_it_is_read() {
+    let many = |part: &str| format!("[{}0]", format!("{part},").repeat(1_000));
+    for (text, least, most) in [
+        ("\"a, {[\\\"{[\"".to_owned(), 32, 64),
+        (many("0"), 32, 132),
+        (many("[]"), 32, 300),
+        (many("[0]"), 160, 300),
+        (many("{\"a\":0}"), 32 + 640, 900),
+        (many("{\"a\":{\"a\":0}}"), 2 * (32 + 640), 1_600),
+        (many("\"\""), 32, 180),
+    ] {
+        let parts = if text.len() > 1_000 { 1_000 } else { 1 };
+        let part = memory_max(text.as_bytes()) / parts;
+        assert!((least..=most).contains(&part), "{part}: {}", clip(&text));
+    }
+}
+
 /// Any value that a reader can return.
 pub(crate) fn value() -> impl Strategy<Value = Value> {
     let number = prop_oneof![

@@ -1,9 +1,14 @@
 //! More than the server takes at once: what is refused, who waits, and what nobody has to wait for.
 
+use std::io::Error;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use futures_util::{StreamExt as _, stream};
+use plane_server::ServerOptions;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::harness::{Events, Reply, Server};
@@ -158,4 +163,49 @@ async fn a_body_that_never_ends_is_not_waited_for() {
     let problem = reply.problem(503, "REQUEST_TIMEOUT");
     assert_eq!(problem["retryable"], true);
     assert_eq!(begun.elapsed(), Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn bodies_take_no_more_memory_together_than_there_is_for_them_and_kills_are_apart() {
+    let server = Server::with(ServerOptions {
+        bodies_memory: 1 << 20,
+        ..ServerOptions::default()
+    })
+    .await;
+    server.given_a_platform().await;
+    let flag = |description: &str| json!({ "type": "boolean", "description": description });
+    let put = || server.call("PUT", "/v1/flags/x");
+    // A body of which all but the end is there holds what has come.
+    let came = Bytes::from(vec![b' '; 900 << 10]);
+    let (taken, is_taken) = oneshot::channel();
+    let (end, is_over) = oneshot::channel::<()>();
+    let rest = stream::once(async {
+        taken.send(()).unwrap();
+        drop(is_over.await);
+        Err(Error::other("gone"))
+    });
+    let half = stream::iter([Ok(came)]).chain(rest);
+    let call = put().header("content-type", "application/json");
+    let mut half = pin!(call.raw(Body::from_stream(half)).owned());
+    tokio::select! {
+        reply = &mut half => panic!("{reply:?}"),
+        taken = is_taken => taken.unwrap(),
+    }
+
+    let large = flag(&"x".repeat(150 << 10));
+    let refused = put().json(&large).send().await;
+    assert_eq!(refused.header("retry-after"), "1", "{refused:?}");
+    let problem = refused.problem(503, "OVERLOADED");
+    assert_eq!(problem["retryable"], true);
+    put().json(&flag("small")).send().await.ok();
+    let kill = json!({ "reason": "x".repeat(4_000) });
+    let kill = kill.to_string() + &" ".repeat(8 << 10);
+    let path = "/v1/environments/production/kills/flag:reasoning";
+    server.call("PUT", path).text(&kill).send().await.ok();
+
+    end.send(()).unwrap();
+    half.await.problem(400, "REQUEST_INVALID");
+    // It is read now, and found to say too much.
+    let call = server.call("PUT", "/v1/flags/y").json(&large);
+    assert_eq!(call.send().await.status, 422);
 }
