@@ -7,7 +7,7 @@ use std::ops::Range;
 pub(super) enum Keep {
     /// Neither comments nor the inside of literals.
     Code,
-    /// No comments, but literals.
+    /// No comments and no characters, but string literals.
     Strings,
 }
 
@@ -24,7 +24,8 @@ pub(super) fn blank(source: &str, keep: Keep) -> String {
             ('/', Some('/')) => (line_comment(rest), false),
             ('/', Some('*')) => (block_comment(rest), false),
             ('"', _) => (string(rest), keep == Keep::Strings),
-            ('\'', _) => (character(rest), keep == Keep::Strings),
+            // Never kept: a quote in one would look like the begin of a string.
+            ('\'', _) => (character(rest), false),
             ('r' | 'b' | 'c', _) if !in_word => (raw_string(rest), keep == Keep::Strings),
             _ => (0, true),
         };
@@ -234,16 +235,24 @@ pub(super) fn modules(code: &str) -> Vec<Module> {
     modules
 }
 
+/// Where the string literal ends that `rest` begins with.
+fn string_end(rest: &str) -> usize {
+    let mut is_escaped = false;
+    let end = rest.char_indices().skip(1).find(|(_, c)| {
+        let ends = *c == '"' && !is_escaped;
+        is_escaped = *c == '\\' && !is_escaped;
+        ends
+    });
+    end.map_or(rest.len(), |(end, _)| end + 1)
+}
+
 /// Words, string literals and single signs.
 fn tokens(code: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = code.trim_start();
     while let Some(first) = rest.chars().next() {
         let length = match first {
-            '"' => rest
-                .get(1..)
-                .and_then(|inside| inside.find('"'))
-                .map_or(rest.len(), |end| end + 2),
+            '"' => string_end(rest),
             c if is_word(c) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
             c => c.len_utf8(),
         };
@@ -327,5 +336,7 @@ mod tests {
                 module("g", None, &[]),
             ]
         );
+        let quotes = blank("fn f() { ['\"', \"\\\"\"]; } mod a;", Keep::Strings);
+        assert_eq!(modules(&quotes), [module("a", None, &[])]);
     }
 }
