@@ -5,6 +5,7 @@ mod damage;
 mod disk;
 mod example;
 mod faulty;
+mod herd;
 mod http;
 mod import;
 mod memory;

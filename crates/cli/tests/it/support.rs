@@ -109,7 +109,8 @@ impl Server {
         arguments: Vec<String>,
         environment: Vec<(String, String)>,
     ) -> Self {
-        let (child, url) = spawn(dir.path(), "data", load, &arguments, &environment).unwrap();
+        let (child, url) =
+            spawn(dir.path(), "data", ANYWHERE, load, &arguments, &environment).unwrap();
         Self {
             dir,
             child,
@@ -121,9 +122,19 @@ impl Server {
 
     /// Starts a server that was stopped again, on the same data.
     pub(crate) fn restart_stopped(&mut self, load: bool) {
+        self.restart_at(ANYWHERE, load);
+    }
+
+    /// Starts a server that has ended, on the same data and where it was.
+    pub(crate) fn restart_where_it_was(&mut self) {
+        let listen = self.url.trim_start_matches("http://").to_owned();
+        self.restart_at(&listen, false);
+    }
+
+    fn restart_at(&mut self, listen: &str, load: bool) {
         let (arguments, environment) = (&self.arguments, &self.environment);
-        (self.child, self.url) =
-            spawn(self.dir.path(), "data", load, arguments, environment).unwrap();
+        let dir = self.dir.path();
+        (self.child, self.url) = spawn(dir, "data", listen, load, arguments, environment).unwrap();
     }
 
     /// Ends the server at once, with no chance to tidy up.
@@ -216,17 +227,22 @@ pub(crate) fn words(line: &str) -> Vec<&str> {
 /// Starts a server on a data directory for a moment: the revision that it reached, or what it said.
 pub(crate) fn try_start(data: &Path) -> Result<u64, String> {
     let (dir, name) = (data.parent().unwrap(), data.file_name().unwrap());
-    let (mut child, url) = spawn(dir, name.to_str().unwrap(), false, &[], &[])?;
+    let name = name.to_str().unwrap();
+    let (mut child, url) = spawn(dir, name, ANYWHERE, false, &[], &[])?;
     let ready = crate::http::Connection::open(&url, "").and_then(|mut it| it.get("/readyz"));
     child.kill().unwrap();
     child.wait().unwrap();
     Ok(ready.unwrap().body["revision"].as_u64().unwrap())
 }
 
+/// A port that is free.
+const ANYWHERE: &str = "127.0.0.1:0";
+
 /// Starts the binary, and gives its address or what it said instead.
 fn spawn(
     dir: &Path,
     data: &str,
+    listen: &str,
     load: bool,
     arguments: &[String],
     environment: &[(String, String)],
@@ -234,7 +250,7 @@ fn spawn(
     let log = File::create(dir.join("log")).unwrap();
     let mut command = binary();
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--data", data])
+        .args(["serve", "--listen", listen, "--data", data])
         .args(arguments)
         .envs(environment.iter().cloned())
         .current_dir(dir)
