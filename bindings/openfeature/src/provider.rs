@@ -209,6 +209,9 @@ fn code_of(error: FlagError) -> EvaluationErrorCode {
         FlagError::Flag(ErrorCode::TargetingKeyMissing) => EvaluationErrorCode::TargetingKeyMissing,
         FlagError::TypeMismatch => EvaluationErrorCode::TypeMismatch,
         FlagError::NotReady | FlagError::Closed => EvaluationErrorCode::ProviderNotReady,
+        FlagError::TenantNotLoaded => {
+            EvaluationErrorCode::General(FlagError::TenantNotLoaded.as_str().to_owned())
+        }
     }
 }
 

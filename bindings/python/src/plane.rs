@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plane_client::sdk::{
     Builder, Context, Contract, ControlPlane, Environment, Error, Options, Published,
-    PublishedFilter, Update, Watch,
+    PublishedFilter, Tenants, Update, Watch,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -81,6 +81,10 @@ fn builder(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Builder> {
             "instance" => builder.instance(&text),
             "state_dir" => builder.state_dir(&text),
             "bundled_tree" => builder.bundled_tree(&text),
+            "tenants" => {
+                let tenants = text.parse::<Tenants>();
+                builder.tenants(tenants.map_err(|error| exception(py, &error))?)
+            }
             "contract" => builder.contract(contract(py, &text)?),
             _ => {
                 return Err(invalid(
@@ -130,7 +134,7 @@ impl Plane {
         environment: Option<&str>,
     ) -> PyResult<bool> {
         if let Some(span) = Span::recording(py) {
-            let snapshot = py.detach(|| self.environment(environment)?.snapshot());
+            let snapshot = py.detach(|| self.environment(environment)?.snapshot_for(ctx));
             if let Ok(snapshot) = snapshot {
                 let evaluation = snapshot.view().evaluate_key(flag, ctx, snapshot.at());
                 let variant = evaluation.variant().map(ToString::to_string);
@@ -149,10 +153,21 @@ impl Plane {
         }
         Ok(py.detach(|| {
             let is_enabled = self.plane.is_enabled(flag, ctx, options);
-            let is_ready = self.plane.status().iter().any(|it| it.revision.is_some());
-            self.is_ready.store(is_ready, Ordering::Relaxed);
+            if self.holds_all() && self.plane.status().iter().any(|it| it.revision.is_some()) {
+                self.note_ready();
+            }
             is_enabled
         }))
+    }
+
+    /// Notes that nothing has to be waited for from now on, unless a tenant may be.
+    fn note_ready(&self) {
+        self.is_ready.store(self.holds_all(), Ordering::Relaxed);
+    }
+
+    /// Says whether no question has to wait for a tenant.
+    fn holds_all(&self) -> bool {
+        self.plane.tenants() == Tenants::Eager
     }
 
     /// Runs what may wait, detached from the interpreter.
@@ -203,9 +218,25 @@ impl Plane {
             self.environment(given(environment))?.wait_ready(timeout)
         })?;
         if environment.is_none() {
-            self.is_ready.store(true, Ordering::Relaxed);
+            self.note_ready();
         }
         Ok(revision)
+    }
+
+    /// Fetches what a tenant has of its own unless it is held, and says the revision that is served then.
+    #[pyo3(signature = (tenant, seconds, environment = None))]
+    fn load_tenant(
+        &self,
+        py: Python<'_>,
+        tenant: Arg<&str>,
+        seconds: Arg<f64>,
+        environment: Option<Arg<&str>>,
+    ) -> PyResult<u64> {
+        let timeout = Duration::try_from_secs_f64(seconds.0).unwrap_or(Duration::ZERO);
+        Self::waiting(py, || {
+            let environment = self.environment(given(environment))?;
+            environment.load_tenant(tenant.0, timeout)
+        })
     }
 
     /// Says whether there is a view, so that nothing has to be waited for.
@@ -262,7 +293,7 @@ impl Plane {
             self.environment(given(environment))?.resolve(agent.0, ctx)
         })?;
         if environment.is_none() {
-            self.is_ready.store(true, Ordering::Relaxed);
+            self.note_ready();
         }
         if let Some(span) = Span::recording(py) {
             let digest = resolved.effective_digest().to_string();

@@ -93,6 +93,7 @@ pages! {
     SdkEnvironmentMissing = "SDK_ENVIRONMENT_MISSING",
     SdkSettingsInvalid = "SDK_SETTINGS_INVALID",
     SdkNotReady = "SDK_NOT_READY",
+    TenantNotLoaded = "TENANT_NOT_LOADED",
     SdkClosed = "SDK_CLOSED",
     ServerUnreachable = "SERVER_UNREACHABLE",
     TreeInvalid = "TREE_INVALID",

@@ -147,7 +147,7 @@ pub const fn status(code: Code) -> u16 {
         | Code::ViewUnverified
         | Code::ServerKeyUntrusted
         | Code::HeadExpired => 502,
-        Code::SdkNotReady | Code::ServerUnreachable => 503,
+        Code::SdkNotReady | Code::TenantNotLoaded | Code::ServerUnreachable => 503,
         Code::Unauthenticated => 401,
         Code::Forbidden => 403,
         Code::RouteNotFound
@@ -227,6 +227,7 @@ pub const fn is_sent(code: Code) -> bool {
             | Code::SdkEnvironmentMissing
             | Code::SdkSettingsInvalid
             | Code::SdkNotReady
+            | Code::TenantNotLoaded
             | Code::SdkClosed
             | Code::ServerUnreachable
             | Code::TreeInvalid
@@ -247,6 +248,7 @@ pub const fn is_retryable(code: Code) -> bool {
         | Code::Overloaded
         | Code::StoreUnavailable
         | Code::SdkNotReady
+        | Code::TenantNotLoaded
         | Code::ServerUnreachable => true,
         // These need somebody to act on the server first.
         Code::StoreFull | Code::LogDiverged | Code::Internal => false,

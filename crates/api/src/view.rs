@@ -32,8 +32,28 @@ pub struct ViewReply {
     pub root: Digest,
     /// The documents, in the order of their kinds, scopes and names.
     pub documents: Vec<ViewDocument>,
+    /// With `on_demand`: the tenants that have a part, and its digest; their documents are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<BTreeMap<TenantId, Digest>>,
     /// Manifests and locks that the documents refer to, by digest.
     pub blobs: BTreeMap<Digest, String>,
+}
+
+/// The part of a view that is a tenant's own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ViewPartReply {
+    /// The format of this reply.
+    pub format: u32,
+    /// The revision.
+    pub revision: u64,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The digest of the part, by which views and changes name it.
+    pub digest: Digest,
+    /// The documents.
+    pub documents: Vec<ViewDocument>,
 }
 
 /// A statement and the signature over it.
@@ -91,6 +111,10 @@ pub struct ChangeEvent {
     pub revision: u64,
     /// The documents that changed.
     pub documents: Vec<ViewChange>,
+    /// The digests that the parts of the tenants among them have now, or will have by the next head; null of a
+    /// part that is gone. Absent while the server prepares them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<TenantId, Option<Digest>>,
     /// The head of the view after this and all changes before it; absent if another change follows at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<Signed>,

@@ -202,6 +202,8 @@ codes! {
     SdkSettingsInvalid = "SDK_SETTINGS_INVALID",
     /// The client has no view yet, neither from a server nor kept from earlier.
     SdkNotReady = "SDK_NOT_READY",
+    /// The client holds tenants on demand, and what this one has of its own is not to be had.
+    TenantNotLoaded = "TENANT_NOT_LOADED",
     /// The client was used after it was closed.
     SdkClosed = "SDK_CLOSED",
     /// No server answers at the addresses that the client has.

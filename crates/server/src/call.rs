@@ -439,18 +439,7 @@ impl Call {
             .ok()
             .filter(|tenant| self.scope().sees_tenant(environment, tenant))
             .map(Some)
-            .ok_or_else(|| {
-                let shown: String = named
-                    .chars()
-                    .take(128)
-                    .flat_map(char::escape_debug)
-                    .collect();
-                Failure::new(
-                    Code::TenantNotFound,
-                    format!("there is no tenant `{shown}`"),
-                )
-                .next("correct the id, or use a token that covers the tenant")
-            })
+            .ok_or_else(|| no_tenant(named))
     }
 
     /// Why the caller writes, as the header or the query says.
@@ -501,6 +490,17 @@ pub(crate) fn no_environment(text: &str) -> Failure {
         format!("there is no environment `{shown}`"),
     )
     .next("correct the name, or use a token that covers the environment")
+}
+
+pub(crate) fn no_tenant(text: &str) -> Failure {
+    let shown: String = text
+        .chars()
+        .take(128)
+        .flat_map(char::escape_debug)
+        .collect();
+    let detail = format!("there is no tenant `{shown}`");
+    Failure::new(Code::TenantNotFound, detail)
+        .next("correct the id, or use a token that covers the tenant")
 }
 
 /// Answers with JSON that is read at one revision.

@@ -8,8 +8,8 @@ use axum::http::HeaderValue;
 use plane_api::VIEW_FORMAT;
 use plane_model::{Digest, DocumentKey, EnvironmentName, Kind, TenantId, Timestamp, TokenId};
 use plane_node::{Node, Snapshot};
-use plane_state::Scope;
 use plane_state::delivery::{self, AUDIENCE_ALL, Projection, audience_of_token};
+use plane_state::{Entry, Scope};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -28,6 +28,8 @@ pub(crate) struct Audience {
     environment: EnvironmentName,
     /// None for all who see all tenants; the others get one each.
     token: Option<(TokenId, Digest)>,
+    /// Whether the parts of tenants are left out, to be read one by one.
+    is_on_demand: bool,
 }
 
 impl Audience {
@@ -55,7 +57,19 @@ impl Audience {
         } else {
             scope.token().map(|id| (id.clone(), token))
         };
-        Self { environment, token }
+        Self {
+            environment,
+            token,
+            is_on_demand: false,
+        }
+    }
+
+    /// Those of them who read the parts of tenants one by one, if so.
+    pub(crate) fn on_demand(self, is_on_demand: bool) -> Self {
+        Self {
+            is_on_demand,
+            ..self
+        }
     }
 
     pub(crate) fn environment(&self) -> &EnvironmentName {
@@ -194,6 +208,19 @@ struct Whole<'a> {
     log: &'a str,
     revision: u64,
     root: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenants: Option<BTreeMap<&'a TenantId, Digest>>,
+}
+
+/// A tenant's part in canonical JSON.
+#[derive(Serialize)]
+struct OfTenant<'a> {
+    digest: Digest,
+    documents: Vec<Part<'a>>,
+    environment: &'a EnvironmentName,
+    format: u32,
+    revision: u64,
+    tenant: &'a TenantId,
 }
 
 #[derive(Serialize)]
@@ -217,16 +244,9 @@ fn compose(snapshot: &Snapshot, scope: &Scope, audience: &Audience) -> Result<Pr
     let blobs = projection.blobs().filter_map(text).collect();
     let documents = projection
         .documents(state, scope)
-        .map(|(key, entry)| {
-            Ok(Part {
-                body: serde_json::from_slice(&entry.bytes).map_err(|it| Failure::internal(&it))?,
-                kind: key.kind(),
-                name: key.name(),
-                revision: entry.revision,
-                scope: key.scope(),
-                tenant: delivery::part(key),
-            })
-        })
+        .map(|(key, entry)| (key, entry, delivery::part(key)))
+        .filter(|(_, _, tenant)| !audience.is_on_demand || tenant.is_none())
+        .map(|(key, entry, tenant)| written(key, entry, tenant))
         .collect::<Result<_, Failure>>()?;
     let root = projection.root();
     let head = state.head();
@@ -241,6 +261,7 @@ fn compose(snapshot: &Snapshot, scope: &Scope, audience: &Audience) -> Result<Pr
         log: state.log(),
         revision: head.revision,
         root,
+        tenants: audience.is_on_demand.then(|| projection.parts().collect()),
     };
     let name = audience.name();
     let bytes = serde_json::to_vec(&whole).map_err(|error| Failure::internal(&error))?;
@@ -251,6 +272,7 @@ fn compose(snapshot: &Snapshot, scope: &Scope, audience: &Audience) -> Result<Pr
         head.hash.as_bytes(),
         environment.as_bytes(),
         name.as_bytes(),
+        &[u8::from(audience.is_on_demand)],
     ];
     let digest = Digest::of_parts(&told).hex();
     let short = digest.get(..16).unwrap_or_default();
@@ -266,6 +288,57 @@ fn compose(snapshot: &Snapshot, scope: &Scope, audience: &Audience) -> Result<Pr
         etags: [etag(short), etag(&format!("{short}-zstd"))],
         head: Head::new(audience, state, (revision, head.hash), root),
     })
+}
+
+fn written<'a>(
+    key: &'a DocumentKey,
+    entry: &'a Entry,
+    tenant: Option<TenantId>,
+) -> Result<Part<'a>, Failure> {
+    Ok(Part {
+        body: serde_json::from_slice(&entry.bytes).map_err(|it| Failure::internal(&it))?,
+        kind: key.kind(),
+        name: key.name(),
+        revision: entry.revision,
+        scope: key.scope(),
+        tenant,
+    })
+}
+
+/// Writes a tenant's part of a view; none if the tenant has none.
+pub(crate) fn part(
+    snapshot: &Snapshot,
+    scope: &Scope,
+    environment: &EnvironmentName,
+    tenant: &TenantId,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let documents = delivery::tenant_documents(snapshot.state(), scope, environment, tenant);
+    if documents.is_empty() {
+        return Ok(None);
+    }
+    let mut part = delivery::Part::default();
+    for (key, entry) in &documents {
+        let (kind, scope, name) = (key.kind().as_str(), key.scope(), key.name());
+        part.put(
+            delivery::Name { kind, scope, name },
+            entry.revision,
+            Some(&entry.bytes),
+        );
+    }
+    let documents = documents
+        .into_iter()
+        .map(|(key, entry)| written(key, entry, Some(tenant.clone())))
+        .collect::<Result<_, Failure>>()?;
+    let whole = OfTenant {
+        digest: part.digest(),
+        documents,
+        environment,
+        format: VIEW_FORMAT,
+        revision: snapshot.revision(),
+        tenant,
+    };
+    let bytes = serde_json::to_vec(&whole).map_err(|error| Failure::internal(&error))?;
+    Ok(Some(bytes))
 }
 
 /// Says whether documents of this name can be in the views of an environment.

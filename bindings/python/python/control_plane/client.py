@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from control_plane import _shared
 from control_plane._core import Client, Plane
@@ -45,6 +45,10 @@ class ControlPlaneClient(Client):
     for a moment after a fork it may answer as its parent did before.
 
     ``contract`` says what the service relies on: a change that breaks it is not served to it.
+
+    ``tenants="on_demand"`` (``CONTROL_PLANE_TENANTS``) holds the tenants that are asked for, at most a thousand, in
+    place of all: the first question for a tenant waits until its part is fetched, and where that cannot be had the
+    answer is the default or an exception, never what all share. ``load_tenant`` fetches one beforehand.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class ControlPlaneClient(Client):
         instance: str | None = None,
         state_dir: str | None = None,
         bundled_tree: str | None = None,
+        tenants: Literal["eager", "on_demand"] | None = None,
         contract: Contract | None = None,
     ) -> None:
         settings = {
@@ -73,6 +78,7 @@ class ControlPlaneClient(Client):
             "instance": instance,
             "state_dir": state_dir,
             "bundled_tree": bundled_tree,
+            "tenants": tenants,
             "contract": None if contract is None else contract.to_json(),
         }
         given = {name: value for name, value in settings.items() if value is not None}
@@ -151,6 +157,14 @@ class ControlPlaneClient(Client):
     def wait_ready(self, timeout: float = 5.0, *, environment: str | None = None) -> int:
         """Waits until there is a view to answer from, and gives its revision."""
         return self._plane.wait_ready(timeout, environment)
+
+    def load_tenant(self, tenant_id: str, timeout: float = 5.0, *, environment: str | None = None) -> int:
+        """Fetches what a tenant has of its own unless it is held, and gives the revision that is served then.
+
+        Raises:
+            NotReadyError: it cannot be had now.
+        """
+        return self._plane.load_tenant(tenant_id, timeout, environment)
 
     def status(self) -> list[dict[str, Any]]:
         """Says for each environment that was used where its view comes from, and how old it is."""

@@ -93,6 +93,7 @@ _BY_CODE: dict[str, type[ControlPlaneError]] = {
     "FIELD_INVALID": ArgumentError,
     "NAME_INVALID": ArgumentError,
     "SDK_NOT_READY": NotReadyError,
+    "TENANT_NOT_LOADED": NotReadyError,
     "SERVER_UNREACHABLE": NotReadyError,
     "VIEW_UNVERIFIED": UntrustedError,
     "SERVER_KEY_UNTRUSTED": UntrustedError,

@@ -7,7 +7,7 @@ use super::{AT, Operation, Query, Reply, get, json, post, text};
 use crate::{
     AckReply, AckRequest, EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply,
     FlagUsageReply, HealthReply, KeysReply, ReadyReply, RevisionStatusReply, UsageReply,
-    UsageRequest, ViewReply,
+    UsageRequest, ViewPartReply, ViewReply,
 };
 
 const TENANT: Query = text("tenant", "the tenant that asks");
@@ -17,6 +17,13 @@ const WAIT: Query = Query {
     name: "wait",
     summary: "with If-None-Match: wait up to so many seconds, at most 60, for another view",
     kind: "integer",
+    is_required: false,
+};
+
+const ON_DEMAND: Query = Query {
+    name: "on_demand",
+    summary: "leave out what is a tenant's own: name each part by its digest, to be read on demand",
+    kind: "boolean",
     is_required: false,
 };
 
@@ -113,9 +120,19 @@ pub(super) fn runtime_operations(table: &mut Vec<Operation>) {
             "delivery",
             "Reads everything of an environment that the token covers.",
         )
-        .query(&[WAIT])
+        .query(&[WAIT, ON_DEMAND])
         .reply(Reply::Json(json::<ViewReply>))
         .codes(&[Code::EnvironmentNotFound]),
+    );
+    table.push(
+        get(
+            "getViewPart",
+            &format!("{environment}/view/tenants/{{tenant}}"),
+            "delivery",
+            "Reads the part of a view that is a tenant's own.",
+        )
+        .reply(Reply::Json(json::<ViewPartReply>))
+        .codes(&[Code::EnvironmentNotFound, Code::TenantNotFound]),
     );
     table.push(
         get(

@@ -20,6 +20,7 @@ mod stopping;
 mod story;
 mod support;
 mod tampering;
+mod tenants;
 mod torn;
 mod trees;
 mod uses;

@@ -334,6 +334,7 @@ pub(crate) fn target(core: &Core, turn: usize) -> Result<Target, Error> {
         url: url.cloned().ok_or(Error::UrlMissing)?,
         token: core.settings.token.read()?,
         environment: core.name.clone(),
+        is_on_demand: false,
     })
 }
 

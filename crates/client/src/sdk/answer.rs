@@ -37,6 +37,8 @@ pub enum FlagError {
     TypeMismatch,
     /// There is no view yet.
     NotReady,
+    /// The context's tenant has something of its own that is not loaded.
+    TenantNotLoaded,
     /// The client is closed.
     Closed,
 }
@@ -48,6 +50,7 @@ impl FlagError {
             Self::Flag(code) => code.as_str(),
             Self::TypeMismatch => "TYPE_MISMATCH",
             Self::NotReady | Self::Closed => "PROVIDER_NOT_READY",
+            Self::TenantNotLoaded => "GENERAL",
         }
     }
 }
@@ -76,10 +79,10 @@ pub struct Detail {
 impl Detail {
     /// The default, because there is nothing to evaluate.
     pub(crate) fn without_view(default: Value, why: &Error) -> Self {
-        let error = if matches!(why, Error::Closed) {
-            FlagError::Closed
-        } else {
-            FlagError::NotReady
+        let error = match why {
+            Error::Closed => FlagError::Closed,
+            Error::TenantNotLoaded { .. } => FlagError::TenantNotLoaded,
+            _ => FlagError::NotReady,
         };
         Self {
             value: default,

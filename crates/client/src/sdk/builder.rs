@@ -33,6 +33,7 @@ pub struct Builder {
     pub(crate) server_key: Option<String>,
     pub(crate) told_key: Option<PublicKey>,
     pub(crate) service: Service,
+    pub(crate) tenants: Tenants,
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) bundled: Option<PathBuf>,
     pub(crate) poll_interval: Duration,
@@ -55,6 +56,40 @@ pub(crate) enum Kind {
     Memory(Arc<Memory>),
     Tree(PathBuf),
     Servers(Vec<String>),
+}
+
+/// Which tenants a client holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tenants {
+    /// All that its token covers.
+    #[default]
+    Eager,
+    /// Those that it is asked for: a first answer for a tenant waits until its part is fetched, and none is
+    /// given where that is not possible.
+    OnDemand {
+        /// How many are held at once; the one that was not asked for the longest goes first.
+        max: usize,
+    },
+}
+
+impl Tenants {
+    /// Holds tenants as they are asked for, a thousand of them at once.
+    pub const ON_DEMAND: Self = Self::OnDemand { max: 1_000 };
+}
+
+impl std::str::FromStr for Tenants {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "eager" => Ok(Self::Eager),
+            "on_demand" => Ok(Self::ON_DEMAND),
+            _ => Err(Error::Settings {
+                setting: "CONTROL_PLANE_TENANTS",
+                detail: format!("`{text}` is neither `eager` nor `on_demand`"),
+            }),
+        }
+    }
 }
 
 /// What proves who the client is.
@@ -95,6 +130,7 @@ impl Default for Builder {
             server_key: None,
             told_key: None,
             service: Service::default(),
+            tenants: Tenants::default(),
             state_dir: None,
             bundled: None,
             poll_interval: POLL_INTERVAL,
@@ -155,6 +191,9 @@ impl Builder {
             instance: text("CONTROL_PLANE_INSTANCE")?,
             host: text("HOSTNAME")?,
         };
+        if let Some(tenants) = text("CONTROL_PLANE_TENANTS")? {
+            builder.tenants = tenants.parse()?;
+        }
         builder.state_dir = path("CONTROL_PLANE_STATE_DIR");
         builder.bundled = path("CONTROL_PLANE_BUNDLED_TREE");
         Ok(builder)
@@ -236,6 +275,14 @@ impl Builder {
     #[must_use]
     pub fn instance(mut self, name: &str) -> Self {
         self.service.instance = Some(name.to_owned());
+        self
+    }
+
+    /// Holds all tenants that the token covers, or those that it is asked for (`CONTROL_PLANE_TENANTS`: `eager`,
+    /// `on_demand`); all of them unless it is set.
+    #[must_use]
+    pub fn tenants(mut self, tenants: Tenants) -> Self {
+        self.tenants = tenants;
         self
     }
 

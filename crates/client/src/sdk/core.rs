@@ -187,7 +187,7 @@ impl Core {
     }
 
     /// Starts what keeps the view fresh, once in each process.
-    fn start(self: &Arc<Self>) -> Arc<Process> {
+    pub(crate) fn start(self: &Arc<Self>) -> Arc<Process> {
         let process = self.own_process();
         {
             let mut progress = process.progress();
@@ -299,7 +299,7 @@ impl Core {
                 seen = news;
                 let Some(held) = core.peek() else { continue };
                 for watcher in &**core.watchers.load() {
-                    watcher.look(core, &held);
+                    watcher.look(core, held.clone());
                 }
             }
         });
@@ -350,6 +350,7 @@ impl Core {
                 origin: Origin::Memory,
                 place: local.place(revisions.newest()),
                 cause: "the test changed it".into(),
+                on_demand: None,
             },
         );
     }
@@ -363,8 +364,7 @@ impl Core {
         let is_followed = held.origin == Origin::Server;
         let is_kept = held.origin == Origin::Kept;
         let is_fallback = is_kept || held.origin == Origin::Bundled;
-        let held = self.fulfilled(held);
-        self.held.store(Some(Arc::new(held)));
+        self.replace(held);
         if is_followed {
             self.refusal.store(None);
         }
@@ -390,6 +390,15 @@ impl Core {
                 format!("revision {revision} is served: {cause}"),
             );
         }
+    }
+
+    /// Puts a view in the place of one that differs from it only in what is held.
+    pub(crate) fn replace(&self, held: Held) {
+        if self.is_closed.load(Ordering::Acquire) {
+            return;
+        }
+        let held = self.fulfilled(held);
+        self.held.store(Some(Arc::new(held)));
     }
 
     /// Puts what was served before in the place of what breaks what the service relies on.
@@ -552,13 +561,11 @@ impl Core {
         };
         let (code, message) = (error.code(), format!("{error}; {}", error.next()));
         let mut progress = process.progress();
-        // Said once, however often it is tried, unless it is another that needs somebody to act.
-        let is_news = match &progress.last_error {
-            None => true,
-            Some((_, before)) => {
-                (is_final && *before != error) || (is_alarm && before.code() != error.code())
-            }
-        };
+        let is_new_kind = progress.said.insert(error.code_text().to_owned());
+        let is_other = |(_, before): &(Timestamp, Error)| *before != error;
+        // Each kind of trouble is said once, however often it is tried and whatever comes between.
+        let is_news =
+            is_new_kind || (is_final && progress.last_error.as_ref().is_some_and(is_other));
         progress.last_error = Some((self.now(), error));
         progress.is_settled |= is_final || self.held.load().is_some();
         process.moved.notify_all();
@@ -589,17 +596,44 @@ impl Core {
         options: Options,
     ) -> bool {
         let now = self.now();
-        if let Some(held) = &*self.held(now) {
-            self.is_enabled(held, flag, ctx, options, now)
-        } else {
-            Counts::add(&self.counts.not_ready);
-            options.default
+        match &*self.held(now) {
+            Some(held) if held.lacks(ctx, now) => {}
+            Some(held) => return self.is_enabled_by(held, flag, ctx, options, now),
+            None => {
+                Counts::add(&self.counts.not_ready);
+                return options.default;
+            }
         }
+        match self.ready_for(ctx, now) {
+            Ok(held) => self.is_enabled_by(&held, flag, ctx, options, now),
+            Err(_) => self.not_enabled(options),
+        }
+    }
+
+    /// The caller's default, because the flag cannot be evaluated.
+    fn not_enabled(&self, options: Options) -> bool {
+        Counts::add(&self.counts.evaluation_errors);
+        options.default
     }
 
     /// Says whether a boolean flag is on.
     #[inline]
     pub(crate) fn is_enabled(
+        &self,
+        held: &Held,
+        flag: &str,
+        ctx: &Context,
+        options: Options,
+        now: Timestamp,
+    ) -> bool {
+        if held.lacks(ctx, now) {
+            return self.not_enabled(options);
+        }
+        self.is_enabled_by(held, flag, ctx, options, now)
+    }
+
+    #[inline]
+    fn is_enabled_by(
         &self,
         held: &Held,
         flag: &str,
@@ -648,6 +682,7 @@ impl Core {
         ctx: &Context,
         now: Timestamp,
     ) -> Result<Resolved, Error> {
+        held.check_tenant(ctx, now)?;
         let resolved = answer::resolve(&held.view, agent, ctx, now)?;
         for flag in resolved.overrides() {
             self.count_known(&flag.flag, flag.variant.as_ref(), flag.reason);
@@ -663,9 +698,9 @@ impl Core {
         default: Value,
     ) -> Detail {
         let now = self.now();
-        match &*self.held(now) {
-            Some(held) => self.detail(held, flag, ctx, default, now),
-            None => Detail::without_view(default, &self.why_not()),
+        match self.ready_for(ctx, now) {
+            Ok(held) => self.detail(&held, flag, ctx, default, now),
+            Err(error) => Detail::without_view(default, &error),
         }
     }
 
@@ -678,6 +713,10 @@ impl Core {
         default: Value,
         now: Timestamp,
     ) -> Detail {
+        if let Err(error) = held.check_tenant(ctx, now) {
+            Counts::add(&self.counts.evaluation_errors);
+            return Detail::without_view(default, &error);
+        }
         let evaluation = held.view.evaluate_key(flag, ctx, now);
         self.count(flag, &evaluation);
         let detail = answer::detail(&evaluation, flag, default, held.view.revision());
@@ -691,6 +730,17 @@ impl Core {
     pub(crate) fn snapshot(self: &Arc<Self>) -> Result<Snapshot, Error> {
         let now = self.now();
         let held = self.ready(now)?;
+        Ok(Snapshot {
+            core: self.clone(),
+            held,
+            now,
+        })
+    }
+
+    /// What is served now with the part of the context's tenant, to be held on to.
+    pub(crate) fn snapshot_for(self: &Arc<Self>, ctx: &Context) -> Result<Snapshot, Error> {
+        let now = self.now();
+        let held = self.ready_for(ctx, now)?;
         Ok(Snapshot {
             core: self.clone(),
             held,

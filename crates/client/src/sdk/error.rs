@@ -112,6 +112,14 @@ pub enum Error {
         /// Until when what is served was vouched for.
         until: Timestamp,
     },
+    /// Tenants are held on demand, and what this one has of its own is not to be had.
+    #[error("what the tenant `{tenant}` has of its own is not loaded: {detail}")]
+    TenantNotLoaded {
+        /// Which.
+        tenant: String,
+        /// Why.
+        detail: String,
+    },
     /// There is no such config document, or nothing at that path.
     #[error("there is no configuration at `{path}`")]
     ConfigNotFound {
@@ -186,6 +194,7 @@ impl Error {
             Self::Unverified { .. } => Code::ViewUnverified,
             Self::KeyUntrusted { .. } => Code::ServerKeyUntrusted,
             Self::Expired { .. } => Code::HeadExpired,
+            Self::TenantNotLoaded { .. } => Code::TenantNotLoaded,
             Self::ConfigNotFound { .. } => Code::ConfigNotFound,
             Self::ConfigType { .. } => Code::ConfigInvalid,
             Self::NotPublished { .. } => Code::VersionNotFound,
@@ -200,6 +209,7 @@ impl Error {
             | Self::Unreachable { .. }
             | Self::View { .. }
             | Self::Unverified { .. }
+            | Self::TenantNotLoaded { .. }
             | Self::Expired { .. } => true,
             Self::Refused(problem) => problem.retryable,
             Self::UrlMissing
@@ -293,6 +303,12 @@ impl Error {
             Self::Expired { .. } => {
                 "compare the clocks of both machines, and look for a proxy that \
                 repeats old answers; what is held goes on being served"
+                    .to_owned()
+            }
+            Self::TenantNotLoaded { .. } => {
+                "ask again when a server answers; tenants that must be \
+                answered for without one are loaded beforehand (`load_tenant`), kept in a state \
+                directory, or held eagerly"
                     .to_owned()
             }
             Self::ConfigNotFound { .. } => {

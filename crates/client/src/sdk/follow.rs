@@ -11,14 +11,14 @@ mod kept;
 mod tests;
 mod told;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use plane_model::{Code, Digest};
+use plane_model::{Code, Digest, TenantId};
 use plane_state::delivery::Holding;
 
 use self::told::{Pending, Received};
-use super::breaker::Breaker;
-use super::builder::Kind;
+use super::builder::{Kind, Tenants};
 use super::core::Core;
 use super::error::Error;
 use super::held::Origin;
@@ -111,7 +111,8 @@ pub(crate) struct Follower {
     /// When a head came last, or the stream was opened.
     head_at: Duration,
     keeper: Option<Keeper>,
-    breaker: Option<Breaker>,
+    /// The tenants whose parts are kept beside the view that is kept; none until they are.
+    kept_parts: Option<BTreeSet<TenantId>>,
     /// When what is kept is next looked at for being good.
     settles_at: Duration,
 }
@@ -141,13 +142,14 @@ impl Follower {
             has_heard: false,
             head_at: Duration::ZERO,
             keeper: None,
-            breaker: None,
+            kept_parts: None,
             settles_at: Duration::ZERO,
         }
     }
 
     /// Exchanges something with a server, and says when to go on.
     pub(crate) fn step(&mut self, core: &Core, process: &Process) -> Next {
+        self.take_up_parts(core);
         self.settle(core, process);
         match self.advance(core, process) {
             Ok(next) => next,
@@ -191,6 +193,7 @@ impl Follower {
             url: url.cloned().ok_or(Error::UrlMissing)?,
             token: core.settings.token.read()?,
             environment: core.name.clone(),
+            is_on_demand: matches!(core.settings.tenants, Tenants::OnDemand { .. }),
         })
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use plane_eval::View;
 use plane_state::delivery::At;
 
+use super::demand::OnDemand;
+
 /// Where a view came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Origin {
@@ -28,4 +30,6 @@ pub(crate) struct Held {
     pub(crate) place: At,
     /// What changed, for those who are told of changes.
     pub(crate) cause: Arc<str>,
+    /// What is held beside the view, if tenants are held as they are asked for.
+    pub(crate) on_demand: Option<OnDemand>,
 }

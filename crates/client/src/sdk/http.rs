@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use plane_api::{AckReply, AckRequest, KeysReply, Problem, UsageReply, UsageRequest, headers};
-use plane_model::EnvironmentName;
+use plane_model::{EnvironmentName, TenantId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request, Response, StatusCode};
@@ -35,6 +35,8 @@ pub(crate) struct Target {
     pub(crate) url: String,
     pub(crate) token: Option<String>,
     pub(crate) environment: EnvironmentName,
+    /// Whether views are asked for without the parts of tenants.
+    pub(crate) is_on_demand: bool,
 }
 
 /// What a server answers who asks for a view.
@@ -112,6 +114,18 @@ pub(crate) trait Tells: Send + Sync {
     ) -> Result<UsageReply, Failure>;
 }
 
+/// Asks for the parts of tenants, one by one.
+pub(crate) trait Parts: std::fmt::Debug + Send + Sync {
+    /// Asks for a tenant's part of a view at a revision or a later one, within `timeout`.
+    fn part(
+        &self,
+        target: &Target,
+        tenant: &TenantId,
+        revision: u64,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, Failure>;
+}
+
 /// An open stream.
 pub(crate) trait Events: Send {
     /// Waits for something to come, and reads the events that end in it.
@@ -187,10 +201,13 @@ impl Transport for Http {
     fn view(&self, target: &Target, etag: Option<&str>, wait: Duration) -> Result<Answer, Failure> {
         let mut names = vec![("accept", "application/json"), ("accept-encoding", "zstd")];
         names.extend(etag.map(|etag| ("if-none-match", etag)));
-        let rest = if wait.is_zero() {
+        let mut query = Vec::new();
+        query.extend((!wait.is_zero()).then(|| format!("wait={}", wait.as_secs())));
+        query.extend(target.is_on_demand.then(|| "on_demand=true".to_owned()));
+        let rest = if query.is_empty() {
             "/view".to_owned()
         } else {
-            format!("/view?wait={}", wait.as_secs())
+            format!("/view?{}", query.join("&"))
         };
         let request = begun(Method::GET, target, &in_environment(target, &rest));
         let mut response = self.get(target, request, &names, Some(VIEW_TIMEOUT + wait))?;
@@ -199,19 +216,7 @@ impl Transport for Http {
             return Ok(Answer::Unchanged { head });
         }
         let etag = header(&response, "etag").map(str::to_owned);
-        let is_zstd = header(&response, "content-encoding") == Some("zstd");
-        let mut bytes = Vec::new();
-        let reader = response.body_mut().as_reader();
-        let read = if is_zstd {
-            let decoder = zstd::stream::read::Decoder::new(reader);
-            decoder.and_then(|decoder| decoder.take(VIEW_BYTES_MAX + 1).read_to_end(&mut bytes))
-        } else {
-            reader.take(VIEW_BYTES_MAX + 1).read_to_end(&mut bytes)
-        };
-        read.map_err(|error| Why::Lost(error.to_string()))?;
-        if bytes.len() as u64 > VIEW_BYTES_MAX {
-            return Err(Why::Foreign("the view is larger than any can be".to_owned()).into());
-        }
+        let bytes = decoded(&mut response)?;
         Ok(Answer::View { bytes, etag, head })
     }
 
@@ -237,6 +242,32 @@ impl Transport for Http {
             decoder: EventDecoder::new(EVENT_BYTES_MAX).after(last_id),
             buffer: vec![0; 16 * 1024].into_boxed_slice(),
         }))
+    }
+}
+
+impl Parts for Http {
+    fn part(
+        &self,
+        target: &Target,
+        tenant: &TenantId,
+        revision: u64,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, Failure> {
+        let environment = target.environment.as_str();
+        let path = path(&[
+            "environments",
+            environment,
+            "view",
+            "tenants",
+            tenant.as_str(),
+        ]);
+        let request = begun(Method::GET, target, &path);
+        let revision = revision.to_string();
+        let names = [
+            ("accept", "application/json"),
+            (headers::MIN_REVISION, revision.as_str()),
+        ];
+        decoded(&mut self.get(target, request, &names, Some(timeout))?)
     }
 }
 
@@ -312,6 +343,24 @@ impl Events for HttpEvents {
         let events = self.decoder.push(arrived);
         Ok(events.map_err(|error| Why::Foreign(error.to_string()))?)
     }
+}
+
+/// Reads the body of a view or a part of one.
+fn decoded(response: &mut Response<ureq::Body>) -> Result<Vec<u8>, Failure> {
+    let is_zstd = header(response, "content-encoding") == Some("zstd");
+    let mut bytes = Vec::new();
+    let reader = response.body_mut().as_reader();
+    let read = if is_zstd {
+        let decoder = zstd::stream::read::Decoder::new(reader);
+        decoder.and_then(|decoder| decoder.take(VIEW_BYTES_MAX + 1).read_to_end(&mut bytes))
+    } else {
+        reader.take(VIEW_BYTES_MAX + 1).read_to_end(&mut bytes)
+    };
+    read.map_err(|error| Why::Lost(error.to_string()))?;
+    if bytes.len() as u64 > VIEW_BYTES_MAX {
+        return Err(Why::Foreign("the view is larger than any can be".to_owned()).into());
+    }
+    Ok(bytes)
 }
 
 fn header<'r>(response: &'r Response<ureq::Body>, name: &str) -> Option<&'r str> {

@@ -254,6 +254,17 @@ impl Keeper {
         Ok(())
     }
 
+    /// Keeps a tenant's part that is held, as an event of its own; with the view, if it was held before that.
+    pub(crate) fn append_part(&mut self, part: &ServerEvent, is_of_base: bool) -> io::Result<()> {
+        let before = self.tail_bytes;
+        self.append(part)?;
+        if is_of_base {
+            self.base_bytes += self.tail_bytes - before;
+            self.tail_bytes = before;
+        }
+        Ok(())
+    }
+
     /// Says whether a view in place of all that is kept is wanted: the tail has outgrown the view, or
     /// the process that wrote before has ended.
     ///

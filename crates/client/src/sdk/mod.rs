@@ -6,7 +6,7 @@
 //! Start reading at [`ControlPlane`] (what callers have) and `core.rs` (what is served and what keeps
 //! it fresh); `answer.rs` evaluates, `verify.rs` says what is believed of what servers sign, `ack.rs`
 //! tells servers what is held, `usage.rs` how often what is evaluated, `tree.rs` and `memory.rs` are
-//! sources in place of a server.
+//! sources in place of a server, `demand.rs` fetches tenants as they are asked for.
 //!
 //! INVARIANT: what is served is one immutable value that is swapped as a whole, so that every
 //! evaluation sees exactly one revision.
@@ -17,6 +17,7 @@ mod breaker;
 mod builder;
 mod clock;
 mod core;
+mod demand;
 mod error;
 mod event;
 mod follow;
@@ -39,7 +40,7 @@ mod watch;
 mod wire;
 
 pub use answer::{Detail, FlagError, Options};
-pub use builder::Builder;
+pub use builder::{Builder, Tenants};
 pub use error::{Error, Finding};
 pub use event::{Event, Level};
 pub use memory::InMemory;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::answer::{Detail, Options};
-use super::builder::Builder;
+use super::builder::{Builder, Tenants};
 use super::core::Core;
 use super::error::Error;
 use super::memory::InMemory;
@@ -61,7 +61,7 @@ impl ControlPlane {
     /// `CONTROL_PLANE_URL` (servers with commas between, or `file:TREE`), `CONTROL_PLANE_TOKEN` or
     /// `CONTROL_PLANE_TOKEN_FILE`, `CONTROL_PLANE_ENVIRONMENT`, `CONTROL_PLANE_STATE_DIR`,
     /// `CONTROL_PLANE_BUNDLED_TREE`, `CONTROL_PLANE_SERVICE` (else `OTEL_SERVICE_NAME`),
-    /// `CONTROL_PLANE_SERVICE_VERSION`, `CONTROL_PLANE_INSTANCE`.
+    /// `CONTROL_PLANE_SERVICE_VERSION`, `CONTROL_PLANE_INSTANCE`, `CONTROL_PLANE_TENANTS`.
     ///
     /// # Errors
     /// [`Error::UrlMissing`] and [`Error::Settings`]: correct the variable that it names.
@@ -158,6 +158,11 @@ impl ControlPlane {
         self.shared.default.as_ref().ok_or_else(missing)
     }
 
+    /// Which tenants it holds.
+    pub fn tenants(&self) -> Tenants {
+        self.shared.settings.tenants
+    }
+
     /// As [`Environment::wait_ready`], of the default environment.
     ///
     /// # Errors
@@ -189,7 +194,7 @@ impl ControlPlane {
     /// # Errors
     /// As there, and [`Error::EnvironmentMissing`] if no environment was set.
     pub fn resolve(&self, agent: &str, ctx: &Context) -> Result<Resolved, Error> {
-        self.snapshot()?.resolve(agent, ctx)
+        self.snapshot_for(ctx)?.resolve(agent, ctx)
     }
 
     /// As [`Environment::config`], of the default environment.
@@ -197,7 +202,7 @@ impl ControlPlane {
     /// # Errors
     /// As there, and [`Error::EnvironmentMissing`] if no environment was set.
     pub fn config(&self, path: &str, ctx: &Context) -> Result<Value, Error> {
-        self.snapshot()?.config(path, ctx)
+        self.snapshot_for(ctx)?.config(path, ctx)
     }
 
     /// As [`Environment::config_as`], of the default environment.
@@ -205,7 +210,7 @@ impl ControlPlane {
     /// # Errors
     /// As there, and [`Error::EnvironmentMissing`] if no environment was set.
     pub fn config_as<T: DeserializeOwned>(&self, path: &str, ctx: &Context) -> Result<T, Error> {
-        self.snapshot()?.config_as(path, ctx)
+        self.snapshot_for(ctx)?.config_as(path, ctx)
     }
 
     /// As [`Environment::snapshot`], of the default environment.
@@ -214,6 +219,22 @@ impl ControlPlane {
     /// As there, and [`Error::EnvironmentMissing`] if no environment was set.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
         self.core()?.snapshot()
+    }
+
+    /// As [`Environment::snapshot_for`], of the default environment.
+    ///
+    /// # Errors
+    /// As there, and [`Error::EnvironmentMissing`] if no environment was set.
+    pub fn snapshot_for(&self, ctx: &Context) -> Result<Snapshot, Error> {
+        self.core()?.snapshot_for(ctx)
+    }
+
+    /// As [`Environment::load_tenant`], of the default environment.
+    ///
+    /// # Errors
+    /// As there, and [`Error::EnvironmentMissing`] if no environment was set.
+    pub fn load_tenant(&self, tenant: &str, timeout: Duration) -> Result<u64, Error> {
+        Ok(self.core()?.load_tenant(tenant, timeout)?.place.revision)
     }
 
     /// As [`Environment::watch`], of the default environment.
@@ -290,7 +311,7 @@ impl Environment {
     /// # Errors
     /// [`Error::Resolve`] says what is wrong and what to do; other errors, why there is no view.
     pub fn resolve(&self, agent: &str, ctx: &Context) -> Result<Resolved, Error> {
-        self.snapshot()?.resolve(agent, ctx)
+        self.snapshot_for(ctx)?.resolve(agent, ctx)
     }
 
     /// Reads the configuration at `document` or `document.key.key` as it is for a context.
@@ -300,7 +321,7 @@ impl Environment {
     /// # Errors
     /// [`Error::ConfigNotFound`] if there is nothing; other errors, why there is no view.
     pub fn config(&self, path: &str, ctx: &Context) -> Result<Value, Error> {
-        self.snapshot()?.config(path, ctx)
+        self.snapshot_for(ctx)?.config(path, ctx)
     }
 
     /// Reads the configuration at a path as a type of the caller's.
@@ -308,7 +329,7 @@ impl Environment {
     /// # Errors
     /// As [`config`](Self::config), and [`Error::ConfigType`] if it is not of that type.
     pub fn config_as<T: DeserializeOwned>(&self, path: &str, ctx: &Context) -> Result<T, Error> {
-        self.snapshot()?.config_as(path, ctx)
+        self.snapshot_for(ctx)?.config_as(path, ctx)
     }
 
     /// Pins what is served now, so that many questions are answered alike.
@@ -317,6 +338,23 @@ impl Environment {
     /// Why there is no view.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
         self.core.snapshot()
+    }
+
+    /// As [`snapshot`](Self::snapshot), with the part of the context's tenant, where tenants are held on demand.
+    ///
+    /// # Errors
+    /// Why there is no view, and [`Error::TenantNotLoaded`] if the tenant has a part and it cannot be had.
+    pub fn snapshot_for(&self, ctx: &Context) -> Result<Snapshot, Error> {
+        self.core.snapshot_for(ctx)
+    }
+
+    /// Fetches the part of a tenant unless it is held, so that no answer has to wait for it; says the
+    /// revision that is served then. Nothing is fetched for a tenant that has none.
+    ///
+    /// # Errors
+    /// As [`snapshot_for`](Self::snapshot_for).
+    pub fn load_tenant(&self, tenant: &str, timeout: Duration) -> Result<u64, Error> {
+        Ok(self.core.load_tenant(tenant, timeout)?.place.revision)
     }
 
     /// Calls back whenever the configuration at `document` or `document.key.key` is another for a context.

@@ -3,6 +3,7 @@
 //! INVARIANT: a forked process makes its own, so that a lock that another thread held at the fork
 //! is never touched again.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use std::time::Duration;
 use plane_api::AckRequest;
 use plane_model::Timestamp;
 
+use super::breaker::Breaker;
+use super::demand::Fetches;
 use super::error::Error;
 use super::usage::Counted;
 
@@ -22,6 +25,12 @@ pub(crate) struct Process {
     pub(crate) moved: Condvar,
     /// What its threads count.
     pub(crate) counted: Arc<Counted>,
+    /// The parts of tenants that its threads fetch.
+    pub(crate) fetches: Fetches,
+    /// Held while what is served is replaced by what was made of it.
+    swapping: Mutex<()>,
+    /// Watches what this process applies, if there is a state directory.
+    breaker: Mutex<Option<Breaker>>,
 }
 
 /// How far a process is.
@@ -37,6 +46,8 @@ pub(crate) struct Progress {
     /// When the first use stops waiting.
     pub(crate) wait_until: Option<Duration>,
     pub(crate) last_error: Option<(Timestamp, Error)>,
+    /// The codes of the troubles that were said since all was well.
+    pub(crate) said: BTreeSet<String>,
     /// Whether servers are told what is held.
     pub(crate) is_telling: bool,
     /// Counts what servers should be told of.
@@ -58,13 +69,21 @@ impl Progress {
     /// What is not vouched for any more is not put right by another view that is not either.
     pub(crate) fn recover(&mut self) -> bool {
         let passed = |last: &mut (Timestamp, Error)| !matches!(last.1, Error::Expired { .. });
-        self.last_error.take_if(passed).is_some()
+        let is_over = self.last_error.take_if(passed).is_some();
+        if is_over {
+            self.said.clear();
+        }
+        is_over
     }
 
     /// Forgets that nothing recent was vouched for.
     pub(crate) fn end_alarm(&mut self) -> bool {
         let ended = |last: &mut (Timestamp, Error)| matches!(last.1, Error::Expired { .. });
-        self.last_error.take_if(ended).is_some()
+        let is_over = self.last_error.take_if(ended).is_some();
+        if is_over {
+            self.said.clear();
+        }
+        is_over
     }
 }
 
@@ -75,11 +94,24 @@ impl Process {
             progress: Mutex::default(),
             moved: Condvar::new(),
             counted: Arc::default(),
+            fetches: Fetches::default(),
+            swapping: Mutex::default(),
+            breaker: Mutex::default(),
         }
     }
 
     pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps others from replacing what is served.
+    pub(crate) fn swapping(&self) -> MutexGuard<'_, ()> {
+        self.swapping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What watches what this process applies.
+    pub(crate) fn breaker(&self) -> MutexGuard<'_, Option<Breaker>> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets closing end the requests of this agent.
@@ -126,6 +158,16 @@ impl Process {
             .wait_while(self.progress(), waiting)
             .unwrap_or_else(PoisonError::into_inner);
         (!progress.is_closed).then_some(progress.news)
+    }
+
+    /// Waits at most `length` for something that was not seen yet; says whether it came.
+    pub(crate) fn wait_for_later_news(&self, seen: u64, length: Duration) -> bool {
+        let waiting = |progress: &mut Progress| !progress.is_closed && progress.news == seen;
+        let (progress, _) = self
+            .moved
+            .wait_timeout_while(self.progress(), length, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        progress.news != seen
     }
 
     /// Has servers told how it stands.

@@ -15,6 +15,9 @@ use super::held::Held;
 /// One revision at one moment: whatever happens meanwhile, all its answers belong together.
 ///
 /// Take one for each request. Cloning is cheap.
+///
+/// Where tenants are held on demand it has those that were held when it was taken, and refuses to answer
+/// for another one: take it by [`Environment::snapshot_for`](super::Environment::snapshot_for).
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     pub(crate) core: Arc<Core>,
@@ -56,7 +59,7 @@ impl Snapshot {
             .detail(&self.held, flag, ctx, default.into(), self.now)
     }
 
-    /// Says step by step how a flag gets its value.
+    /// Says step by step how a flag gets its value; of a tenant that is not held, by what all share.
     pub fn explain(&self, flag: &str, ctx: &Context) -> Explanation {
         self.held.view.explain(flag, ctx, self.now)
     }
@@ -74,6 +77,7 @@ impl Snapshot {
     /// # Errors
     /// As there.
     pub fn config(&self, path: &str, ctx: &Context) -> Result<Value, Error> {
+        self.held.check_tenant(ctx, self.now)?;
         let service = self.core.settings.service.name.as_deref();
         answer::config(&self.held.view, path, service, ctx)
     }

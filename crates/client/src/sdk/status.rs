@@ -128,6 +128,10 @@ counters! {
     not_ready,
     /// Evaluations of flags that do not exist or could not be evaluated.
     evaluation_errors,
+    /// Requests for the part of a tenant.
+    tenant_loads,
+    /// Answers that were refused because the part of their tenant was not to be had.
+    tenant_failures,
     /// Callbacks that panicked.
     callback_panics,
     /// Evaluations that were not counted, because too many different ones came.

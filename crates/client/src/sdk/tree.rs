@@ -93,6 +93,7 @@ impl TreeFollower {
             origin: Origin::Tree,
             place: local.place(self.revisions.newest()),
             cause: "the tree was read".into(),
+            on_demand: None,
         }))
     }
 }

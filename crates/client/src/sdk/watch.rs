@@ -83,6 +83,17 @@ impl Watched {
         }
     }
 
+    /// What is served with the part of the tenant that is watched; none if that is not to be had.
+    fn with_tenant(&self, core: &Arc<Core>, held: Arc<Held>) -> Option<Arc<Held>> {
+        let now = core.now();
+        match self {
+            Self::Config(_, ctx) | Self::Flag(_, ctx) if held.lacks(ctx, now) => {
+                core.ready_for(ctx, now).ok()
+            }
+            _ => Some(held),
+        }
+    }
+
     /// The value by a view.
     fn read(&self, core: &Core, held: &Held) -> Option<Value> {
         let now = core.now();
@@ -135,11 +146,15 @@ impl Watcher {
     }
 
     /// Tells the callback if the value is another than before; only one thread of a process calls this.
-    pub(crate) fn look(&self, core: &Core, held: &Held) {
+    pub(crate) fn look(&self, core: &Arc<Core>, held: Arc<Held>) {
         if self.has_ended.load(Ordering::Acquire) {
             return;
         }
-        let new = self.watched.read(core, held);
+        // A tenant that cannot be had now is looked at again with the next news.
+        let Some(held) = self.watched.with_tenant(core, held) else {
+            return;
+        };
+        let new = self.watched.read(core, &held);
         let old = self.last.load();
         if **old == new {
             return;
@@ -169,9 +184,9 @@ impl Core {
         callback: impl Fn(&Update) + Send + Sync + 'static,
     ) -> Result<Watch, Error> {
         self.check_open()?;
-        let held = self.held(self.now());
+        let held = self.held(self.now()).clone();
+        let held = held.and_then(|held| watched.with_tenant(self, held));
         let watcher = Watcher::new(self, held.as_deref(), watched, callback);
-        drop(held);
         self.remember(&watcher);
         Ok(Watch {
             core: self.clone(),

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use plane_api::{BookmarkEvent, GoawayEvent, RefetchEvent, Signed, VIEW_FORMAT};
 use plane_model::{
-    ArtifactKind, ArtifactVersion, Digest, Document, DocumentKey, EnvironmentName, Kind,
+    ArtifactKind, ArtifactVersion, Digest, Document, DocumentKey, EnvironmentName, Kind, TenantId,
 };
-use plane_state::delivery::{At, Delivered, Holding, Name, StandIn, StandIns};
-use serde::Deserialize;
+use plane_state::delivery::{At, Delivered, Holding, Name, Part, StandIn, StandIns};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::breaker::{Before, Breaker, Good, Verdict};
 use super::keep::Stored;
 use super::process::Process;
+use crate::sse::ServerEvent;
 
 /// A view that was read, and for whom it was narrowed.
 #[derive(Debug)]
@@ -58,6 +59,9 @@ struct WireView<'a> {
     documents: Vec<WireDocument<'a>>,
     #[serde(borrow)]
     blobs: BTreeMap<Digest, Cow<'a, str>>,
+    /// The digests of the parts of tenants, whose documents are not here.
+    #[serde(default)]
+    tenants: Option<BTreeMap<TenantId, Digest>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,10 +70,19 @@ struct WireChange<'a> {
     #[serde(borrow)]
     documents: Vec<WireDocument<'a>>,
     #[serde(default)]
+    parts: BTreeMap<TenantId, Option<Digest>>,
+    #[serde(default)]
     signed: Option<Signed>,
 }
 
 #[derive(Debug, Deserialize)]
+struct WirePart<'a> {
+    tenant: TenantId,
+    #[serde(borrow)]
+    documents: Vec<WireDocument<'a>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 struct WireDocument<'a> {
     #[serde(borrow)]
     kind: Cow<'a, str>,
@@ -78,6 +91,9 @@ struct WireDocument<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
     revision: u64,
+    /// Where the kind is not known here, this says whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tenant: Option<TenantId>,
     #[serde(borrow)]
     body: Option<&'a RawValue>,
 }
@@ -87,9 +103,17 @@ impl WireDocument<'_> {
         DocumentKey::new(self.kind.parse::<Kind>().ok()?, &self.scope, &self.name).ok()
     }
 
+    /// In whose part it is: its key says so, if it is known here.
+    fn tenant(&self) -> Option<TenantId> {
+        match self.key() {
+            Some(key) => key.tenant_id(),
+            None => self.tenant.clone(),
+        }
+    }
+
     fn delivered(&self) -> Delivered<'_> {
         Delivered {
-            tenant: self.key().and_then(|key| key.tenant_id()),
+            tenant: self.tenant(),
             name: Name {
                 kind: &self.kind,
                 scope: &self.scope,
@@ -111,13 +135,23 @@ pub(crate) struct Gate<'g> {
 
 impl Gate<'_> {
     fn admit(&mut self, documents: &[WireDocument<'_>]) -> StandIns {
+        let bodies = documents.iter().filter_map(|document| {
+            let body = document.body.map(|body| body.get().as_bytes());
+            Some((document.key()?, body))
+        });
+        self.admit_all(bodies)
+    }
+
+    /// Asks the breaker about documents by their keys; those without a body are gone.
+    fn admit_all<'b>(
+        &mut self,
+        documents: impl Iterator<Item = (DocumentKey, Option<&'b [u8]>)>,
+    ) -> StandIns {
         let mut stand_ins = StandIns::default();
         let Some(breaker) = &mut self.breaker else {
             return stand_ins;
         };
-        for document in documents {
-            let Some(key) = document.key() else { continue };
-            let body = document.body.map(|body| body.get().as_bytes());
+        for (key, body) in documents {
             if let Verdict::HoldBack(before) = breaker.admit(&key, body) {
                 let before = before.map(|it| StandIn {
                     revision: it.revision,
@@ -170,9 +204,14 @@ pub(crate) fn good(stored: &Stored) -> Option<Good> {
         }
     };
     take(&view.documents);
-    for event in stored.events.iter().filter(|event| event.name == "change") {
-        let change: WireChange<'_> = serde_json::from_str(&event.data).ok()?;
-        take(&change.documents);
+    for event in &stored.events {
+        if event.name == "change" {
+            let change: WireChange<'_> = serde_json::from_str(&event.data).ok()?;
+            take(&change.documents);
+        } else if event.name == PART {
+            let part: WirePart<'_> = serde_json::from_str(&event.data).ok()?;
+            take(&part.documents);
+        }
     }
     let blobs = view.blobs.iter();
     good.blobs = blobs
@@ -212,7 +251,13 @@ pub(crate) fn whole(
         .map(|(digest, text)| (*digest, Arc::from(text.as_bytes())));
     let delivered = view.documents.iter().map(WireDocument::delivered);
     let blobs = blobs.chain(gate.blobs(&stand_ins));
-    let holding = Holding::build_with(view.environment.clone(), at, delivered, blobs, &stand_ins);
+    let environment = view.environment.clone();
+    let holding = match view.tenants {
+        None => Holding::build_with(environment, at, delivered, blobs, &stand_ins),
+        Some(parts) => {
+            Holding::build_on_demand(environment, at, delivered, parts, blobs, &stand_ins)
+        }
+    };
     complete(&holding, &view.documents, &stand_ins)?;
     Ok(Whole { holding, id })
 }
@@ -231,9 +276,17 @@ pub(crate) fn event(
             if change.revision <= holding.at().revision {
                 return Ok(Said::Known);
             }
+            if change
+                .documents
+                .iter()
+                .any(|it| is_untold(it, holding, &change.parts))
+            {
+                return Ok(Said::Refetch(change.revision));
+            }
             let delivered = change.documents.iter().map(WireDocument::delivered);
             let stand_ins = gate.admit(&change.documents);
-            let next = holding.after_with(at(holding, change.revision), delivered, &stand_ins);
+            let at = at(holding, change.revision);
+            let next = holding.after_told(at, delivered, &change.parts, &stand_ins);
             if let Some((key, digest)) = next.missing().next() {
                 return Err(format!("{key} names {digest}, whose bytes are not there"));
             }
@@ -257,6 +310,84 @@ pub(crate) fn event(
             }
         }
         _ => Said::Unknown,
+    })
+}
+
+/// Says whether a document changes a part that is not held, and nobody told to which digest.
+fn is_untold(
+    document: &WireDocument<'_>,
+    holding: &Holding,
+    told: &BTreeMap<TenantId, Option<Digest>>,
+) -> bool {
+    holding.parts().is_some_and(|held| {
+        let tenant = document.tenant();
+        tenant.is_some_and(|it| !held.contains_key(&it) && !told.contains_key(&it))
+    })
+}
+
+/// What a part is called that is kept among the events that were applied.
+pub(crate) const PART: &str = "part";
+
+/// Reads the part of a tenant; what is wrong with it, in words.
+pub(crate) fn part(bytes: &[u8], tenant: &TenantId) -> Result<Part, String> {
+    let wire: WirePart<'_> =
+        serde_json::from_slice(bytes).map_err(|error| format!("it is not a part: {error}"))?;
+    if wire.tenant != *tenant {
+        return Err(format!("it is of the tenant `{}`", wire.tenant));
+    }
+    Ok(part_of(&wire))
+}
+
+fn part_of(wire: &WirePart<'_>) -> Part {
+    let mut part = Part::default();
+    for document in &wire.documents {
+        let delivered = document.delivered();
+        part.put(delivered.name, delivered.revision, delivered.body);
+    }
+    part
+}
+
+/// Asks the breaker about a part that is about to be applied.
+pub(crate) fn admit_part(part: &Part, gate: &mut Gate<'_>) -> StandIns {
+    let documents = part.documents();
+    let bodies = documents.filter_map(|(name, _, body)| Some((name.key()?, Some(&**body))));
+    gate.admit_all(bodies)
+}
+
+/// Holds a part that was kept, if it is the one that what is held names.
+pub(crate) fn kept_part(data: &str, holding: &Holding, gate: &mut Gate<'_>) -> Option<Holding> {
+    let wire: WirePart<'_> = serde_json::from_str(data).ok()?;
+    let part = part_of(&wire);
+    let stand_ins = admit_part(&part, gate);
+    holding.with_part(&wire.tenant, &part, &stand_ins)
+}
+
+/// Writes a part that is held in the form in which it is kept.
+pub(crate) fn part_to_keep(
+    tenant: &TenantId,
+    part: &Part,
+    id: String,
+) -> serde_json::Result<ServerEvent> {
+    #[derive(Serialize)]
+    struct Kept<'a> {
+        tenant: &'a TenantId,
+        documents: Vec<WireDocument<'a>>,
+    }
+    let documents = part.documents().map(|(name, revision, body)| {
+        Ok(WireDocument {
+            kind: name.kind.into(),
+            scope: name.scope.into(),
+            name: name.name.into(),
+            revision,
+            tenant: Some(tenant.clone()),
+            body: Some(serde_json::from_slice(body)?),
+        })
+    });
+    let documents = documents.collect::<serde_json::Result<_>>()?;
+    Ok(ServerEvent {
+        name: PART.to_owned(),
+        data: serde_json::to_string(&Kept { tenant, documents })?,
+        id,
     })
 }
 

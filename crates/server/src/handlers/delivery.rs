@@ -9,11 +9,11 @@ use axum::response::Response;
 use futures_util::Stream;
 use plane_api::headers;
 
-use crate::call::{Answer, Call, json, no_environment};
+use crate::call::{Answer, Call, json, json_bytes, no_environment, no_tenant};
 use crate::failure::Failure;
 use crate::query::refuse;
 use crate::stream;
-use crate::view::{Audience, Prepared};
+use crate::view::{self, Audience, Prepared};
 
 /// How long a request may wait for another view.
 const WAIT_SECONDS_MAX: u64 = 60;
@@ -26,6 +26,7 @@ pub(super) fn view_at_once(call: &Call) -> Option<Answer> {
     }
     // What is wrong is said by the one that waits.
     let audience = Audience::of(call).ok()?;
+    let audience = audience.on_demand(call.query().flag("on_demand").ok()?);
     let prepared = call.app().views.ready(call.node(), &audience)?;
     (!holds(call.headers(), &prepared))
         .then(|| Ok(signed(call, &prepared, whole(call.headers(), &prepared))))
@@ -38,6 +39,7 @@ pub(super) async fn view(call: Call) -> Answer {
     if wait > WAIT_SECONDS_MAX {
         return Err(refuse("wait", &wait.to_string(), form));
     }
+    let is_on_demand = call.query().flag("on_demand")?;
     let environment = call.view(&call.node().snapshot())?.environment().clone();
     let mut scope = call.scope().clone();
     let mut revisions = call.node().revisions();
@@ -47,6 +49,7 @@ pub(super) async fn view(call: Call) -> Answer {
         let views = &call.app().views;
         let hash = call.caller().hash;
         let audience = Audience::new(environment.clone(), &scope, hash, &views.stranger);
+        let audience = audience.on_demand(is_on_demand);
         let prepared = views.get(call.node(), &scope, &audience).await?;
         if !holds(call.headers(), &prepared) {
             return Ok(signed(&call, &prepared, whole(call.headers(), &prepared)));
@@ -67,6 +70,27 @@ pub(super) async fn view(call: Call) -> Answer {
             return Err(no_environment(environment.as_str()));
         }
     }
+}
+
+/// Reads the part of a view that is a tenant's own.
+pub(super) async fn part(call: Call) -> Answer {
+    let snapshot = call.node().snapshot();
+    let environment = call.view(&snapshot)?.environment().clone();
+    let named = call.param("tenant")?.to_owned();
+    let tenant = call.tenant(&environment, Some(&named))?;
+    let scope = call.scope().clone();
+    let revision = snapshot.revision();
+    let composed = tokio::task::spawn_blocking(move || {
+        let tenant = tenant.as_ref();
+        tenant.map_or(Ok(None), |it| {
+            view::part(&snapshot, &scope, &environment, it)
+        })
+    });
+    let part = composed
+        .await
+        .map_err(|error| Failure::internal(&error))??;
+    part.map(|bytes| json_bytes(revision, bytes))
+        .ok_or_else(|| no_tenant(&named))
 }
 
 /// Adds the head, signed not long ago: also who holds the view learns that it is still the newest.

@@ -163,6 +163,7 @@ handlers! {
         at_once: delivery::view_at_once,
         waiting: |call| Box::pin(delivery::view(call)),
     },
+    "getViewPart" => Async(|call| Box::pin(delivery::part(call))),
     "getStream" => Quick(delivery::stream),
     "getKeys" => Quick(delivery::keys),
     "getOpenApi" => Open(|app| Ok(server::openapi(app))),

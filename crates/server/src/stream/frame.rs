@@ -1,12 +1,13 @@
 //! Events in the form of server-sent events.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use axum::body::Bytes;
 use plane_api::{BookmarkEvent, GoawayEvent, RefetchEvent, Signed};
 use plane_model::{Digest, Kind, TenantId};
 use plane_node::Event;
-use plane_state::delivery::{Changed, part};
+use plane_state::delivery::{Changed, Projection, part};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -22,6 +23,8 @@ pub(super) type Place = (u64, Digest);
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) place: Place,
+    /// The tenants whose parts it changes.
+    tenants: BTreeSet<TenantId>,
     data: String,
 }
 
@@ -52,6 +55,7 @@ impl Change {
         if bytes > CHANGE_BYTES_MAX {
             return None;
         }
+        let tenants = documents.iter().filter_map(|it| part(&it.key)).collect();
         let documents = documents
             .iter()
             .map(|it| {
@@ -73,7 +77,26 @@ impl Change {
         });
         data.ok()
             .filter(|data| data.len() <= CHANGE_BYTES_MAX)
-            .map(|data| Self { place, data })
+            .map(|data| Self {
+                place,
+                tenants,
+                data,
+            })
+    }
+
+    /// Tells the digests of the parts that it changes, out of a projection that has followed it: who holds
+    /// only some of them can follow the root.
+    pub(super) fn tell_parts(&mut self, projection: &Projection) {
+        if self.tenants.is_empty() {
+            return;
+        }
+        let parts: BTreeMap<_, _> = (self.tenants.iter())
+            .map(|tenant| (tenant, projection.part(tenant)))
+            .collect();
+        if let Ok(parts) = serde_json::to_string(&parts) {
+            self.data.pop();
+            let _ = write!(self.data, ",\"parts\":{parts}}}");
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -3,6 +3,7 @@
 mod access;
 mod bodies;
 mod delivery;
+mod demand;
 mod documents;
 mod everyone;
 mod harness;

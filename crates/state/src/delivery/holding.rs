@@ -9,6 +9,7 @@ use plane_model::{
     ArtifactKind, ArtifactVersion, Digest, Document, DocumentKey, EnvironmentName, Kind, TenantId,
 };
 
+use super::part::Part;
 use super::roots::{Name, Roots};
 use crate::prepare::named_blobs;
 use crate::source::{Documents, signature};
@@ -63,11 +64,14 @@ pub struct StandIns {
 ///
 /// Cloning shares everything; [`after`](Self::after) costs in proportion to the change.
 /// INVARIANT: `build` of what is there gives the same view and the same root as the changes that led there.
+/// INVARIANT: a tenant's documents are in the view only if they are those of the part that the root names.
 #[derive(Debug, Clone)]
 pub struct Holding {
     at: At,
     view: View,
     roots: Roots,
+    /// The parts that are held, if only those are that were asked for; of the others the root has digests.
+    parts: Option<OrdMap<TenantId, Arc<Part>>>,
     sources: Sources,
     /// Blobs that are not here, after the documents that name them.
     missing: OrdSet<(DocumentKey, Digest)>,
@@ -121,6 +125,33 @@ impl Holding {
         blobs: impl IntoIterator<Item = (Digest, Arc<[u8]>)>,
         stand_ins: &StandIns,
     ) -> Self {
+        let empty = Self::empty(environment, at.clone(), blobs);
+        empty.after_with(at, documents, stand_ins)
+    }
+
+    /// As [`build_with`](Self::build_with), of a delivery without the parts of tenants: `parts` names them.
+    /// They are held as they are asked for, by [`with_part`](Self::with_part).
+    pub fn build_on_demand<'a>(
+        environment: EnvironmentName,
+        at: At,
+        documents: impl IntoIterator<Item = Delivered<'a>>,
+        parts: impl IntoIterator<Item = (TenantId, Digest)>,
+        blobs: impl IntoIterator<Item = (Digest, Arc<[u8]>)>,
+        stand_ins: &StandIns,
+    ) -> Self {
+        let mut empty = Self::empty(environment, at.clone(), blobs);
+        empty.parts = Some(OrdMap::new());
+        for (tenant, digest) in parts {
+            empty.roots.tell(&tenant, Some(digest));
+        }
+        empty.after_with(at, documents, stand_ins)
+    }
+
+    fn empty(
+        environment: EnvironmentName,
+        at: At,
+        blobs: impl IntoIterator<Item = (Digest, Arc<[u8]>)>,
+    ) -> Self {
         let blobs = blobs
             .into_iter()
             .filter(|(digest, bytes)| Digest::of(bytes) == *digest);
@@ -128,15 +159,15 @@ impl Holding {
             blobs: blobs.collect(),
             registry: OrdMap::new(),
         };
-        let empty = Self {
+        Self {
             view: View::build(environment, 0, [], &sources),
-            at: at.clone(),
+            at,
             roots: Roots::default(),
+            parts: None,
             sources,
             missing: OrdSet::new(),
             unreadable: OrdMap::new(),
-        };
-        empty.after_with(at, documents, stand_ins)
+        }
     }
 
     /// Holds what is there after some documents changed.
@@ -153,6 +184,21 @@ impl Holding {
         documents: impl IntoIterator<Item = Delivered<'a>>,
         stand_ins: &StandIns,
     ) -> Self {
+        self.after_told(at, documents, &BTreeMap::new(), stand_ins)
+    }
+
+    /// As [`after_with`](Self::after_with), where only parts are held that were asked for: `told` are the digests
+    /// of those that changed, none of one that is gone.
+    ///
+    /// A part that is held follows its documents; if they do not lead to the digest, it is held no more.
+    #[must_use]
+    pub fn after_told<'a>(
+        &self,
+        at: At,
+        documents: impl IntoIterator<Item = Delivered<'a>>,
+        told: &BTreeMap<TenantId, Option<Digest>>,
+        stand_ins: &StandIns,
+    ) -> Self {
         let mut next = self.clone();
         let mut changes = BTreeMap::new();
         for (key, revision, body) in &stand_ins.beside {
@@ -161,10 +207,94 @@ impl Holding {
         for delivered in documents {
             next.place(&delivered, stand_ins, &mut changes);
         }
-        let changes: Vec<_> = changes.into_values().collect();
-        next.view = self.view.update(at.revision, &changes, &next.sources);
+        if self.parts.is_some() {
+            for (tenant, digest) in told {
+                next.tell(tenant, *digest, &mut changes);
+            }
+        }
         next.at = at;
-        next
+        next.updated(changes)
+    }
+
+    /// Holds the part of one more tenant; none if it is not the one that the root names.
+    #[must_use]
+    pub fn with_part(&self, tenant: &TenantId, part: &Part, stand_ins: &StandIns) -> Option<Self> {
+        if self.roots.part(tenant) != Some(part.digest()) {
+            return None;
+        }
+        let mut next = self.clone();
+        next.parts.as_mut()?.insert(tenant.clone(), Arc::default());
+        let mut changes = BTreeMap::new();
+        for (key, revision, body) in &stand_ins.beside {
+            next.take(key.clone(), *revision, Some(body), &mut changes);
+        }
+        for (name, revision, body) in part.documents() {
+            let delivered = Delivered {
+                tenant: Some(tenant.clone()),
+                name,
+                revision,
+                body: Some(body),
+            };
+            next.place(&delivered, stand_ins, &mut changes);
+        }
+        Some(next.updated(changes))
+    }
+
+    /// Holds a tenant's part no more.
+    #[must_use]
+    pub fn without_part(&self, tenant: &TenantId) -> Self {
+        let mut next = self.clone();
+        let mut changes = BTreeMap::new();
+        let digest = next.roots.part(tenant);
+        next.let_go(tenant, &mut changes);
+        next.roots.tell(tenant, digest);
+        next.updated(changes)
+    }
+
+    /// The parts of tenants that are held; none if all are, without being asked for.
+    pub fn parts(&self) -> Option<&OrdMap<TenantId, Arc<Part>>> {
+        self.parts.as_ref()
+    }
+
+    /// The digest of a tenant's part, whether or not it is held; none if the tenant has none.
+    pub fn part(&self, tenant: &TenantId) -> Option<Digest> {
+        self.roots.part(tenant)
+    }
+
+    fn updated(mut self, changes: BTreeMap<DocumentKey, Change>) -> Self {
+        let changes: Vec<_> = changes.into_values().collect();
+        self.view = self.view.update(self.at.revision, &changes, &self.sources);
+        self
+    }
+
+    /// Takes the digest of a tenant's part; one that is held has to be the one that it names.
+    fn tell(
+        &mut self,
+        tenant: &TenantId,
+        digest: Option<Digest>,
+        changes: &mut BTreeMap<DocumentKey, Change>,
+    ) {
+        let is_held = self
+            .parts
+            .as_ref()
+            .is_some_and(|it| it.contains_key(tenant));
+        if is_held && self.roots.part(tenant) == digest {
+            return;
+        }
+        self.let_go(tenant, changes);
+        self.roots.tell(tenant, digest);
+    }
+
+    /// Takes a tenant's documents out of the view.
+    fn let_go(&mut self, tenant: &TenantId, changes: &mut BTreeMap<DocumentKey, Change>) {
+        let Some(part) = self.parts.as_mut().and_then(|it| it.remove(tenant)) else {
+            return;
+        };
+        for (name, _, _) in part.documents() {
+            if let Some(key) = name.key() {
+                self.take(key, 0, None, changes);
+            }
+        }
     }
 
     /// Puts one document in its place.
@@ -180,14 +310,21 @@ impl Holding {
             revision,
             body,
         } = delivered;
+        if let (Some(parts), Some(tenant)) = (&mut self.parts, tenant) {
+            let Some(part) = parts.get_mut(tenant) else {
+                return;
+            };
+            let part = Arc::make_mut(part);
+            part.put(*name, *revision, *body);
+            if part.is_empty() {
+                parts.remove(tenant);
+            }
+        }
         match body {
             Some(body) => self.roots.put(tenant.as_ref(), *name, *revision, body),
             None => self.roots.remove(tenant.as_ref(), *name),
         }
-        let Ok(kind) = name.kind.parse::<Kind>() else {
-            return;
-        };
-        let Ok(key) = DocumentKey::new(kind, name.scope, name.name) else {
+        let Some(key) = name.key() else {
             return;
         };
         match stand_ins.instead.get(&key) {
@@ -368,6 +505,125 @@ mod tests {
         assert_eq!(plain.root(), other.root());
         let again = other.after(at(3), delivered());
         assert_eq!(is_on(&again), Some(true));
+    }
+
+    const TENANT: &str = r#"{"plan":"free"}"#;
+
+    fn of_tenant<'a>(id: &'a str, revision: u64, body: Option<&'a str>) -> Delivered<'a> {
+        Delivered {
+            tenant: Some(TenantId::new(id).unwrap()),
+            revision,
+            ..delivered("tenant", "", id, body)
+        }
+    }
+
+    fn part_of(id: &str, revision: u64, body: &str) -> Part {
+        let mut part = Part::default();
+        let delivered = of_tenant(id, revision, Some(body));
+        part.put(delivered.name, revision, delivered.body);
+        part
+    }
+
+    /// Two holders of the same: of everything, and of the tenants that they ask for.
+    fn eager_and_on_demand() -> (Holding, Holding) {
+        let shared = || {
+            [
+                delivered("flag", "", "f", Some(FLAG)),
+                delivered("targeting", "production", "f", Some(ON)),
+            ]
+        };
+        let tenants = ["t1", "t2"].map(|id| of_tenant(id, 1, Some(TENANT)));
+        let all = shared().into_iter().chain(tenants);
+        let eager = Holding::build(production(), at(2), all, []);
+        let digest = |id: &str| {
+            let tenant = TenantId::new(id).unwrap();
+            (tenant, part_of(id, 1, TENANT).digest())
+        };
+        let parts = ["t1", "t2"].map(digest);
+        let stand_ins = StandIns::default();
+        let demand = Holding::build_on_demand(production(), at(2), shared(), parts, [], &stand_ins);
+        (eager, demand)
+    }
+
+    fn knows(holding: &Holding, id: &str) -> bool {
+        let ctx = Context::new().with_tenant(id);
+        let evaluation = holding.view().evaluate_key("f", &ctx, Timestamp(0));
+        !evaluation.tenant_unknown()
+    }
+
+    #[test]
+    fn who_holds_some_tenants_has_the_root_of_who_holds_all() {
+        let (eager, demand) = eager_and_on_demand();
+        assert_eq!(demand.root(), eager.root());
+        assert!(is_on(&demand) == Some(true) && !knows(&demand, "t1"));
+        let t1 = TenantId::new("t1").unwrap();
+        let none = StandIns::default();
+        let held = demand
+            .with_part(&t1, &part_of("t1", 1, TENANT), &none)
+            .unwrap();
+        assert!(knows(&held, "t1") && !knows(&held, "t2"));
+        assert_eq!(held.root(), eager.root());
+        let gone = held.without_part(&t1);
+        assert!(!knows(&gone, "t1"));
+        assert_eq!(gone.root(), eager.root());
+    }
+
+    #[test]
+    fn a_part_that_the_root_does_not_name_is_not_held() {
+        let (eager, demand) = eager_and_on_demand();
+        let none = StandIns::default();
+        let [t1, t3] = ["t1", "t3"].map(|id| TenantId::new(id).unwrap());
+        for (tenant, part) in [
+            (&t1, part_of("t1", 2, TENANT)),
+            (&t1, part_of("t1", 1, "{}")),
+            (&t1, part_of("t2", 1, TENANT)),
+            (&t1, Part::default()),
+            (&t3, part_of("t3", 1, TENANT)),
+        ] {
+            assert!(demand.with_part(tenant, &part, &none).is_none(), "{part:?}");
+        }
+        assert!(
+            eager
+                .with_part(&t1, &part_of("t1", 1, TENANT), &none)
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn parts_that_are_held_follow_and_those_that_are_not_are_only_told() {
+        let (eager, demand) = eager_and_on_demand();
+        let none = StandIns::default();
+        let [t1, t2] = ["t1", "t2"].map(|id| TenantId::new(id).unwrap());
+        let held = demand
+            .with_part(&t1, &part_of("t1", 1, TENANT), &none)
+            .unwrap();
+        let paid = r#"{"plan":"paid"}"#;
+        let changes = || {
+            [
+                of_tenant("t1", 3, Some(paid)),
+                of_tenant("t2", 3, Some(paid)),
+            ]
+        };
+        let told = [(&t1, "t1"), (&t2, "t2")]
+            .map(|(tenant, id)| (tenant.clone(), Some(part_of(id, 3, paid).digest())));
+        let next = held.after_told(at(3), changes(), &told.into(), &none);
+        assert_eq!(next.root(), eager.after(at(3), changes()).root());
+        assert!(knows(&next, "t1") && !knows(&next, "t2"));
+        assert_eq!(*next.parts().unwrap()[&t1], part_of("t1", 3, paid));
+
+        // What was told without its documents, or does not fit them, is not held any more.
+        let told = [(t1.clone(), Some(part_of("t1", 4, TENANT).digest()))].into();
+        let lost = next.after_told(at(4), [], &told, &none);
+        assert!(!knows(&lost, "t1") && lost.parts().unwrap().is_empty());
+        let whole = eager.after(at(3), changes());
+        let whole = whole.after(at(4), [of_tenant("t1", 4, Some(TENANT))]);
+        assert_eq!(lost.root(), whole.root());
+
+        let told = [(t1, None), (t2, None)].into();
+        let gone = next.after_told(at(4), [of_tenant("t1", 4, None)], &told, &none);
+        assert!(!knows(&gone, "t1") && gone.parts().unwrap().is_empty());
+        let none_left = ["t1", "t2"].map(|id| of_tenant(id, 4, None));
+        assert_eq!(gone.root(), eager.after(at(4), none_left).root());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod head;
 mod holding;
 mod keys;
 mod merkle;
+mod part;
 mod projection;
 mod roots;
 
@@ -18,5 +19,6 @@ pub use keys::{
     ENDORSEMENT_PAYLOAD_TYPE, Endorsed, Endorsement, KeyRing, KeyRingError, follow as follow_keys,
 };
 pub use merkle::MerkleMap;
-pub use projection::{Changed, Followed, Projection, part};
+pub use part::Part;
+pub use projection::{Changed, Followed, Projection, part, tenant_documents};
 pub use roots::{Name, Roots};

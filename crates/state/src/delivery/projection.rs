@@ -118,6 +118,16 @@ impl Projection {
         self.roots.root()
     }
 
+    /// The tenants that have a part, and its digest.
+    pub fn parts(&self) -> impl Iterator<Item = (&TenantId, Digest)> {
+        self.roots.parts()
+    }
+
+    /// The digest of a tenant's part; none if the tenant has none.
+    pub fn part(&self, tenant: &TenantId) -> Option<Digest> {
+        self.roots.part(tenant)
+    }
+
     /// Follows the changes of one revision, or of several in their order.
     pub fn follow<'a>(&mut self, scope: &Scope, changes: &'a [Changed]) -> Followed<'a> {
         let followed = self.look(scope, changes);
@@ -157,6 +167,42 @@ impl Projection {
             }
         }
     }
+}
+
+/// The documents of a tenant's part of a view.
+///
+/// Takes time in proportion to the number of config layers: they are not in the order of their tenants.
+pub fn tenant_documents<'s>(
+    state: &'s State,
+    scope: &'s Scope,
+    environment: &EnvironmentName,
+    tenant: &TenantId,
+) -> Vec<(&'s DocumentKey, &'s Entry)> {
+    let of_tenant = format!("{environment}/{tenant}");
+    let layer = format!("tenant={tenant}");
+    let is_layer = |scope: &str| {
+        let before = scope.strip_suffix(layer.as_str());
+        before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    };
+    let own = state.from(Kind::Tenant, "", tenant.as_str());
+    let own = own.take_while(|(key, _)| key.name() == tenant.as_str());
+    let kills = state.from(Kind::Kill, &of_tenant, "");
+    let kills = kills.take_while(|(key, _)| key.scope() == of_tenant);
+    let pins = state.from(Kind::Pin, &of_tenant, "");
+    let pins = pins.take_while(|(key, _)| key.scope() == of_tenant);
+    let layers = state
+        .of_kind(Kind::Config)
+        .filter(|(key, _)| is_layer(key.scope()));
+    own.chain(kills)
+        .chain(pins)
+        .chain(layers)
+        .filter(|(key, entry)| {
+            part(key).as_ref() == Some(tenant)
+                && key.environment_name().is_none_or(|it| it == *environment)
+                && scope.sees(key)
+                && matches!(entry.content, Content::Readable(_))
+        })
+        .collect()
 }
 
 /// The part of a view that a document is in: a tenant's, or what all share.

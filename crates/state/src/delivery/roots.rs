@@ -1,7 +1,7 @@
 //! The digest over all documents of a view, kept up to date change by change.
 
 use imbl::OrdMap;
-use plane_model::{Digest, TenantId};
+use plane_model::{Digest, DocumentKey, TenantId};
 
 use super::merkle::MerkleMap;
 
@@ -19,6 +19,11 @@ pub struct Name<'a> {
 }
 
 impl Name<'_> {
+    /// The key of the document; none of a kind or a form that is not known here.
+    pub fn key(&self) -> Option<DocumentKey> {
+        DocumentKey::new(self.kind.parse().ok()?, self.scope, self.name).ok()
+    }
+
     fn digest(self) -> Digest {
         let parts = [self.kind, "\0", self.scope, "\0", self.name];
         Digest::of_parts(&parts.map(str::as_bytes))
@@ -38,7 +43,7 @@ pub struct Roots {
 impl Roots {
     /// Puts a document in its part, or replaces it; `body` is its canonical JSON.
     pub fn put(&mut self, tenant: Option<&TenantId>, name: Name<'_>, revision: u64, body: &[u8]) {
-        let content = Digest::of_parts(&[revision.to_string().as_bytes(), b"\0", body]);
+        let content = content(revision, body);
         match tenant {
             None => self.shared.insert(name.digest(), content),
             Some(tenant) => {
@@ -78,6 +83,29 @@ impl Roots {
         }
     }
 
+    /// The digest of a tenant's part; none if the tenant has none.
+    pub fn part(&self, tenant: &TenantId) -> Option<Digest> {
+        self.tenants.get(&tenant_name(tenant))
+    }
+
+    /// Takes the digest of a tenant's part as it is told, without its documents; none if there is no such
+    /// part any more.
+    pub fn tell(&mut self, tenant: &TenantId, digest: Option<Digest>) {
+        self.parts.remove(tenant);
+        match digest {
+            Some(digest) => self.tenants.insert(tenant_name(tenant), digest),
+            None => {
+                self.tenants.remove(&tenant_name(tenant));
+            }
+        }
+    }
+
+    /// The tenants whose documents were put here, and the digests of their parts.
+    pub fn parts(&self) -> impl Iterator<Item = (&TenantId, Digest)> {
+        let tenants = self.parts.keys();
+        tenants.filter_map(|tenant| Some((tenant, self.part(tenant)?)))
+    }
+
     /// The digest of everything.
     ///
     /// Costs in proportion to what changed since it was last asked for.
@@ -86,19 +114,34 @@ impl Roots {
         Digest::of_parts(&[&[ROOT], shared.as_bytes(), tenants.as_bytes()])
     }
 
-    /// How many documents there are.
+    /// How many documents there are, without those of parts that were only told.
     pub fn len(&self) -> usize {
         self.shared.len() + self.parts.values().map(Vec::len).sum::<usize>()
     }
 
     /// Says whether there is no document.
     pub fn is_empty(&self) -> bool {
-        self.shared.is_empty() && self.parts.is_empty()
+        self.shared.is_empty() && self.tenants.is_empty()
     }
 }
 
 fn tenant_name(tenant: &TenantId) -> Digest {
     Digest::of(tenant.as_str().as_bytes())
+}
+
+fn content(revision: u64, body: &[u8]) -> Digest {
+    Digest::of_parts(&[revision.to_string().as_bytes(), b"\0", body])
+}
+
+/// The digest of a part with these documents: name, revision and canonical JSON.
+pub(super) fn digest_of_part<'a>(
+    documents: impl Iterator<Item = (Name<'a>, u64, &'a [u8])>,
+) -> Digest {
+    let leaf =
+        |(name, revision, body): (Name<'_>, u64, &[u8])| (name.digest(), content(revision, body));
+    let mut leaves: Vec<_> = documents.map(leaf).collect();
+    leaves.sort_unstable();
+    part_digest(&leaves)
 }
 
 fn part_digest(part: &[(Digest, Digest)]) -> Digest {
@@ -180,6 +223,26 @@ mod tests {
         one.remove(Some(&tenant("t1")), flag("a"));
         assert!(one.is_empty());
         assert_eq!(one.root(), Roots::default().root());
+    }
+
+    #[test]
+    fn a_part_that_is_told_counts_like_its_documents() {
+        let (mut whole, mut told) = (Roots::default(), Roots::default());
+        let acme = tenant("acme");
+        let mut part = super::super::Part::default();
+        for (revision, name, body) in [(3, "b", b"{}".as_slice()), (2, "a", b"[]"), (9, "c", b"1")]
+        {
+            whole.put(Some(&acme), flag(name), revision, body);
+            part.put(flag(name), revision, Some(body));
+        }
+        told.tell(&acme, Some(part.digest()));
+        assert_eq!(told.root(), whole.root());
+        assert_eq!(whole.parts().next(), Some((&acme, part.digest())));
+        part.put(flag("c"), 9, None);
+        assert_ne!(Some(part.digest()), whole.part(&acme));
+        told.tell(&acme, None);
+        assert!(told.is_empty());
+        assert_eq!(told.root(), Roots::default().root());
     }
 
     proptest! {

@@ -87,6 +87,7 @@ impl Test {
             origin: Origin::Server,
             place: holding.at().clone(),
             cause: "a test".into(),
+            on_demand: None,
         };
         self.core.serve(&self.process, held);
     }

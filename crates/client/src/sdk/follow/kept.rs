@@ -46,7 +46,7 @@ impl Follower {
         }
         let good = || keeper.read_good().as_ref().and_then(wire::good);
         match Breaker::open(keeper.dir(), core.settings.clock.random(), good) {
-            Ok(breaker) => self.breaker = Some(breaker),
+            Ok(breaker) => *process.breaker() = Some(breaker),
             Err(error) => core.not_kept(keeper.dir(), &error),
         }
         match keeper.read() {
@@ -63,6 +63,8 @@ impl Follower {
             Err(error) => return core.kept_refused(process, error),
         };
         self.last_id = whole.id;
+        let parts = whole.holding.parts();
+        self.kept_parts = parts.map(|it| it.keys().cloned().collect());
         // Another token may see something else, which its changes alone would not tell.
         self.needs = (!keeper.is_of_this_token()).then_some(0);
         let cause = "an earlier process held it";
@@ -85,7 +87,8 @@ impl Follower {
             origin: origin(),
             detail,
         };
-        let mut gate = gate(core, process, &mut self.breaker);
+        let mut breaker = process.breaker();
+        let mut gate = gate(core, process, &mut breaker);
         let mut whole =
             wire::whole(&stored.base, &core.name, &mut gate).map_err(|detail| Error::View {
                 origin: origin(),
@@ -111,6 +114,16 @@ impl Follower {
         }
         let mut next = whole.holding.clone();
         for event in &stored.events {
+            if event.name == wire::PART {
+                // One that does not fit what was kept with it is as good as not kept.
+                if let Some(with) = wire::kept_part(&event.data, &next, &mut gate) {
+                    next = with;
+                    if next.at() == whole.holding.at() {
+                        whole.holding = next.clone();
+                    }
+                }
+                continue;
+            }
             let said = wire::event(&event.name, &event.data, &next, &mut gate);
             let signed = match said {
                 Ok(Said::Change(then, signed)) => {
@@ -134,6 +147,38 @@ impl Follower {
         Ok((whole, head))
     }
 
+    /// Goes on with the parts of tenants that were fetched since.
+    pub(super) fn take_up_parts(&mut self, core: &Core) {
+        let (Some(mine), None) = (&self.holding, &self.pending) else {
+            return;
+        };
+        let held = core.peek();
+        let served = held.as_ref().and_then(|it| it.on_demand.as_ref());
+        if let Some(served) = served.filter(|it| it.holding.at() == mine.at()) {
+            self.holding = Some(served.holding.clone());
+        }
+    }
+
+    /// Keeps the parts of tenants that are held and not kept yet.
+    fn keep_parts(&mut self, core: &Core) {
+        let (Some(_), None) = (&self.keeper, &self.pending) else {
+            return;
+        };
+        let Some(parts) = self.holding.as_ref().and_then(Holding::parts).cloned() else {
+            return;
+        };
+        let is_first = self.kept_parts.is_none();
+        let before = self.kept_parts.take().unwrap_or_default();
+        for (tenant, part) in parts.iter().filter(|(it, _)| !before.contains(*it)) {
+            let id = self.last_id.clone();
+            match wire::part_to_keep(tenant, part, id) {
+                Ok(event) => self.keep(core, |keeper| keeper.append_part(&event, is_first)),
+                Err(error) => tracing::warn!(%tenant, %error, "a part is not kept"),
+            }
+        }
+        self.kept_parts = Some(parts.keys().cloned().collect());
+    }
+
     /// Keeps something for the next start; a failure is said, and costs nothing else.
     pub(super) fn keep(
         &mut self,
@@ -152,7 +197,9 @@ impl Follower {
     /// Takes what has been served for a minute as good: what the breaker goes back to.
     pub(super) fn settle(&mut self, core: &Core, process: &Process) {
         let now = core.settings.clock.elapsed();
-        let Some(breaker) = self.breaker.as_mut().filter(|_| self.settles_at <= now) else {
+        self.keep_parts(core);
+        let mut breaker = process.breaker();
+        let Some(breaker) = breaker.as_mut().filter(|_| self.settles_at <= now) else {
             return;
         };
         let is_good = match breaker.settle(process, now) {

@@ -1,5 +1,6 @@
 //! A client whose server follows a script.
 
+mod demand;
 mod double;
 mod verifying;
 
@@ -463,6 +464,35 @@ fn a_torn_view_is_not_taken() {
             (test.is_on(), test.error().as_str()),
             (Some(false), "VIEW_INVALID")
         );
+    }
+}
+
+#[test]
+fn each_kind_of_trouble_is_said_once_until_all_is_well_again() {
+    let mut test = following(vec![Ok(vec![simple("refetch", 6)])]);
+    let torn = |test: &Test| {
+        let bytes = b"{".to_vec();
+        let (etag, head) = (None, None);
+        test.answer(Ok(Answer::View { bytes, etag, head }));
+    };
+    let said = |test: &Test| {
+        let events = std::mem::take(&mut *test.events.lock().unwrap());
+        let codes = events.into_iter().filter_map(|it| it.code);
+        codes.map(Code::as_str).collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        for _ in 0..3 {
+            test.answer(Err(lost()));
+            assert!(matches!(test.step(), Next::After(_)));
+            torn(&test);
+            assert!(matches!(test.step(), Next::After(_)));
+        }
+        assert_eq!(said(&test), ["SERVER_UNREACHABLE", "VIEW_INVALID"]);
+        let revision = test.revision() + 1;
+        test.view(&view(revision, "on"))
+            .stream(vec![Ok(vec![simple("refetch", revision + 1)])]);
+        test.steps(1);
+        assert_eq!(said(&test), [""; 0]);
     }
 }
 

@@ -10,6 +10,7 @@ use plane_state::delivery::{At, HeadStatement, Holding};
 
 use super::super::breaker::Breaker;
 use super::super::core::Core;
+use super::super::demand::OnDemand;
 use super::super::error::Error;
 use super::super::held::{Held, Origin};
 use super::super::http::Target;
@@ -46,12 +47,16 @@ impl Follower {
         target: &Target,
         event: &ServerEvent,
     ) -> Result<(), Trouble> {
+        self.take_up_parts(core);
         let pending = self.pending.as_ref().map(|it| &it.holding);
         let Some(base) = pending.or(self.holding.as_ref()) else {
             return Ok(());
         };
-        let mut gate = gate(core, process, &mut self.breaker);
-        let said = wire::event(&event.name, &event.data, base, &mut gate).map_err(|detail| {
+        let mut breaker = process.breaker();
+        let mut gate = gate(core, process, &mut breaker);
+        let said = wire::event(&event.name, &event.data, base, &mut gate);
+        drop(breaker);
+        let said = said.map_err(|detail| {
             let origin = target.url.clone();
             let revision = wire::revision_in(&event.id);
             self.refuse(core, process, revision, Error::View { origin, detail })
@@ -131,8 +136,11 @@ impl Follower {
         received: &Received<'_>,
     ) -> Result<(), Trouble> {
         let origin = target.url.clone();
-        let mut gate = gate(core, process, &mut self.breaker);
-        let whole = wire::whole(received.bytes, &core.name, &mut gate).map_err(|detail| {
+        let mut breaker = process.breaker();
+        let mut gate = gate(core, process, &mut breaker);
+        let whole = wire::whole(received.bytes, &core.name, &mut gate);
+        drop(breaker);
+        let whole = whole.map_err(|detail| {
             let revision = received.etag.and_then(wire::revision_in);
             let origin = origin.clone();
             self.refuse(core, process, revision, Error::View { origin, detail })
@@ -158,6 +166,7 @@ impl Follower {
         self.last_id = whole.id;
         let text = received.head.unwrap_or_default();
         self.keep(core, |keeper| keeper.replace(received.bytes, text));
+        self.kept_parts = None;
         Ok(())
     }
 
@@ -352,18 +361,25 @@ impl Follower {
             self.holding = Some(holding);
             return;
         }
+        let swapping = process.swapping();
+        let holding = core.with_parts(process, holding);
+        let before = core.peek();
+        let before = before.as_ref().and_then(|it| it.on_demand.as_ref());
         let held = Held {
             view: holding.view().clone(),
             origin,
             place: holding.at().clone(),
             cause: cause.into(),
+            on_demand: OnDemand::of(&holding, before, core.now()),
         };
         self.holding = Some(holding);
         // First: whoever is let go on by what is served now sees what of it is held back.
-        if let Some(breaker) = &self.breaker {
-            core.held_back(process, breaker.held_back());
+        let held_back = process.breaker().as_ref().map(Breaker::held_back);
+        if let Some(held_back) = held_back {
+            core.held_back(process, held_back);
         }
         core.serve(process, held);
+        drop(swapping);
     }
 }
 

@@ -169,10 +169,14 @@ impl Feed {
             let told = self.look(audience, commit);
             let is_about_access = frame::is_about_access(commit);
             match told {
-                Told::Nothing if !is_about_access => {}
-                Told::Change(change) if !is_about_access => {
+                Told::Nothing if !is_about_access => self.follow(commit),
+                Told::Change(mut change) if !is_about_access => {
                     if gathered.bytes + change.bytes() > MESSAGE_BYTES_MAX {
                         self.send_changes(audience, gathered.take(), signer);
+                    }
+                    self.follow(commit);
+                    if let View::Known(projection, _) = &self.view {
+                        change.tell_parts(projection);
                     }
                     gathered.push(change);
                 }
@@ -189,9 +193,9 @@ impl Feed {
                             About::Whole
                         },
                     });
+                    self.follow(commit);
                 }
             }
-            self.follow(commit);
         }
         self.send_changes(audience, gathered.take(), signer);
     }
@@ -235,9 +239,11 @@ impl Feed {
                 continue;
             }
             let at = (event.revision, event.hash);
-            let Some(change) = Change::of(at, &mine) else {
+            let Some(mut change) = Change::of(at, &mine) else {
                 return Again::Whole;
             };
+            // Digests of the newest revision, which the head at the end is of.
+            change.tell_parts(projection);
             text.extend_from_slice(&change.frame(None));
             if text.len() >= bytes_max {
                 return Again::Frames(text, at);
