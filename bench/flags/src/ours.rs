@@ -83,8 +83,11 @@ pub fn enter(field: &mut Field) -> Result<()> {
 }
 
 fn context() -> Context {
-    let ctx = Context::new().with_targeting_key(black_box(USER));
-    ATTRIBUTES.iter().fold(ctx, |ctx, (name, value)| ctx.with(black_box(name), *black_box(value)))
+    let mut ctx = Context::new().with_targeting_key(black_box(USER));
+    for (name, value) in ATTRIBUTES {
+        ctx.set(black_box(name), black_box(value));
+    }
+    ctx
 }
 
 fn rule(name: &str, when: &Value) -> Value {

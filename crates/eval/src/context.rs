@@ -11,9 +11,6 @@ pub use read::ATTRIBUTE_DEPTH_MAX;
 /// How many attributes are looked through; among more, one is searched for.
 const SCAN_MAX: usize = 16;
 
-/// Names that have a place of their own in a context, so that no attribute can be called so.
-const RESERVED: [&str; 5] = ["targetingKey", "tenant", "user", "agent", "conversation"];
-
 /// What an evaluation knows of the request.
 ///
 /// Attributes are kept flat: the object `{"device": {"os": "ios"}}` is the attribute `device.os`,
@@ -22,19 +19,19 @@ const RESERVED: [&str; 5] = ["targetingKey", "tenant", "user", "agent", "convers
 pub struct Context {
     /// All names and strings, one after the other, so that building takes few allocations.
     text: String,
-    targeting_key: Option<Span>,
-    tenant: Option<Span>,
-    user: Option<Span>,
-    agent: Option<Span>,
-    conversation: Option<Span>,
+    targeting_key: Span,
+    tenant: Span,
+    user: Span,
+    agent: Span,
+    conversation: Span,
     has_user: bool,
     /// In the order given while they are few enough to be looked through, then sorted by the ends of the name.
     entries: Vec<Entry>,
     items: Vec<Stored>,
 }
 
-/// A part of the context's text.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// A part of the context's text; where a whole field is empty, it was not given.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Span {
     start: u32,
     length: u32,
@@ -74,6 +71,13 @@ pub enum Attribute<'a> {
     Text(&'a str),
     /// A list of strings.
     Texts(&'a [&'a str]),
+}
+
+impl Span {
+    #[inline]
+    fn is_empty(self) -> bool {
+        self.length == 0
+    }
 }
 
 impl<'a> From<&'a str> for Attribute<'a> {
@@ -191,7 +195,7 @@ impl Context {
     #[must_use]
     pub fn with_user(mut self, id: &str) -> Self {
         self.user = self.push_given(id);
-        self.has_user |= self.user.is_some();
+        self.has_user |= !self.user.is_empty();
         self
     }
 
@@ -217,11 +221,17 @@ impl Context {
     #[inline]
     #[must_use]
     pub fn with<'a>(mut self, path: &str, value: impl Into<Attribute<'a>>) -> Self {
-        self.set(path, value.into());
+        self.set(path, value);
         self
     }
 
-    fn set(&mut self, path: &str, value: Attribute<'_>) {
+    /// As [`Context::with`], in place.
+    #[inline]
+    pub fn set<'a>(&mut self, path: &str, value: impl Into<Attribute<'a>>) {
+        self.store(path, value.into());
+    }
+
+    fn store(&mut self, path: &str, value: Attribute<'_>) {
         if self.is_reserved(path) {
             return;
         }
@@ -246,48 +256,44 @@ impl Context {
     /// Says whether no attribute can be called so; notes that there is a user if it is one of theirs.
     #[inline]
     fn is_reserved(&mut self, path: &str) -> bool {
-        // Where the names begin that are reserved: most begin otherwise.
-        if !matches!(path.as_bytes().first(), Some(b'a' | b'c' | b't' | b'u')) {
+        let Some(rest) = reserved_root(path) else {
             return false;
-        }
-        let root = path.split('.').next().unwrap_or_default();
-        if root == "user" {
-            let has_place = path == "user" || path == "user.id";
+        };
+        if path.starts_with("user") {
+            let has_place = matches!(rest, "" | ".id");
             self.has_user |= !has_place;
             return has_place;
         }
-        RESERVED.contains(&root)
+        true
     }
 
     /// What splits divide by unless they say otherwise: the key given, else the user, else the tenant.
     #[inline]
     pub fn targeting_key(&self) -> Option<&str> {
-        self.targeting_key
-            .or(self.user)
-            .or(self.tenant)
-            .map(|span| self.text(span))
+        let candidates = [self.targeting_key, self.user, self.tenant];
+        candidates.into_iter().find_map(|it| self.given(it))
     }
 
     /// The tenant's id.
     #[inline]
     pub fn tenant(&self) -> Option<&str> {
-        self.tenant.map(|span| self.text(span))
+        self.given(self.tenant)
     }
 
     /// The user's id.
     #[inline]
     pub fn user(&self) -> Option<&str> {
-        self.user.map(|span| self.text(span))
+        self.given(self.user)
     }
 
     /// The agent that asks.
     pub fn agent(&self) -> Option<&str> {
-        self.agent.map(|span| self.text(span))
+        self.given(self.agent)
     }
 
     /// The conversation.
     pub fn conversation(&self) -> Option<&str> {
-        self.conversation.map(|span| self.text(span))
+        self.given(self.conversation)
     }
 
     /// The service that asks: the attribute `service`, which config layers select by.
@@ -353,6 +359,11 @@ impl Context {
     }
 
     #[inline]
+    fn given(&self, span: Span) -> Option<&str> {
+        (!span.is_empty()).then(|| self.text(span))
+    }
+
+    #[inline]
     fn text(&self, span: Span) -> &str {
         let start = span.start as usize;
         self.text
@@ -382,8 +393,11 @@ impl Context {
         Span { start, length }
     }
 
-    fn push_given(&mut self, text: &str) -> Option<Span> {
-        (!text.is_empty()).then(|| self.push(text))
+    fn push_given(&mut self, text: &str) -> Span {
+        if text.is_empty() {
+            return Span::default();
+        }
+        self.push(text)
     }
 
     /// Sets the attribute; says whether it was there before.
@@ -434,6 +448,21 @@ impl Context {
         ends.whole()
             .unwrap_or_else(|| self.word(&entry.name).to_owned())
     }
+}
+
+/// What follows the reserved name that a path begins with, if it does: nothing, or a dot and more.
+#[inline]
+fn reserved_root(path: &str) -> Option<&str> {
+    let root = match path.as_bytes().first()? {
+        b't' if path.starts_with("tenant") => "tenant",
+        b't' => "targetingKey",
+        b'u' => "user",
+        b'a' => "agent",
+        b'c' => "conversation",
+        _ => return None,
+    };
+    let rest = path.strip_prefix(root)?;
+    (rest.is_empty() || rest.starts_with('.')).then_some(rest)
 }
 
 /// A context is bounded to far less than 4 GiB; what a builder adds beyond that reads as empty.

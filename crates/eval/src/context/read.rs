@@ -5,7 +5,7 @@ use std::io::Write;
 use plane_model::{Code, Pointer, TenantId, Violation, Violations, limits};
 use serde_json::{Map, Value};
 
-use super::{Context, RESERVED, Span, Stored, narrow};
+use super::{Context, Span, Stored, narrow, reserved_root};
 
 /// How deeply objects may nest below `attributes` or `user`; attribute paths reach no deeper.
 pub const ATTRIBUTE_DEPTH_MAX: usize = 8;
@@ -113,13 +113,13 @@ impl Reader {
         true
     }
 
-    fn id(&mut self, pointer: &Pointer, value: &Value) -> Option<Span> {
+    fn id(&mut self, pointer: &Pointer, value: &Value) -> Span {
         match value {
             Value::String(text) => self.ctx.push_given(text),
-            Value::Null => None,
+            Value::Null => Span::default(),
             _ => {
                 self.refuse(pointer, "expected a string", "put the value in quotes");
-                None
+                Span::default()
             }
         }
     }
@@ -157,7 +157,7 @@ impl Reader {
     fn user(&mut self, pointer: &Pointer, value: &Value) {
         let Value::Object(members) = value else {
             self.ctx.user = self.id(pointer, value);
-            self.ctx.has_user = self.ctx.user.is_some();
+            self.ctx.has_user = !self.ctx.user.is_empty();
             return;
         };
         self.ctx.has_user = true;
@@ -183,8 +183,7 @@ impl Reader {
         };
         for (name, value) in members {
             let pointer = pointer.key(name);
-            let root = name.split('.').next().unwrap_or_default();
-            if RESERVED.contains(&root) {
+            if reserved_root(name).is_some() {
                 self.refuse(
                     &pointer,
                     format!("no attribute can be called `{name}`"),
