@@ -7,8 +7,9 @@
 )]
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use jsonschema::{Registry, Resource, Validator};
 use plane_eval::View;
 use plane_eval::bucket;
 use plane_model::documents::Bucketing;
@@ -28,19 +29,26 @@ const EXCUSED: &[(&str, &str)] = &[
     ),
 ];
 
-fn cases(file: &str) -> Vec<Value> {
+fn suites() -> PathBuf {
     let suites =
         std::env::var_os("CONTROL_PLANE_SUITES").expect("`cargo xtask conformance` sets it");
-    let path = PathBuf::from(suites)
-        .join("suites/flags/datalogic-flagd")
-        .join(file);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|it| panic!("{path:?}: {it}"));
-    let lines: Vec<Value> = serde_json::from_str(&text).unwrap();
+    PathBuf::from(suites).join("suites/flags")
+}
+
+fn read(path: &Path) -> Value {
+    let text =
+        std::fs::read_to_string(path).unwrap_or_else(|it| panic!("{}: {it}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|it| panic!("{}: {it}", path.display()))
+}
+
+fn cases(file: &str) -> Vec<Value> {
+    let lines = read(&suites().join("datalogic-flagd").join(file));
+    let lines: Vec<Value> = serde_json::from_value(lines).unwrap();
     // Strings are headings.
     lines.into_iter().filter(Value::is_object).collect()
 }
 
-/// As much of JsonLogic as the cases are written in; the two operators in question are ours.
+/// As much of `JsonLogic` as the cases are written in; the two operators in question are ours.
 fn apply(rule: &Value, data: &Value) -> Value {
     let Some((operator, arguments)) = rule.as_object().and_then(|it| it.iter().next()) else {
         return rule.clone();
@@ -177,4 +185,68 @@ fn fractional_gives_what_flagd_gives() {
 #[test]
 fn versions_compare_as_in_flagd() {
     run("sem_ver.json", 40);
+}
+
+/// One of flagd's schemas, with the others that it refers to.
+fn schema(file: &str) -> Validator {
+    let directory = suites().join("flagd-schemas/json");
+    let schemas =
+        ["flagd.json", "flags.json", "targeting.json"].map(|it| read(&directory.join(it)));
+    let named = schemas.iter().map(|it| {
+        let id = it["$id"].as_str().unwrap().to_owned();
+        (id, Resource::from_contents(it.clone()))
+    });
+    let registry = Registry::new().extend(named).unwrap().prepare().unwrap();
+    let options = jsonschema::options().with_registry(&registry);
+    // Beside a `$ref`, which each begins with, draft 7 passes over the `$id`.
+    let whole = json!({ "$ref": format!("https://flagd.dev/schema/v0/{file}") });
+    options.build(&whole).unwrap()
+}
+
+#[test]
+fn flag_files_are_told_apart_as_flagd_does() {
+    let schemas = ["flagd.json", "flags.json", "targeting.json"].map(|it| (it, schema(it)));
+    let mut ran = 0;
+    for folder in ["flagd", "flags", "targeting"] {
+        for (verdict, expected) in [("positive", true), ("negative", false)] {
+            let cases = suites().join(format!("flagd-schemas/json/test/{folder}/{verdict}"));
+            for entry in cases.read_dir().unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_none_or(|it| it != "json") {
+                    continue;
+                }
+                let file = read(&path);
+                let named = file["$schema"].as_str().unwrap_or("targeting.json");
+                let mut schemas = schemas.iter();
+                let (_, validator) = schemas.find(|it| named.ends_with(it.0)).unwrap();
+                assert_eq!(validator.is_valid(&file), expected, "{}", path.display());
+                ran += 1;
+            }
+        }
+    }
+    assert!(ran >= 36, "only {ran} files");
+}
+
+#[test]
+fn every_flag_that_is_exported_is_one_by_flagds_schema() {
+    #[derive(serde::Deserialize)]
+    struct Vectors {
+        documents: Vec<Written>,
+    }
+    let vectors: Vectors = support::read("evaluation.json");
+    let view = build("production", &changes(&vectors.documents), &Held::default());
+    let validator = schema("flagd.json");
+    let mut ran = 0;
+    for tenant in [None, Some("acme")] {
+        for (key, flag) in view.to_flagd(tenant).flags {
+            let file = json!({ "flags": { key.as_str(): flag } });
+            let found: Vec<_> = validator
+                .iter_errors(&file)
+                .map(|it| it.to_string())
+                .collect();
+            assert!(found.is_empty(), "{file}\n{}", found.join("\n"));
+            ran += 1;
+        }
+    }
+    assert!(ran >= 40, "only {ran} flags are exported");
 }
