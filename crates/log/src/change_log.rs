@@ -51,10 +51,15 @@ pub trait ChangeLog: Send + Sync + Debug {
     /// of the kind.
     async fn query(&self, query: &Query) -> Result<Vec<StoredEntry>, ReadError>;
 
-    /// Lists every document as it was at `revision`, deleted ones left out, in the order of their keys.
+    /// Lists every document, or those of one kind, as it was at `revision`, deleted ones left out, in the order of
+    /// their keys.
     ///
-    /// Linear in the number of changes the log holds.
-    async fn snapshot_at(&self, revision: u64) -> Result<Vec<SnapshotRow>, ReadError>;
+    /// Linear in the number of changes the log holds of those documents.
+    async fn snapshot_at(
+        &self,
+        revision: u64,
+        kind: Option<&str>,
+    ) -> Result<Vec<SnapshotRow>, ReadError>;
 
     /// Finds the last revision that was committed at or before `at_ms`; 0 if there is none.
     async fn revision_at(&self, at_ms: i64) -> Result<u64, ReadError>;

@@ -159,9 +159,15 @@ impl ChangeLog for MemoryLog {
             .collect())
     }
 
-    async fn snapshot_at(&self, revision: u64) -> Result<Vec<SnapshotRow>, ReadError> {
+    async fn snapshot_at(
+        &self,
+        revision: u64,
+        kind: Option<&str>,
+    ) -> Result<Vec<SnapshotRow>, ReadError> {
         let tables = self.tables();
-        let latest = tables.changes.iter().filter_map(|(key, changes)| {
+        let documents = tables.changes.iter();
+        let documents = documents.filter(|(key, _)| kind.is_none_or(|kind| key.kind == kind));
+        let latest = documents.filter_map(|(key, changes)| {
             let (changed, digest) = changes.range(..=revision).next_back()?;
             Some(SnapshotRow {
                 key: key.clone(),

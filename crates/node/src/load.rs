@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use plane_log::{ChangeLog, ReadError, ReadLimit, StoredEntry};
-use plane_model::{Digest, DocumentKey, Timestamp};
+use plane_model::{Digest, DocumentKey, Kind, Timestamp};
 use plane_state::delivery::Changed;
 use plane_state::{BodyRef, Head, Record, State, checkpoint, salted_digest};
 
@@ -202,10 +202,12 @@ pub(crate) async fn fetch(
     Ok(fetched)
 }
 
-/// Puts the state of a past revision together from the index of changes; what is the same in `now` is shared.
+/// Puts the state of a past revision together from the index of changes, or what it has of one kind; what is the same
+/// in `now` is shared.
 pub(crate) async fn state_at(
     log: &dyn ChangeLog,
     revision: u64,
+    kind: Option<Kind>,
     now: &State,
 ) -> Result<State, ReadError> {
     let head = if revision == 0 {
@@ -224,13 +226,9 @@ pub(crate) async fn state_at(
         }
     };
     let mut documents = Vec::new();
-    for row in log.snapshot_at(revision).await? {
-        let key = row
-            .key
-            .kind
-            .parse()
-            .and_then(|kind| DocumentKey::new(kind, &row.key.scope, &row.key.name));
-        if let Ok(key) = key {
+    for row in log.snapshot_at(revision, kind.map(Kind::as_str)).await? {
+        if let Ok(kind) = row.key.kind.parse() {
+            let key = DocumentKey::stored(kind, &row.key.scope, &row.key.name);
             documents.push((key, row.revision, body_ref(&row.digest)));
         }
     }
@@ -242,7 +240,7 @@ pub(crate) async fn state_at(
     let bodies: BTreeSet<BodyRef> = others().map(|(_, _, body)| *body).collect();
     let mut fetched = fetch(log, &bodies, &BTreeSet::new()).await?;
     let mut blobs = BTreeSet::new();
-    for (key, _, body) in others() {
+    for (key, _, body) in others().filter(|(key, ..)| plane_state::may_name_blobs(key.kind())) {
         if let Some(bytes) = plane_state::Bodies::body(&fetched, body)
             && let Ok(document) = plane_model::Document::decode(key.kind(), &bytes)
         {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use plane_log::{ChangeLog, ObservationStore, observations};
-use plane_model::{Digest, DocumentKey, Timestamp};
+use plane_model::{Digest, DocumentKey, Kind, Timestamp};
 use plane_state::revert::Filter;
 use plane_state::{Action, Command, Op, Plan, Prepared, Rejection, Scope, reconcile, revert};
 use serde_json::Value;
@@ -240,11 +240,21 @@ impl Node {
 
     /// The state and the views at a moment of the past.
     pub async fn at(&self, at: At) -> Result<Arc<Snapshot>, AtError> {
+        self.past(at, None).await
+    }
+
+    /// The documents of one kind at a moment of the past; there may be others, and views, but need not be.
+    ///
+    /// Takes time in proportion to the changes of documents of that kind, not of all.
+    pub async fn kind_at(&self, at: At, kind: Kind) -> Result<Arc<Snapshot>, AtError> {
+        self.past(at, Some(kind)).await
+    }
+
+    async fn past(&self, at: At, kind: Option<Kind>) -> Result<Arc<Snapshot>, AtError> {
         let now = self.snapshot();
-        self.shared
-            .past
-            .at(&*self.shared.log, &now, self.shared.clock.now(), at)
-            .await
+        let clock = self.shared.clock.now();
+        let past = &self.shared.past;
+        past.at(&*self.shared.log, &now, clock, at, kind).await
     }
 
     /// The time now, by the node's clock.

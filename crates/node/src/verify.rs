@@ -174,7 +174,7 @@ async fn contradiction(
     }
     // Nothing is shared: what the log says is compared with what the checkpoint says.
     let nothing = State::genesis(log.id().as_str());
-    let of_log = crate::load::state_at(log, stored.revision, &nothing).await?;
+    let of_log = crate::load::state_at(log, stored.revision, None, &nothing).await?;
     if of_log.head().hash != state.head().hash {
         return Ok(Some("it names another hash than the log".to_owned()));
     }

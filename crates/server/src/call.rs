@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use plane_api::operations::{Caller as Who, Dialect};
 use plane_api::{Operation, headers};
 use plane_eval::View;
-use plane_model::{Code, EnvironmentName, TenantId};
+use plane_model::{Code, EnvironmentName, Kind, TenantId};
 use plane_node::{Node, Snapshot};
 use plane_state::Scope;
 use serde::Serialize;
@@ -401,6 +401,14 @@ impl Call {
         match self.query.moment("at")? {
             None => Ok(self.node().snapshot()),
             Some(at) => Ok(self.node().at(at).await?),
+        }
+    }
+
+    /// The state of [`snapshot`](Self::snapshot), which may have documents of this kind only, and no views.
+    pub(crate) async fn documents(&self, kind: Kind) -> Result<Arc<Snapshot>, Failure> {
+        match self.query.moment("at")? {
+            None => Ok(self.node().snapshot()),
+            Some(at) => Ok(self.node().kind_at(at, kind).await?),
         }
     }
 

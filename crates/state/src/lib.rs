@@ -44,7 +44,7 @@ pub use command::{Action, Change, Command, Expect, Op};
 pub use contract::{Breach, CheckedContract};
 pub use draft::ReadSet;
 pub use plan::{Difference, Effect, Plan, PlannedChange, differences, plan};
-pub use prepare::{Prepared, PreparedOp, Rejection, named_blobs, prepare};
+pub use prepare::{Prepared, PreparedOp, Rejection, may_name_blobs, named_blobs, prepare};
 pub use record::{BodyRef, OpKind, RECORD_FORMAT, Record, RecordOp, salted_digest};
 pub use seal::{Admission, RequestMark, Sealed, SealedBody, admit, seal};
 pub use state::{Anomaly, Applied, Bodies, Content, Entry, Head, State};

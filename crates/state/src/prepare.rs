@@ -393,6 +393,11 @@ fn write_ops(
     (ops, blobs.into_iter().collect())
 }
 
+/// Says whether a document of this kind can name blobs.
+pub fn may_name_blobs(kind: Kind) -> bool {
+    matches!(kind, Kind::Agent | Kind::Tool | Kind::Channel | Kind::Pin)
+}
+
 /// The blobs that a document refers to.
 pub fn named_blobs(document: &Document) -> Vec<Digest> {
     match document {

@@ -21,7 +21,7 @@ pub async fn an_empty_log_has_the_genesis_head_and_answers_every_read(fixture: &
     assert_eq!(log.blobs(&[Hash::GENESIS]).await.unwrap(), [None]);
     assert_eq!(log.bodies(&[]).await.unwrap(), []);
     assert_eq!(log.query(&Query::default()).await.unwrap(), []);
-    assert_eq!(log.snapshot_at(u64::MAX).await.unwrap(), []);
+    assert_eq!(log.snapshot_at(u64::MAX, None).await.unwrap(), []);
     assert_eq!(log.revision_at(i64::MAX).await.unwrap(), 0);
     assert_eq!(log.history(&flag("f"), None, 10).await.unwrap(), []);
     assert_eq!(log.checkpoints().await.unwrap(), []);
@@ -269,7 +269,7 @@ pub async fn a_run_is_stored_whole_or_not_at_all(fixture: &dyn Fixture) {
     assert_eq!(log.head().await.unwrap(), head);
     assert_eq!(log.find("good").await.unwrap(), None);
     assert_eq!(log.bodies(&[digest]).await.unwrap(), [None]);
-    assert_eq!(log.snapshot_at(9).await.unwrap(), []);
+    assert_eq!(log.snapshot_at(9, None).await.unwrap(), []);
     assert_eq!(log.watch().revision(), 1);
     assert_eq!(append_all(&*log, head, &[good]).await.revision, 2);
 }

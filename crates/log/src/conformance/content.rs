@@ -26,7 +26,7 @@ pub async fn an_erased_body_leaves_its_place_and_the_chain(fixture: &dyn Fixture
     append_all(&*log, Head::GENESIS, std::slice::from_ref(&entry)).await;
     let before = (
         log.read(0, ReadLimit::default()).await,
-        log.snapshot_at(1).await,
+        log.snapshot_at(1, None).await,
     );
     let (erased, kept) = (entry.bodies[0].clone(), entry.bodies[1].clone());
 
@@ -44,7 +44,7 @@ pub async fn an_erased_body_leaves_its_place_and_the_chain(fixture: &dyn Fixture
     assert_eq!(places, [(erased.digest, None), (kept.digest, Some(kept))]);
     let after = (
         log.read(0, ReadLimit::default()).await,
-        log.snapshot_at(1).await,
+        log.snapshot_at(1, None).await,
     );
     assert_eq!(after, before);
     append_all(&*log, entry.head(), &[Draft::after(entry.head()).build()]).await;

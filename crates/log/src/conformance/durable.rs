@@ -29,7 +29,7 @@ pub async fn a_restart_keeps_everything(fixture: &dyn Fixture) {
     log.put_checkpoint(checkpoint.clone()).await.unwrap();
     log.meta_put("epoch", b"4").await.unwrap();
     let entries = log.read(0, ReadLimit::default()).await.unwrap();
-    let snapshot = log.snapshot_at(2).await.unwrap();
+    let snapshot = log.snapshot_at(2, None).await.unwrap();
     drop(log);
 
     let log = fixture.open();
@@ -37,7 +37,7 @@ pub async fn a_restart_keeps_everything(fixture: &dyn Fixture) {
     assert_eq!(log.head().await.unwrap(), head);
     assert_eq!(log.watch().revision(), 2);
     assert_eq!(log.read(0, ReadLimit::default()).await.unwrap(), entries);
-    assert_eq!(log.snapshot_at(2).await.unwrap(), snapshot);
+    assert_eq!(log.snapshot_at(2, None).await.unwrap(), snapshot);
     assert_eq!(snapshot.len(), 2);
     let body = fake_body(b"on");
     assert_eq!(log.bodies(&[body.digest]).await.unwrap(), [Some(body)]);

@@ -97,8 +97,12 @@ impl ChangeLog for FaultyLog {
         self.inner.query(query).await
     }
 
-    async fn snapshot_at(&self, revision: u64) -> Result<Vec<SnapshotRow>, ReadError> {
-        self.inner.snapshot_at(revision).await
+    async fn snapshot_at(
+        &self,
+        revision: u64,
+        kind: Option<&str>,
+    ) -> Result<Vec<SnapshotRow>, ReadError> {
+        self.inner.snapshot_at(revision, kind).await
     }
 
     async fn revision_at(&self, at_ms: i64) -> Result<u64, ReadError> {

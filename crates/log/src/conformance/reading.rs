@@ -1,6 +1,6 @@
 //! How every change log reads its order and its past.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::conformance::{Draft, Fixture, append_all, fake_body, fake_hash, flag};
 use crate::{
@@ -101,10 +101,17 @@ pub async fn a_snapshot_is_the_fold_of_the_changes_up_to_it(fixture: &dyn Fixtur
             })
             .collect();
         assert_eq!(
-            log.snapshot_at(revision as u64).await.unwrap(),
+            log.snapshot_at(revision as u64, None).await.unwrap(),
             expected,
             "at {revision}"
         );
+        let kinds: BTreeSet<&str> = expected.iter().map(|it| it.key.kind.as_str()).collect();
+        for kind in kinds.into_iter().chain(["no such kind"]) {
+            let of_kind = expected.iter().filter(|it| it.key.kind == kind);
+            let of_kind: Vec<_> = of_kind.cloned().collect();
+            let found = log.snapshot_at(revision as u64, Some(kind)).await.unwrap();
+            assert_eq!(found, of_kind, "{kind} at {revision}");
+        }
     }
 }
 
@@ -122,7 +129,7 @@ pub async fn the_last_change_of_a_document_in_an_entry_stands(fixture: &dyn Fixt
         revision: 1,
         digest,
     };
-    assert_eq!(log.snapshot_at(1).await.unwrap(), [row]);
+    assert_eq!(log.snapshot_at(1, None).await.unwrap(), [row]);
     assert_eq!(log.history(&flag("a"), None, 9).await.unwrap().len(), 1);
     assert_eq!(
         log.history(&flag("b"), None, 9).await.unwrap()[0].digest,

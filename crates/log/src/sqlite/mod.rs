@@ -246,8 +246,14 @@ impl ChangeLog for SqliteLog {
         self.scan(move |db| read::query(db, &query)).await
     }
 
-    async fn snapshot_at(&self, revision: u64) -> Result<Vec<SnapshotRow>, ReadError> {
-        self.scan(move |db| read::snapshot_at(db, revision)).await
+    async fn snapshot_at(
+        &self,
+        revision: u64,
+        kind: Option<&str>,
+    ) -> Result<Vec<SnapshotRow>, ReadError> {
+        let kind = kind.map(str::to_owned);
+        self.scan(move |db| read::snapshot_at(db, revision, kind.as_deref()))
+            .await
     }
 
     async fn revision_at(&self, at_ms: i64) -> Result<u64, ReadError> {
@@ -404,7 +410,7 @@ mod tests {
             assert_eq!(log.history(&key, None, 100).await.unwrap().len(), 33);
             let page = log.bodies_page(None, ReadLimit::default()).await.unwrap();
             assert_eq!(page.len(), 100);
-            assert_eq!(log.snapshot_at(50).await.unwrap().len(), 3);
+            assert_eq!(log.snapshot_at(50, None).await.unwrap().len(), 3);
             assert!(
                 log.erase(&page[0].digest).await.is_err(),
                 "it would come back"

@@ -177,13 +177,21 @@ pub(crate) fn revision_at(db: &Connection, at_ms: i64) -> rusqlite::Result<u64> 
     Ok(low)
 }
 
-pub(crate) fn snapshot_at(db: &Connection, revision: u64) -> rusqlite::Result<Vec<SnapshotRow>> {
+pub(crate) fn snapshot_at(
+    db: &Connection,
+    revision: u64,
+    kind: Option<&str>,
+) -> rusqlite::Result<Vec<SnapshotRow>> {
     // With a single max(), SQLite takes the other columns from the row that has the maximum.
-    let mut statement = db.prepare_cached(
-        "SELECT kind, scope, name, max(revision), blob, digest FROM change WHERE revision <= ?
-         GROUP BY kind, scope, name HAVING digest IS NOT NULL ORDER BY kind, scope, name",
-    )?;
-    let rows = statement.query_map([Revision(revision)], |row| {
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT kind, scope, name, max(revision), blob, digest FROM change
+         WHERE revision <= ?1 {} GROUP BY kind, scope, name HAVING digest IS NOT NULL
+         ORDER BY kind, scope, name",
+        if kind.is_some() { "AND kind = ?2" } else { "" }
+    ))?;
+    let mut values = vec![Value::from(Revision(revision).as_integer())];
+    values.extend(kind.map(|kind| Value::from(kind.to_owned())));
+    let rows = statement.query_map(params_from_iter(values), |row| {
         let key = DocumentKey {
             kind: row.get(0)?,
             scope: row.get(1)?,

@@ -121,7 +121,7 @@ proptest! {
     fn every_point_in_the_past_has_one_state(at_ms in -20_i64..230, revision in 0..ENTRIES + 3) {
         let memory = block_on(PAIR.memory.revision_at(at_ms));
         prop_assert_eq!(block_on(PAIR.sqlite.revision_at(at_ms)), memory);
-        let memory = block_on(PAIR.memory.snapshot_at(revision));
-        prop_assert_eq!(block_on(PAIR.sqlite.snapshot_at(revision)), memory);
+        let memory = block_on(PAIR.memory.snapshot_at(revision, None));
+        prop_assert_eq!(block_on(PAIR.sqlite.snapshot_at(revision, None)), memory);
     }
 }

@@ -78,7 +78,7 @@ fn exercise(dir: &Path) -> usize {
             log.blobs(&digests).await.map(drop),
             log.bodies_page(None, all).await.map(drop),
             log.blobs_page(None, all).await.map(drop),
-            log.snapshot_at(ENTRIES).await.map(drop),
+            log.snapshot_at(ENTRIES, None).await.map(drop),
             log.history(&key, None, 10).await.map(drop),
             log.revision_at(5_000).await.map(drop),
             log.checkpoint(ENTRIES).await.map(drop),

@@ -95,7 +95,7 @@ fn every_read_sees_what_was_acknowledged_before_it_began() {
             match n % 8 {
                 0 => assert_eq!(log.query(&by_tenant).await.unwrap()[0].head(), head),
                 1 => assert_eq!(log.history(&flag(), None, 1).await.unwrap()[0].revision, n),
-                2 => assert_eq!(log.snapshot_at(n).await.unwrap()[0].revision, n),
+                2 => assert_eq!(log.snapshot_at(n, None).await.unwrap()[0].revision, n),
                 3 => assert_eq!(
                     log.read(0, ReadLimit::default()).await.unwrap().len() as u64,
                     n
@@ -243,7 +243,7 @@ fn a_log_of_schema_1_is_upgraded_where_it_lies_and_goes_on() {
             assert_eq!(&*read[1].record, b"record 2");
             assert_eq!(read[1].head(), head);
             assert_eq!(log.revision_at(1_500).await, Ok(1));
-            assert_eq!(log.snapshot_at(1).await.unwrap().len(), 1);
+            assert_eq!(log.snapshot_at(1, None).await.unwrap().len(), 1);
             assert_eq!(log.check().await, Ok(Vec::new()));
         });
     }

@@ -224,6 +224,40 @@ async fn the_past_is_as_it_was_by_revision_and_by_time() {
 }
 
 #[tokio::test]
+async fn the_past_of_one_kind_is_what_the_whole_past_has_of_it() {
+    let node = node(memory(), clock()).await;
+    for owner in ["a", "b", "c"] {
+        let flag = put(
+            Kind::Flag,
+            "",
+            "f",
+            json!({"type": "boolean", "owner": owner}),
+        );
+        let ops = vec![flag, tenant("t1", "free"), tenant(owner, "pro")];
+        node.commit(&admin(), write(ops)).await.unwrap();
+    }
+    let of_kind = |snapshot: &plane_node::Snapshot, kind| {
+        let documents = snapshot.state().of_kind(kind);
+        let told = documents.map(|(key, it)| (key.clone(), it.revision, it.content_digest()));
+        told.collect::<Vec<_>>()
+    };
+    let kinds = [Kind::Flag, Kind::Tenant, Kind::Flag];
+    let mut parts = Vec::new();
+    for kind in kinds {
+        // One kind that is kept must not answer for another.
+        let part = node.kind_at(At::Revision(2), kind).await.unwrap();
+        parts.push((kind, of_kind(&part, kind)));
+    }
+    let whole = node.at(At::Revision(2)).await.unwrap();
+    for (kind, part) in parts {
+        assert_eq!(part, of_kind(&whole, kind), "{kind}");
+        let again = node.kind_at(At::Revision(2), kind).await.unwrap();
+        assert_eq!(of_kind(&again, kind), part, "{kind}");
+    }
+    assert_eq!(of_kind(&whole, Kind::Tenant).len(), 3);
+}
+
+#[tokio::test]
 async fn a_clock_set_back_does_not_turn_the_log_back() {
     let clock = clock();
     let node = node(memory(), clock.clone()).await;

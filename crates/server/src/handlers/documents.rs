@@ -57,8 +57,8 @@ struct Read<'a> {
 
 /// Reads one document.
 pub(super) async fn get(call: Call, key: KeyOf) -> Answer {
-    let snapshot = call.snapshot().await?;
     let key = key(&call)?;
+    let snapshot = call.documents(key.kind()).await?;
     let entry = visible(&call, &snapshot, &key)?;
     let read = Read {
         kind: key.kind(),
@@ -85,7 +85,7 @@ pub(super) async fn list(call: Call, collection: CollectionOf) -> Answer {
 }
 
 async fn list_of(call: Call, collection: &Collection) -> Answer {
-    let snapshot = call.snapshot().await?;
+    let snapshot = call.documents(collection.kind).await?;
     let limit = call.query().limit()?;
     let after = After::of(call.query())?;
     let scope = call.scope().clone();
