@@ -7,13 +7,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// What is known of a tenant beside its plan and region: few texts, in the order of their names.
+///
+/// They are one text in memory: each name and each text follows its length, which is written as two characters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Labels(Box<[(Box<str>, Box<str>)]>);
+pub struct Labels(Box<str>);
+
+/// What the first character of a length counts; a character less than this is always one.
+const LENGTH_BASE: usize = 0x8000;
 
 impl Labels {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.iter().count()
     }
 
     /// Says whether there is none.
@@ -23,13 +28,14 @@ impl Labels {
 
     /// Looks one up.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let at = self.0.binary_search_by(|(it, _)| (**it).cmp(name)).ok()?;
-        self.0.get(at).map(|(_, text)| &**text)
+        let found = self.iter().find(|(it, _)| *it == name);
+        found.map(|(_, text)| text)
     }
 
     /// All of them, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, text)| (&**name, &**text))
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || Some((take(&mut rest)?, take(&mut rest)?)))
     }
 
     /// Sets one, or removes it.
@@ -39,16 +45,41 @@ impl Labels {
             Some(text) => all.insert(name, text),
             None => all.remove(name),
         };
-        *self = all.into_iter().collect();
+        *self = Self::of(&all);
     }
+
+    fn of(sorted: &BTreeMap<impl AsRef<str>, impl AsRef<str>>) -> Self {
+        let mut all = String::new();
+        for (name, text) in sorted {
+            for part in [name.as_ref(), text.as_ref()] {
+                all.extend([part.len() / LENGTH_BASE, part.len() % LENGTH_BASE].map(digit));
+                all.push_str(part);
+            }
+        }
+        Self(all.into())
+    }
+}
+
+/// A digit of a length. What has no digit is longer than any text in memory.
+fn digit(number: usize) -> char {
+    let number = u32::try_from(number).ok();
+    number.and_then(char::from_u32).unwrap_or_default()
+}
+
+/// Takes the first part of what is left.
+fn take<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let mut digits = rest.chars();
+    let length = u32::from(digits.next()?) as usize * LENGTH_BASE;
+    let length = length + u32::from(digits.next()?) as usize;
+    let (part, after) = digits.as_str().split_at_checked(length)?;
+    *rest = after;
+    Some(part)
 }
 
 impl<'a> FromIterator<(&'a str, &'a str)> for Labels {
     /// Of labels with the same name the last one holds.
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(labels: I) -> Self {
-        let sorted: BTreeMap<&str, &str> = labels.into_iter().collect();
-        let owned = |(name, text): (&str, &str)| (name.into(), text.into());
-        Self(sorted.into_iter().map(owned).collect())
+        Self::of(&labels.into_iter().collect::<BTreeMap<_, _>>())
     }
 }
 
@@ -61,7 +92,7 @@ impl Serialize for Labels {
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let sorted = BTreeMap::<Box<str>, Box<str>>::deserialize(deserializer)?;
-        Ok(Self(sorted.into_iter().collect()))
+        Ok(Self::of(&sorted))
     }
 }
 
@@ -109,6 +140,7 @@ impl From<&Map<String, Value>> for ConfigValues {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -122,6 +154,21 @@ mod tests {
         labels.set("industry", None);
         labels.set("b", Some("2"));
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
+    }
+
+    proptest! {
+        #[test]
+        fn labels_say_what_a_map_says(
+            map in prop::collection::btree_map(".{0,3}", prop_oneof![".{0,8}", Just("é".repeat(20_000))], 0..6),
+        ) {
+            let labels: Labels = map.iter().map(|(name, text)| (&**name, &**text)).collect();
+            let all: BTreeMap<String, String> =
+                labels.iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+            prop_assert_eq!(labels.len(), map.len());
+            prop_assert!(map.iter().all(|(name, text)| labels.get(name) == Some(text)));
+            prop_assert_eq!(labels.get("none of them"), None);
+            prop_assert_eq!(all, map);
+        }
     }
 
     #[test]
