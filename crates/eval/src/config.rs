@@ -16,7 +16,8 @@ pub use explain::{ConfigExplanation, ConfigSource, Contribution};
 pub use merge::{defaults, merge};
 
 use crate::context::Context;
-use crate::hash::{FastMap, FastState};
+use crate::hash::FastMap;
+use crate::pages::{Keyed, Pages};
 use crate::tenant::TenantFacts;
 
 /// How many effective values of one document are kept; tenants with the same layers share one.
@@ -109,6 +110,7 @@ fn value_at<'v>(map: &'v Map<String, Value>, path: &[&str]) -> Option<&'v Value>
 /// One layer of a config document.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {
+    /// Whom it is for; of a tenant's layer, who of that tenant: many tenants share one.
     selector: Arc<Selector>,
     revision: u64,
     document: Arc<Document>,
@@ -123,7 +125,20 @@ impl Layer {
     }
 }
 
-/// Effective values, by the layers that apply.
+/// The layers of one tenant, the lightest first.
+#[derive(Debug, Clone)]
+struct Own {
+    tenant: TenantId,
+    layers: Arc<[Layer]>,
+}
+
+impl Keyed for Own {
+    fn key(&self) -> &str {
+        self.tenant.as_str()
+    }
+}
+
+/// Effective values, by the documents of the layers that apply.
 type Kept = FastMap<Vec<u64>, Arc<Map<String, Value>>>;
 
 /// Everything that a view holds of one config document.
@@ -132,10 +147,11 @@ pub(crate) struct ConfigDocument {
     schema: Option<(u64, Arc<Document>)>,
     /// Layers that are not a tenant's, the lightest first.
     layers: Vec<Layer>,
-    tenants:
-        imbl::GenericHashMap<TenantId, Arc<[Layer]>, FastState, imbl::shared_ptr::DefaultSharedPtr>,
-    /// Effective values by the selectors' places and revisions; part of the document, so that a change of
-    /// the document leaves them behind.
+    tenants: Pages<Own>,
+    /// The selectors of tenants' layers without the tenant, sorted.
+    shared: Arc<Vec<Arc<Selector>>>,
+    /// Effective values by the places of layers' documents; part of the document, so that a change of it leaves them
+    /// behind.
     kept: RwLock<Kept>,
 }
 
@@ -145,6 +161,7 @@ impl Clone for ConfigDocument {
             schema: self.schema.clone(),
             layers: self.layers.clone(),
             tenants: self.tenants.clone(),
+            shared: Arc::clone(&self.shared),
             kept: RwLock::default(),
         }
     }
@@ -156,27 +173,51 @@ impl ConfigDocument {
         self.kept = RwLock::default();
     }
 
-    pub(crate) fn set_layer(&mut self, selector: &Selector, layer: Option<(u64, Arc<Document>)>) {
+    /// Sets or removes a layer; `known` is the id of the selector's tenant where it is held already.
+    pub(crate) fn set_layer(
+        &mut self,
+        selector: &Selector,
+        known: Option<TenantId>,
+        layer: Option<(u64, Arc<Document>)>,
+    ) {
         self.kept = RwLock::default();
-        let layer = layer.map(|(revision, document)| Layer {
-            selector: Arc::new(selector.clone()),
-            revision,
-            document,
-        });
-        match &selector.tenant {
-            None => put_layer(&mut self.layers, selector, layer),
-            Some(tenant) => {
-                let mut own = self
-                    .tenants
-                    .get(tenant)
-                    .map(|it| it.to_vec())
-                    .unwrap_or_default();
-                put_layer(&mut own, selector, layer);
-                if own.is_empty() {
-                    self.tenants.remove(tenant);
-                } else {
-                    self.tenants.insert(tenant.clone(), own.into());
-                }
+        let made = |selector| {
+            layer.map(|(revision, document)| Layer {
+                selector,
+                revision,
+                document,
+            })
+        };
+        let Some(tenant) = &selector.tenant else {
+            let layer = made(Arc::new(selector.clone()));
+            put_layer(&mut self.layers, selector, layer);
+            return;
+        };
+        let selector = self.without_tenant(selector);
+        let own = self.tenants.get(tenant.as_str());
+        let mut layers = own.map(|own| own.layers.to_vec()).unwrap_or_default();
+        put_layer(&mut layers, &Arc::clone(&selector), made(selector));
+        if layers.is_empty() {
+            self.tenants.remove(tenant.as_str());
+        } else {
+            self.tenants.put(Own {
+                tenant: known.unwrap_or_else(|| tenant.clone()),
+                layers: layers.into(),
+            });
+        }
+    }
+
+    fn without_tenant(&mut self, selector: &Selector) -> Arc<Selector> {
+        let rest = Selector {
+            tenant: None,
+            ..selector.clone()
+        };
+        match self.shared.binary_search_by(|it| (**it).cmp(&rest)) {
+            Ok(at) => self.shared.get(at).cloned().unwrap_or_default(),
+            Err(at) => {
+                let rest = Arc::new(rest);
+                Arc::make_mut(&mut self.shared).insert(at, Arc::clone(&rest));
+                rest
             }
         }
     }
@@ -204,17 +245,18 @@ impl ConfigDocument {
 
     /// The tenants that have layers of their own.
     pub(crate) fn own_tenants(&self) -> impl Iterator<Item = &TenantId> {
-        self.tenants.keys()
+        self.tenants.iter().map(|own| &own.tenant)
     }
 
-    /// The layers that apply, the lightest first.
-    fn applying<'a>(&'a self, scope: &Scope<'_>) -> Vec<&'a Layer> {
+    /// The layers that apply, the lightest first, and whose they are if they are a tenant's.
+    fn applying<'a>(&'a self, scope: &Scope<'_>) -> Vec<(&'a Layer, Option<&'a TenantId>)> {
         let own = scope.tenant.and_then(|tenant| self.tenants.get(tenant));
+        let of_tenant = |own: &'a Own| own.layers.iter().map(|layer| (layer, Some(&own.tenant)));
         // A tenant's layers outweigh all others, so the two sorted lists are one.
-        self.layers
-            .iter()
-            .chain(own.into_iter().flat_map(|it| it.iter()))
-            .filter(|layer| matches(&layer.selector, scope))
+        let shared = self.layers.iter().map(|layer| (layer, None));
+        shared
+            .chain(own.into_iter().flat_map(of_tenant))
+            .filter(|(layer, _)| matches(&layer.selector, scope))
             .collect()
     }
 
@@ -231,17 +273,17 @@ impl ConfigDocument {
             && one
                 .iter()
                 .zip(two)
-                .all(|(one, other)| same(&one.document, &other.document))
+                .all(|((one, _), (other, _))| same(&one.document, &other.document))
     }
 
     pub(crate) fn effective(&self, scope: &Scope<'_>) -> EffectiveConfig {
-        let layers = self.applying(scope);
+        let layers: Vec<_> = self.applying(scope).into_iter().map(|it| it.0).collect();
         let revisions = layers.iter().map(|layer| layer.revision);
         let schema = self.schema.as_ref().map(|(revision, _)| *revision);
         let revision = revisions.chain(schema).max().unwrap_or(0);
         let key: Vec<u64> = layers
             .iter()
-            .map(|layer| Arc::as_ptr(&layer.selector).addr() as u64)
+            .map(|layer| Arc::as_ptr(&layer.document).addr() as u64)
             .collect();
         let kept = self
             .kept
@@ -265,11 +307,14 @@ impl ConfigDocument {
     pub(crate) fn explain(&self, path: &[&str], scope: &Scope<'_>) -> ConfigExplanation {
         let defaults = self.schema().map(defaults).unwrap_or_default();
         let schema_revision = self.schema.as_ref().map_or(0, |(revision, _)| *revision);
-        let layers: Vec<_> = self
-            .applying(scope)
-            .into_iter()
-            .filter_map(|layer| Some((&*layer.selector, layer.revision, layer.map()?)))
-            .collect();
+        let whole = |(layer, tenant): (&Layer, Option<&TenantId>)| {
+            let selector = Selector {
+                tenant: tenant.cloned(),
+                ..(*layer.selector).clone()
+            };
+            Some((selector, layer.revision, layer.map()?))
+        };
+        let layers: Vec<_> = self.applying(scope).into_iter().filter_map(whole).collect();
         let effective = self.effective(scope);
         explain::explain(
             path,

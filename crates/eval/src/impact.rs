@@ -153,15 +153,14 @@ fn tenants<'a>(
     after: &'a View,
     covers: &dyn Fn(&TenantId) -> bool,
 ) -> Vec<Known<'a>> {
-    let mut known: Vec<_> = after
-        .tenants()
-        .iter()
-        .map(|(id, new)| (id, before.tenants().get(id), Some(new)))
-        .collect();
-    let gone = before.tenants().iter();
-    let gone = gone.filter(|(id, _)| !after.tenants().contains_key(*id));
-    known.extend(gone.map(|(id, old)| (id, Some(old), None)));
-    known.retain(|(id, ..)| covers(id));
+    let (old, new) = (before.tenants(), after.tenants());
+    let stays = new.iter().map(|now| {
+        let id = now.id();
+        (id, old.get(id.as_str()), Some(now))
+    });
+    let gone = old.iter().filter(|it| new.get(it.id().as_str()).is_none());
+    let gone = gone.map(|before| (before.id(), Some(before), None));
+    let mut known: Vec<_> = stays.chain(gone).filter(|(id, ..)| covers(id)).collect();
     known.sort_by_key(|(id, ..)| *id);
     known
         .into_iter()

@@ -32,6 +32,7 @@ mod flagd;
 mod groups;
 mod hash;
 mod impact;
+mod pages;
 mod resolve;
 mod segments;
 mod source;
@@ -54,4 +55,4 @@ pub use resolve::{
     Subject, Warning, WarningCode,
 };
 pub use source::{Change, Signature, Source};
-pub use view::{FlagHandle, Keep, Tenants, View};
+pub use view::{Common, FlagHandle, Keep, View};

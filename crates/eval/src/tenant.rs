@@ -3,27 +3,33 @@
 use std::sync::Arc;
 
 use plane_model::documents::{Kill, Pin, Tenant};
-use plane_model::{ArtifactName, Document};
+use plane_model::{ArtifactName, Document, TenantId};
+
+use crate::pages::Keyed;
 
 /// What a view knows of a tenant in its environment; most tenants are known and no more.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct TenantFacts {
+    id: TenantId,
     document: Option<Arc<Document>>,
+    /// By the flag's place in the view.
+    pins: Sorted<u32, FlagPin>,
     bound: Option<Box<Bound>>,
 }
 
-/// What is bound to one tenant.
+/// What is bound to few tenants.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bound {
-    /// By the flag's place in the view, sorted.
-    pub(crate) pins: Vec<(u32, FlagPin)>,
-    /// The flags that are killed for this tenant, by their place in the view, sorted.
-    pub(crate) killed_flags: Vec<(u32, ())>,
-    /// Sorted by the agent's name.
-    pub(crate) agents: Vec<(ArtifactName, AgentFacts)>,
-    /// The tools that are killed for this tenant, sorted.
-    pub(crate) killed_tools: Vec<(ArtifactName, Arc<Document>)>,
+    /// The flags that are killed for this tenant, by their place in the view.
+    pub(crate) killed_flags: Sorted<u32, ()>,
+    /// By the agent's name.
+    pub(crate) agents: Sorted<ArtifactName, AgentFacts>,
+    /// The tools that are killed for this tenant.
+    pub(crate) killed_tools: Sorted<ArtifactName, Arc<Document>>,
 }
+
+/// A small map: nearly all of them have no entry or one.
+pub(crate) type Sorted<K, V> = Box<[(K, V)]>;
 
 /// A tenant's pin of a flag.
 #[derive(Debug, Clone)]
@@ -63,7 +69,28 @@ impl FlagPin {
     }
 }
 
+impl Keyed for Arc<TenantFacts> {
+    #[inline]
+    fn key(&self) -> &str {
+        self.id.as_str()
+    }
+}
+
 impl TenantFacts {
+    /// Nothing yet.
+    pub(crate) fn new(id: TenantId) -> Self {
+        Self {
+            id,
+            document: None,
+            pins: Sorted::default(),
+            bound: None,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &TenantId {
+        &self.id
+    }
+
     /// The tenant's document, if there is one.
     #[inline]
     pub(crate) fn tenant(&self) -> Option<&Tenant> {
@@ -79,14 +106,20 @@ impl TenantFacts {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             (one, other) => one.is_none() && other.is_none(),
         };
-        same && self.bound.is_none() && other.bound.is_none()
+        let is_bare = |it: &Self| it.pins.is_empty() && it.bound.is_none();
+        same && is_bare(self) && is_bare(other)
     }
 
     pub(crate) fn set_document(&mut self, document: Option<Arc<Document>>) {
         self.document = document;
     }
 
-    /// Changes what is bound to the tenant.
+    /// Sets or removes the pin of a flag; says whether there was one before.
+    pub(crate) fn set_pin(&mut self, flag: u32, pin: Option<FlagPin>) -> bool {
+        set(&mut self.pins, flag, pin)
+    }
+
+    /// Changes what else is bound to the tenant.
     pub(crate) fn bind(&mut self, edit: impl FnOnce(&mut Bound)) {
         let mut bound = self.bound.take().unwrap_or_default();
         edit(&mut bound);
@@ -104,7 +137,7 @@ impl TenantFacts {
     }
 
     pub(crate) fn pin(&self, flag: u32) -> Option<&Pin> {
-        let pins = &self.bound.as_ref()?.pins;
+        let pins = &self.pins;
         let at = pins.binary_search_by_key(&flag, |(flag, _)| *flag).ok()?;
         pins.get(at).and_then(|(_, pin)| pin.pin())
     }
@@ -120,7 +153,7 @@ impl TenantFacts {
 
     /// Says whether nothing is known, so that the entry can be dropped.
     pub(crate) fn is_empty(&self) -> bool {
-        self.document.is_none() && self.bound.is_none()
+        self.document.is_none() && self.pins.is_empty() && self.bound.is_none()
     }
 }
 
@@ -134,32 +167,29 @@ impl Bound {
     }
 
     fn is_empty(&self) -> bool {
-        self.pins.is_empty()
-            && self.killed_flags.is_empty()
-            && self.agents.is_empty()
-            && self.killed_tools.is_empty()
+        self.killed_flags.is_empty() && self.agents.is_empty() && self.killed_tools.is_empty()
     }
 }
 
-/// Sets or removes the entry of `key` in a sorted list; says whether there was one before.
-pub(crate) fn set<K: Ord, V>(list: &mut Vec<(K, V)>, key: K, value: Option<V>) -> bool {
-    match (list.binary_search_by(|(it, _)| it.cmp(&key)), value) {
+/// Sets or removes the entry of `key`; says whether there was one before.
+pub(crate) fn set<K: Ord, V>(list: &mut Sorted<K, V>, key: K, value: Option<V>) -> bool {
+    let found = list.binary_search_by(|(it, _)| it.cmp(&key));
+    let mut all = std::mem::take(list).into_vec();
+    match (found, value) {
         (Ok(at), Some(value)) => {
-            if let Some((_, before)) = list.get_mut(at) {
+            if let Some((_, before)) = all.get_mut(at) {
                 *before = value;
             }
-            true
         }
         (Ok(at), None) => {
-            list.remove(at);
-            true
+            all.remove(at);
         }
         (Err(at), Some(value)) => {
-            // There are many such lists, and nearly all have one entry.
-            list.reserve_exact(1);
-            list.insert(at, (key, value));
-            false
+            all.reserve_exact(1);
+            all.insert(at, (key, value));
         }
-        (Err(_), None) => false,
+        (Err(_), None) => {}
     }
+    *list = all.into_boxed_slice();
+    found.is_ok()
 }

@@ -19,17 +19,14 @@ use crate::evaluation::{Decision, ErrorCode, Evaluation};
 use crate::explain::{self, Explanation};
 use crate::flag::{Chunk, Question};
 use crate::groups::Groups;
-use crate::hash::FastState;
-use crate::resolve::{self, Registry, ResolveError, Resolved};
+use crate::pages::Pages;
+use crate::resolve::{self, Manifests, Registry, ResolveError, Resolved};
 use crate::segments::Segments;
 use crate::source::{Change, Source};
 use crate::table::FlagTable;
 use crate::tenant::TenantFacts;
 
 pub use keep::Keep;
-
-/// A persistent map that is fast to look up.
-type Map<K, V> = imbl::GenericHashMap<K, V, FastState, imbl::shared_ptr::DefaultSharedPtr>;
 
 /// Names a flag in a view and in all views that it was updated to; lookups by it skip the key.
 ///
@@ -38,28 +35,32 @@ type Map<K, V> = imbl::GenericHashMap<K, V, FastState, imbl::shared_ptr::Default
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FlagHandle(pub(crate) u32);
 
-/// The tenants of an installation, for building the views of several environments.
+/// What the views of several environments of an installation share.
 ///
-/// A tenant's document holds in all of them, so that their views share what none has more to say about.
+/// A tenant's document holds in all of them, and they read a manifest once, now and whenever they are updated.
 #[derive(Debug, Clone, Default)]
-pub struct Tenants(Map<TenantId, Arc<TenantFacts>>);
+pub struct Common {
+    tenants: Pages<Arc<TenantFacts>>,
+    manifests: Manifests,
+}
 
-impl Tenants {
-    /// Takes the tenants out of documents; all others are passed over.
+impl Common {
+    /// Takes what is shared out of documents; all others are passed over.
     pub fn of<'a>(
         documents: impl IntoIterator<Item = (&'a DocumentKey, &'a Arc<Document>)>,
     ) -> Self {
-        let mut tenants = Map::default();
-        for (key, document) in documents {
-            if key.kind() == Kind::Tenant
-                && let Ok(id) = TenantId::new(key.name())
-            {
-                let mut facts = TenantFacts::default();
-                facts.set_document(Some(Arc::clone(document)));
-                tenants.insert(id, Arc::new(facts));
-            }
+        let tenants = documents
+            .into_iter()
+            .filter(|(key, _)| key.kind() == Kind::Tenant);
+        let facts = |(key, document): (&DocumentKey, &Arc<Document>)| {
+            let mut facts = TenantFacts::new(TenantId::new(key.name()).ok()?);
+            facts.set_document(Some(Arc::clone(document)));
+            Some(Arc::new(facts))
+        };
+        Self {
+            tenants: tenants.filter_map(facts).collect(),
+            manifests: Manifests::default(),
         }
-        Self(tenants)
     }
 }
 
@@ -76,7 +77,7 @@ pub struct View {
     revision: u64,
     bucketing: Bucketing,
     flags: FlagTable,
-    tenants: Map<TenantId, Arc<TenantFacts>>,
+    tenants: Pages<Arc<TenantFacts>>,
     segments: Segments,
     groups: Groups,
     /// The flags whose rules name a segment, by their places.
@@ -96,12 +97,12 @@ impl View {
         documents: impl IntoIterator<Item = (&'a DocumentKey, u64, &'a Arc<Document>)>,
         source: &dyn Source,
     ) -> Self {
-        Self::build_with(Tenants::default(), environment, revision, documents, source)
+        Self::build_with(Common::default(), environment, revision, documents, source)
     }
 
-    /// Builds a view as [`build`](Self::build) does, of documents of which `tenants` has the tenants.
+    /// Builds a view as [`build`](Self::build) does, of documents of which `common` has the tenants.
     pub fn build_with<'a>(
-        tenants: Tenants,
+        common: Common,
         environment: EnvironmentName,
         revision: u64,
         documents: impl IntoIterator<Item = (&'a DocumentKey, u64, &'a Arc<Document>)>,
@@ -112,12 +113,12 @@ impl View {
             revision,
             bucketing: Bucketing::default(),
             flags: FlagTable::default(),
-            tenants: tenants.0,
+            tenants: common.tenants,
             segments: Segments::default(),
             groups: Groups::default(),
             segment_users: imbl::OrdMap::default(),
             configs: Configs::default(),
-            registry: Registry::default(),
+            registry: Registry::sharing(common.manifests),
         };
         let mut draft = update::Draft::new(empty);
         for (key, revision, document) in documents {
@@ -353,7 +354,7 @@ impl View {
         self.segments.document(name)
     }
 
-    pub(crate) fn tenants(&self) -> &Map<TenantId, Arc<TenantFacts>> {
+    pub(crate) fn tenants(&self) -> &Pages<Arc<TenantFacts>> {
         &self.tenants
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use plane_eval::{Change, Tenants, View};
+use plane_eval::{Change, Common, View};
 use plane_model::{EnvironmentName, Kind};
 use plane_state::State;
 
@@ -22,8 +22,8 @@ impl Snapshot {
     /// Blocks the thread, in proportion to the number of documents and environments.
     pub(crate) fn of(state: State) -> Self {
         let names = state.environments();
-        let tenants = tenants(&state);
-        let views = side_by_side(&names, |name| Arc::new(view(&state, tenants.clone(), name)));
+        let common = common(&state);
+        let views = side_by_side(&names, |name| Arc::new(view(&state, common.clone(), name)));
         Self {
             views: names
                 .into_iter()
@@ -52,7 +52,7 @@ impl Snapshot {
             });
             let next = match self.view(&name) {
                 Some(old) if !renewed => old.update(revision, changes, &state),
-                _ => view(&state, tenants(&state), &name),
+                _ => view(&state, common(&state), &name),
             };
             views.insert(name, OnceLock::from(Arc::new(next)));
         }
@@ -70,7 +70,7 @@ impl Snapshot {
     /// The view of an environment, if there is such an environment.
     pub fn view(&self, environment: &EnvironmentName) -> Option<&Arc<View>> {
         let place = self.views.get(environment)?;
-        let build = || Arc::new(view(&self.state, tenants(&self.state), environment));
+        let build = || Arc::new(view(&self.state, common(&self.state), environment));
         Some(place.get_or_init(build))
     }
 
@@ -80,16 +80,16 @@ impl Snapshot {
     }
 }
 
-fn tenants(state: &State) -> Tenants {
+fn common(state: &State) -> Common {
     let documents = state.of_kind(Kind::Tenant);
-    Tenants::of(documents.filter_map(|(key, entry)| Some((key, entry.document()?))))
+    Common::of(documents.filter_map(|(key, entry)| Some((key, entry.document()?))))
 }
 
-fn view(state: &State, tenants: Tenants, environment: &EnvironmentName) -> View {
+fn view(state: &State, common: Common, environment: &EnvironmentName) -> View {
     let documents = state
         .entries()
         .filter(|(key, _)| key.kind() != Kind::Tenant)
         .filter_map(|(key, entry)| Some((key, entry.revision, entry.document()?)));
     let revision = state.head().revision;
-    View::build_with(tenants, environment.clone(), revision, documents, state)
+    View::build_with(common, environment.clone(), revision, documents, state)
 }

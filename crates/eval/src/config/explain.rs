@@ -55,7 +55,7 @@ pub(super) fn explain(
     effective: Option<&Value>,
     defaults: &Map<String, Value>,
     schema_revision: u64,
-    layers: &[(&Selector, u64, Map<String, Value>)],
+    layers: &[(Selector, u64, Map<String, Value>)],
 ) -> ConfigExplanation {
     let mut said = Vec::new();
     for (selector, revision, map) in layers.iter().rev() {
@@ -66,7 +66,7 @@ pub(super) fn explain(
         };
         said.push(Contribution {
             source: ConfigSource::Layer,
-            selector: Some((*selector).clone()),
+            selector: Some(selector.clone()),
             revision: *revision,
             value,
         });

@@ -270,7 +270,7 @@ fn read_version(
                     detail: format!("is not held here: no bytes for {}", published.manifest),
                 })?;
         let manifest = verify(&bytes, published.manifest, subject, "manifest")?;
-        registry.keep_manifest(Arc::new(manifest))
+        registry.keep_manifest(manifest)
     };
     match source.signature(subject.kind, &subject.version) {
         Signature::Verified { .. } => {}

@@ -1,7 +1,7 @@
 //! What a view holds of agents and tools, and how a change of them is followed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use plane_model::documents::{Bucketing, Channel, Kill, Overrides, Published, Status};
 use plane_model::{
@@ -35,11 +35,47 @@ pub(crate) struct Registry {
         imbl::shared_ptr::DefaultSharedPtr,
     >,
     /// The tools that are killed in the environment, sorted.
-    killed_tools: Arc<Vec<(ArtifactName, Arc<Document>)>>,
+    killed_tools: Arc<tenant::Sorted<ArtifactName, Arc<Document>>>,
     /// Sorted by priority, then key.
     overriders: Arc<Vec<Overrider>>,
-    /// Manifests that some offer holds, so that agents with the same tool share it.
-    manifests: imbl::OrdMap<Digest, Weak<Manifest>>,
+    manifests: Manifests,
+}
+
+/// Manifests that some offer holds: agents with the same tool share it, and so do environments with the same agent.
+///
+/// INVARIANT: a manifest is a function of its digest, so that it makes no difference to a view who has read it first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Manifests(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    by_digest: BTreeMap<Digest, Weak<Manifest>>,
+    /// At how many those are removed that nobody holds any more.
+    swept_at: usize,
+}
+
+impl Manifests {
+    fn get(&self, digest: &Digest) -> Option<Arc<Manifest>> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.by_digest.get(digest)?.upgrade()
+    }
+
+    /// Keeps a manifest for as long as somebody holds it; gives the one that somebody holds already.
+    fn keep(&self, manifest: Manifest) -> Arc<Manifest> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = held.by_digest.get(&manifest.digest());
+        if let Some(before) = before.and_then(Weak::upgrade) {
+            return before;
+        }
+        if held.by_digest.len() >= held.swept_at {
+            held.by_digest.retain(|_, it| it.strong_count() > 0);
+            held.swept_at = 2 * held.by_digest.len() + 64;
+        }
+        let manifest = Arc::new(manifest);
+        let weak = Arc::downgrade(&manifest);
+        held.by_digest.insert(manifest.digest(), weak);
+        manifest
+    }
 }
 
 /// A flag that overrides manifests.
@@ -203,6 +239,14 @@ impl AgentEntry {
 }
 
 impl Registry {
+    /// An empty one that shares manifests with others.
+    pub(crate) fn sharing(manifests: Manifests) -> Self {
+        Self {
+            manifests,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn agent(&self, name: &ArtifactName) -> Option<&AgentEntry> {
         self.agents.get(name).map(|entry| &**entry)
     }
@@ -286,13 +330,11 @@ impl Registry {
     }
 
     pub(super) fn kept_manifest(&self, digest: &Digest) -> Option<Arc<Manifest>> {
-        self.manifests.get(digest)?.upgrade()
+        self.manifests.get(digest)
     }
 
-    pub(super) fn keep_manifest(&mut self, manifest: Arc<Manifest>) -> Arc<Manifest> {
-        self.manifests
-            .insert(manifest.digest(), Arc::downgrade(&manifest));
-        manifest
+    pub(super) fn keep_manifest(&self, manifest: Manifest) -> Arc<Manifest> {
+        self.manifests.keep(manifest)
     }
 }
 

@@ -92,7 +92,7 @@ impl View {
             plans.map(|plan| (region.as_deref(), plan.as_deref(), None))
         });
         let own = config.own_tenants().map(|id| {
-            let facts = self.tenants.get(id).and_then(|it| it.tenant());
+            let facts = self.tenants.get(id.as_str()).and_then(|it| it.tenant());
             let region = facts.and_then(|it| it.region.as_ref()).map(Label::as_str);
             let plan = facts.and_then(|it| it.plan.as_ref()).map(Label::as_str);
             (region, plan, Some(id))

@@ -150,17 +150,17 @@ impl Draft {
 
     fn tenant(&mut self, id: &TenantId, edit: impl FnOnce(&mut TenantFacts)) {
         let tenants = &mut self.view.tenants;
-        if let Some(facts) = tenants.get_mut(id) {
+        if let Some(facts) = tenants.get_mut(id.as_str()) {
             let facts = Arc::make_mut(facts);
             edit(facts);
             if facts.is_empty() {
-                tenants.remove(id);
+                tenants.remove(id.as_str());
             }
         } else {
-            let mut facts = TenantFacts::default();
+            let mut facts = TenantFacts::new(id.clone());
             edit(&mut facts);
             if !facts.is_empty() {
-                tenants.insert(id.clone(), Arc::new(facts));
+                tenants.put(Arc::new(facts));
             }
         }
     }
@@ -216,9 +216,7 @@ impl Draft {
                     document: Arc::clone(document),
                 });
                 let mut before = false;
-                self.bound(tenant, |bound| {
-                    before = tenant::set(&mut bound.pins, place, pin);
-                });
+                self.tenant(tenant, |facts| before = facts.set_pin(place, pin));
                 self.bind(place, before, document.is_some());
             }
             Some(Subject::Agent(agent)) => {
@@ -269,6 +267,10 @@ impl Draft {
                 Err(_) => return,
             },
         };
+        // A name that is held already takes no memory again.
+        let known = selector.as_ref().and_then(|it| it.tenant.as_ref());
+        let known = known.and_then(|id| self.view.tenants.get(id.as_str()));
+        let known = known.map(|facts| facts.id().clone());
         let elsewhere = |selector: &Selector| {
             let environment = selector.environment.as_ref();
             environment.is_some_and(|it| *it != self.view.environment)
@@ -282,7 +284,7 @@ impl Draft {
         let changed = Arc::make_mut(config);
         match &selector {
             None => changed.set_schema(stored),
-            Some(selector) => changed.set_layer(selector, stored),
+            Some(selector) => changed.set_layer(selector, known, stored),
         }
         if changed.is_empty() {
             configs.remove(&name);

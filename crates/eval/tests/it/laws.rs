@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plane_eval::{
-    Change, Context, ErrorCode, ExplainServe, ExplainStep, Explanation, Outcome, Reason, Tenants,
+    Change, Common, Context, ErrorCode, ExplainServe, ExplainStep, Explanation, Outcome, Reason,
     Verdict, View,
 };
 use plane_model::documents::{Flag, FlagState, Prerequisite, Rule, Target, Targeting, Window};
@@ -135,7 +135,7 @@ proptest! {
         let revision = all.len() as u64;
         let environment = || "production".parse().unwrap();
         let documents = surviving(&all);
-        let tenants = Tenants::of(documents.iter().map(|(key, (_, document))| (*key, *document)));
+        let tenants = Common::of(documents.iter().map(|(key, (_, document))| (*key, *document)));
         let documents = documents.iter().map(|(key, (revision, document))| (*key, *revision, *document));
         let others = documents.clone().filter(|(key, ..)| key.kind() != Kind::Tenant);
         let whole = View::build(environment(), revision, documents, &held);

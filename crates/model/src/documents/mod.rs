@@ -32,7 +32,7 @@ pub enum Document {
     /// A customer of the platform.
     Tenant(Tenant),
     /// A set of ids that rules can name.
-    Segment(Segment),
+    Segment(Box<Segment>),
     /// A flag.
     Flag(Box<Flag>),
     /// A flag's targeting in one environment.
