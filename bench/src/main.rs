@@ -92,8 +92,10 @@ impl Arguments {
                 parts.push(*part);
             } else {
                 anyhow::bail!(
-                    "there is no part `{argument}`\nusage: cargo xtask bench [--write PAGE] [--size-dir DIR] [PART…]; parts: {}",
-                    PARTS.join(", ")
+                    "there is no part `{argument}`\nusage: cargo xtask bench [--write PAGE] [--size-dir DIR] [PART…]; parts: {}\n\
+                     \u{20}      cargo xtask bench size-part SIZE_PART DIR/full, with the DIR of --size-dir; parts of size: {}",
+                    PARTS.join(", "),
+                    size::PARTS.join(", ")
                 );
             }
         }

@@ -3,6 +3,7 @@
 mod ask;
 mod changes;
 mod make;
+mod preview;
 mod start;
 
 use std::path::{Path, PathBuf};
@@ -51,9 +52,18 @@ pub async fn run(dir: Option<&Path>) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// One part alone, to be profiled.
+/// The parts of it, each to be measured or profiled alone.
+pub const PARTS: [&str; 8] =
+    ["replay", "starts", "changes", "serving", "verify", "compare", "publish", "preview"];
+
+/// One part alone, of the installation in `dir`.
 pub async fn part(part: &str, dir: &Path) -> Result<Vec<Row>> {
     match part {
+        "replay" => start::rows(dir).await,
+        "changes" => {
+            let small = changes::measure(&dir.with_file_name("tenth")).await?;
+            Ok(changes::rows(&small, &changes::measure(dir).await?))
+        }
         "verify" => Ok(vec![verifying(&*open(dir)?).await?]),
         "serving" => serving(dir).await,
         "compare" => {
@@ -64,8 +74,9 @@ pub async fn part(part: &str, dir: &Path) -> Result<Vec<Row>> {
             let node = node(open(dir)?).await?;
             Ok(vec![publishing(&node).await?])
         }
+        "preview" => Ok(vec![preview::measure(&node(open(dir)?).await?).await?]),
         "starts" => start::from_checkpoint(dir),
-        _ => anyhow::bail!("there is no part `{part}`: verify, serving, compare, publish, starts"),
+        _ => anyhow::bail!("there is no part `{part}` of size: {}", PARTS.join(", ")),
     }
 }
 
@@ -142,7 +153,8 @@ async fn trees(dir: &Path) -> Result<Vec<Row>> {
     let log = open(dir)?;
     let verified = verifying(&*log).await?;
     let node = node(log).await?;
-    let rows = vec![verified, no_change(&node).await?, publishing(&node).await?];
+    let rows =
+        vec![verified, no_change(&node).await?, publishing(&node).await?, preview::measure(&node).await?];
     node.shutdown().await;
     Ok(rows)
 }
