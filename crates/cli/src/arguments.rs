@@ -90,47 +90,47 @@ pub(crate) struct Cli {
 /// The commands in groups, as `--help` shows them. A test holds it and [`Command`] together.
 const OVERVIEW: &str = "\
 Run:
-  serve         Run the control plane on a data directory
-  resolve       Show what agent a tenant gets: version, tools, prompt and parameters
+  serve            Run the control plane on a data directory
+  resolve          Show what agent a tenant gets: version, tools, prompt and parameters
 
 Flags and configuration:
-  flag          List, show, set, kill, revive, evaluate and explain flags
-  config        Read, set and explain configuration
-  segment       List and show segments
+  flag             List, show, set, kill, revive, evaluate and explain flags
+  config           Read, set and explain configuration
+  segment          List and show segments
   exclusion-group  List and show flags that exclude each other, and holdouts
 
 Registry:
-  agent         List, show, publish, search, retire, kill and revive agents
-  tool          The same for tools
-  channel       Choose which version of an agent an environment gets
-  trust         Say whose signatures count
-  keygen        Make a key pair for signing
-  sign          Sign a manifest file
-  verify        Check the checksum and the signatures of a manifest file
+  agent            List, show, publish, search, retire, kill and revive agents
+  tool             The same for tools
+  channel          Choose which version of an agent an environment gets
+  trust            Say whose signatures count
+  keygen           Make a key pair for signing
+  sign             Sign a manifest file
+  verify           Check the checksum and the signatures of a manifest file
 
 Platform:
-  tenant        List, show and set tenants
-  environment   List, show and set environments
-  pin           Give one tenant a variant or a version of its own
-  uses          Show which documents refer to one, and where
-  token         Create, list and revoke tokens
-  whoami        Show who you are and what your token covers
-  server-key    Show and rotate the key that the server signs with
+  tenant           List, show and set tenants
+  environment      List, show and set environments
+  pin              Give one tenant a variant or a version of its own
+  uses             Show which documents refer to one, and where
+  token            Create, list and revoke tokens
+  whoami           Show who you are and what your token covers
+  server-key       Show and rotate the key that the server signs with
 
 Whole trees of files:
-  plan          Show what applying a tree would change
-  apply         Make the control plane be what a tree says
-  export        Write everything as a tree
+  plan             Show what applying a tree would change
+  apply            Make the control plane be what a tree says
+  export           Write everything as a tree
 
 History:
-  log           List, show, export and verify the commits
-  rev           Show what became of a revision
-  revert        Take commits back
+  log              List, show, export and verify the commits
+  rev              Show what became of a revision
+  revert           Take commits back
 
 Help:
-  explain       Explain an error code
-  openapi       Print the OpenAPI document of the HTTP API
-  completions   Print a completion script for your shell
+  explain          Explain an error code
+  openapi          Print the OpenAPI document of the HTTP API
+  completions      Print a completion script for your shell
 
 `control-plane COMMAND --help` shows the options and examples of a command.
 Exit status: 0 done, 1 refused or failed, 2 wrong usage (or changes, with `plan --exit-code`).
