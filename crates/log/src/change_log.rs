@@ -76,6 +76,7 @@ pub trait ChangeLog: Send + Sync + Debug {
     ///
     /// Returns whether there was anything to erase; if not, nothing changes. The digest itself stays known as erased. A writer that holds a
     /// state in memory forgets the bytes before it writes its next checkpoint, or they would come back in that.
+    /// What entries hold of their requests stays (ADR 0014).
     async fn erase(&self, digest: &Hash) -> Result<bool, WriteError>;
 
     /// Stores a checkpoint, in place of one at the same revision, and keeps the three newest.
