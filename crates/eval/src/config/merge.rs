@@ -26,7 +26,8 @@ pub fn merge<'l>(
 /// Returns what a schema says a document holds where no layer says otherwise.
 ///
 /// A `default` counts at every object that `properties` leads to; one of an object is filled up
-/// with those of its own properties.
+/// with those of its own properties. Elsewhere (behind a `$ref`, in a combination, in items) it is the
+/// annotation that JSON Schema takes it for, and no layer.
 pub fn defaults(schema: &Value) -> Map<String, Value> {
     match default_at(schema, limits::CONFIG_DEPTH_MAX) {
         Some(Value::Object(members)) => members,

@@ -1,5 +1,7 @@
 //! Configuration: layers set only what they may, and every effective document matches its schema.
 
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -162,8 +164,7 @@ fn check_document(
         None => None,
     };
     if let Some(schema) = schema_value.filter(|_| touched.has(&schema_key)) {
-        let at = Pointer::root();
-        check_override_words(&touched.pointer(&schema_key), &at, schema, true, found);
+        words::check(&touched.pointer(&schema_key), schema, found);
     }
     let layers = match &extent {
         Extent::Everybody => draft.of_kind(Kind::Config),
@@ -192,62 +193,6 @@ fn check_document(
     if let Some(compiled) = compiled {
         let check = EffectiveCheck::new(name, extent, layers, compiled, schema_value);
         check.run(draft, touched, every, found);
-    }
-}
-
-/// Refuses `x-override` where it names what is no layer, and where nobody reads it: it would allow nobody what it means
-/// to allow. Read are the root and what `properties` and `additionalProperties` lead to from there.
-fn check_override_words(
-    here: &str,
-    at: &Pointer,
-    schema: &Value,
-    is_read: bool,
-    found: &mut Violations,
-) {
-    let Some(members) = schema.as_object() else {
-        return;
-    };
-    if let Some(named) = members.get("x-override") {
-        let at = at.key("x-override");
-        if is_read {
-            check_layers_named(here, &at, named, found);
-        } else {
-            let detail = "`x-override` is not read here: only the properties of the document themselves say who sets them";
-            found.push(
-                Violation::new(Code::SchemaInvalid, format!("{here}{at}"), detail).next(
-                    "write it in the property that is to be set, beside the `$ref` or the combination, or at the root for all",
-                ),
-            );
-        }
-    }
-    for (keyword, steps, below) in schema::subschemas(members) {
-        let is_read = is_read && matches!(keyword, "properties" | "additionalProperties");
-        let at = steps.iter().fold(at.clone(), |at, step| at.key(step));
-        check_override_words(here, &at, below, is_read, found);
-    }
-}
-
-/// Refuses names in an `x-override` that are none of a layer.
-fn check_layers_named(here: &str, at: &Pointer, named: &Value, found: &mut Violations) {
-    let mut refuse = |at: &Pointer, named: &Value| {
-        if !named
-            .as_str()
-            .is_some_and(|it| Selector::LAYERS.contains(&it))
-        {
-            let detail = format!("`x-override` names {named}, which is no layer");
-            found.push(
-                Violation::new(Code::SchemaInvalid, format!("{here}{at}"), detail)
-                    .next(format!("use some of {}", Selector::LAYERS.join(", "))),
-            );
-        }
-    };
-    match named {
-        Value::Array(names) => {
-            for (index, name) in names.iter().enumerate() {
-                refuse(&at.index(index), name);
-            }
-        }
-        one => refuse(at, one),
     }
 }
 

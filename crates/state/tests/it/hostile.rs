@@ -304,6 +304,40 @@ fn hostile_schemas_are_refused() {
                     "/ops/0/body/properties/e/items/x-override SCHEMA_INVALID",
                 ],
             ),
+            (
+                "ways to merge that are none",
+                vec![schema(json!({"properties": {
+                    "a": {"x-merge": "apend"},
+                    "b": {"x-merge": "by-key:"},
+                    "c": {"x-merge": ["append"]},
+                    "d": {"x-merge": "replace"},
+                }}))],
+                &[
+                    "/ops/0/body/properties/a/x-merge SCHEMA_INVALID",
+                    "/ops/0/body/properties/b/x-merge SCHEMA_INVALID",
+                    "/ops/0/body/properties/c/x-merge SCHEMA_INVALID",
+                ],
+            ),
+            (
+                "ways to merge where nobody reads them",
+                vec![schema(json!({
+                    "x-merge": "replace",
+                    "$defs": {"d": {"x-merge": "append"}},
+                    "properties": {
+                        "a": {"$ref": "#/$defs/d"},
+                        "b": {"$ref": "#/$defs/d", "x-merge": "append"},
+                        "c": {"x-merge": "by-key:name", "items": {"properties": {"hosts": {"x-merge": "append"}}}},
+                        "e": {"x-merge": "append", "items": {"properties": {"hosts": {"x-merge": "append"}}}},
+                        "f": {"anyOf": [{"x-merge": "append"}]},
+                    },
+                }))],
+                &[
+                    "/ops/0/body/$defs/d/x-merge SCHEMA_INVALID",
+                    "/ops/0/body/properties/e/items/properties/hosts/x-merge SCHEMA_INVALID",
+                    "/ops/0/body/properties/f/anyOf/0/x-merge SCHEMA_INVALID",
+                    "/ops/0/body/x-merge SCHEMA_INVALID",
+                ],
+            ),
         ],
     );
 }
