@@ -52,7 +52,7 @@ pub struct FlagUsageReply {
     pub flag: String,
     /// The server's revision.
     pub revision: u64,
-    /// How often it was evaluated in the last 90 days, as far as instances have said.
+    /// How often it was evaluated in the last 90 days: by this server, and as far as instances have said by them.
     pub count: u64,
     /// When that was last; absent if it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,7 +66,7 @@ pub struct FlagUsageReply {
 pub struct FlagUsage {
     /// The environment.
     pub environment: EnvironmentName,
-    /// The service.
+    /// The service; where the server evaluated, the principal of the token that asked.
     pub service: String,
     /// Its version; empty if it does not say.
     pub service_version: String,

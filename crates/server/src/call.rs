@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use plane_api::operations::{Caller as Who, Dialect};
 use plane_api::{Operation, headers};
 use plane_eval::View;
-use plane_model::{Code, EnvironmentName, Kind, TenantId};
+use plane_model::{Code, EnvironmentName, Kind, TenantId, Timestamp};
 use plane_node::{Node, Snapshot};
 use plane_state::Scope;
 use serde::Serialize;
@@ -27,7 +27,7 @@ use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::handlers::Handler;
 use crate::instances::Instances;
-use crate::metrics::Metrics;
+use crate::metrics::{Asker, Metrics};
 use crate::ofrep::{Asked, Orders, Ticket};
 use crate::query::Query;
 use crate::rate::Addresses;
@@ -56,6 +56,15 @@ pub(crate) struct App {
     pub(crate) usage: Usage,
     pub(crate) room: Room,
     pub(crate) openapi: Bytes,
+}
+
+impl App {
+    /// The usage of flags, with what an earlier process had written and what was evaluated here until now.
+    pub(crate) async fn usage(&self) -> Result<&Usage, Failure> {
+        self.usage.read(&self.node).await?;
+        self.usage.add_served(&self.node, &self.metrics);
+        Ok(&self.usage)
+    }
 }
 
 /// A request that was let in.
@@ -351,6 +360,19 @@ impl Call {
 
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Who asks for evaluations.
+    pub(crate) fn asker<'a>(
+        &'a self,
+        environment: &'a EnvironmentName,
+        at: Timestamp,
+    ) -> Asker<'a> {
+        Asker {
+            principal: self.caller.scope.principal(),
+            environment,
+            at,
+        }
     }
 
     pub(crate) fn query(&self) -> &Query {

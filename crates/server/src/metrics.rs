@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use plane_api::{Operation, SignatureState, status};
-use plane_eval::{Evaluation, Reason};
+use plane_eval::Reason;
 use plane_model::documents::StatusState;
 use plane_model::{
     ArtifactKind, ArtifactVersion, Code, Document, DocumentKey, EnvironmentName, Kind,
@@ -29,6 +29,7 @@ use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 
 use evaluations::Evaluations;
+pub(crate) use evaluations::{Asker, Given, Served};
 
 /// How many versions have counters of deprecated uses of their own.
 const VERSIONS_MAX: usize = 2_000;
@@ -407,12 +408,18 @@ impl Metrics {
         self.propagation.observe(took.as_secs_f64());
     }
 
-    /// Counts evaluations, each of a flag.
+    /// Counts evaluations of flags that somebody asked for.
     pub(crate) fn evaluated<'e>(
         &self,
-        evaluations: impl IntoIterator<Item = (&'e str, &'e Evaluation<'e>)>,
+        asker: &Asker<'_>,
+        evaluations: impl IntoIterator<Item = Given<'e>>,
     ) {
-        self.evaluations.count(evaluations);
+        self.evaluations.count(asker, evaluations);
+    }
+
+    /// Takes what was evaluated here since it was taken last, by who asked for it.
+    pub(crate) fn take_served(&self) -> Vec<Served> {
+        self.evaluations.take_served()
     }
 
     /// Counts what an instance of a service has evaluated; `flag` is none for one that does not exist.

@@ -137,6 +137,13 @@ fn speaks_ofrep(operations: &[&'static Operation]) -> bool {
 }
 
 impl Router {
+    /// Adds up for whom flags were evaluated; what cannot be added now is the next time.
+    pub(crate) async fn settle_usage(&self) {
+        if let Err(failure) = self.0.app.usage().await {
+            tracing::warn!(code = failure.code(), "the usage of flags is not added up");
+        }
+    }
+
     /// Answers a request, which came by `connection` unless it was made in this process.
     pub(crate) async fn answer<B>(
         &self,

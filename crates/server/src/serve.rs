@@ -48,6 +48,8 @@ impl Default for Shutdown {
 
 /// How many connections beyond the limit are told so at once; more are closed without a word.
 const SURPLUS_MAX: usize = 64;
+/// How often it is added up for whom flags were evaluated.
+const SETTLE_EVERY: Duration = Duration::from_mins(1);
 /// How long nothing is accepted after the system refused, such as for want of file descriptors.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -61,10 +63,17 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServerOptions
     let surplus = Arc::new(Semaphore::new(SURPLUS_MAX));
     let mut connections = JoinSet::new();
     let mut begun = pin!(options.shutdown.begun());
+    let first = tokio::time::Instant::now() + SETTLE_EVERY;
+    let mut settle = tokio::time::interval_at(first, SETTLE_EVERY);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
+            _ = settle.tick() => {
+                let router = router.clone();
+                connections.spawn(async move { router.settle_usage().await });
+                continue;
+            }
             () = begun.as_mut() => break,
         };
         let (stream, address) = match accepted {
@@ -98,6 +107,7 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServerOptions
     if (tokio::time::timeout(options.drain_timeout, drained).await).is_err() {
         tracing::warn!("some requests did not end in time and are cut off");
     }
+    router.settle_usage().await;
 }
 
 fn is_about_one_connection(error: &io::Error) -> bool {

@@ -1,4 +1,4 @@
-//! How often flags are evaluated and by whom, as instances of services say.
+//! How often flags are evaluated and by whom: as instances of services say, and as this server did for those who asked.
 //!
 //! Kept in memory within bounds and written as observations once an hour and at the end: after a crash
 //! the counts of an hour may be missing. Nothing that decides an answer depends on them.
@@ -12,6 +12,7 @@ use plane_node::{Node, Tally};
 use tokio::sync::OnceCell;
 
 use crate::failure::{Failure, store};
+use crate::metrics::{Metrics, Served};
 
 /// The kind of the observations.
 const KIND: &str = "usage";
@@ -119,6 +120,25 @@ impl Usage {
         true
     }
 
+    /// Adds what this server has evaluated itself since it was added last, as the usage of who asked for it.
+    ///
+    /// Only after [`read`](Self::read), or what was written meanwhile would be added again.
+    pub(crate) fn add_served(&self, node: &Node, metrics: &Metrics) {
+        let served = metrics.take_served();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for it in served {
+            let (flag, count, at) = (it.flag.clone(), it.count, it.last_at);
+            let used = Use::from(it);
+            node.tally(to_tally(&flag, &used, count, at));
+            let counted = Counted {
+                count,
+                first_at: at,
+                last_at: at,
+            };
+            known.add(&flag, used, counted);
+        }
+    }
+
     /// What is known of a flag in the environments that are asked about.
     pub(crate) fn of_flag(
         &self,
@@ -188,6 +208,18 @@ impl Batches {
             self.known.remove(&oldest);
         }
         true
+    }
+}
+
+impl From<Served> for Use {
+    fn from(served: Served) -> Self {
+        Self {
+            environment: served.environment,
+            service: served.principal.to_string(),
+            service_version: String::new(),
+            variant: served.variant,
+            reason: served.reason.as_str().to_owned(),
+        }
     }
 }
 

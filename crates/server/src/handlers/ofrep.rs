@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::delivery::{events_response, last_event_id};
 use crate::call::{Answer, Call, json_bytes, no_environment};
 use crate::failure::Failure;
+use crate::metrics::Given;
 use crate::ofrep::{Body, Ticket, config_etag, follow, revision_of};
 
 /// Says what one flag is.
@@ -22,9 +23,11 @@ pub(super) fn evaluate(call: &Call) -> Answer {
     let view = view(&snapshot, &environment)?;
     let metrics = &call.app().metrics;
     let timer = metrics.evaluation_timer();
-    let evaluation = view.evaluate_key(key, &ctx, call.node().now());
+    let now = call.node().now();
+    let evaluation = view.evaluate_key(key, &ctx, now);
     metrics.evaluation_took(timer);
-    metrics.evaluated([(key, &evaluation)]);
+    let asker = call.asker(&environment, now);
+    metrics.evaluated(&asker, [Given::new(key, &evaluation)]);
     let status = match evaluation.error() {
         None => StatusCode::OK,
         Some(ErrorCode::FlagNotFound) => StatusCode::NOT_FOUND,
@@ -72,7 +75,9 @@ fn all(call: &Call) -> Answer {
     let order = call.app().orders.of(view, snapshot.revision());
     let in_order = (order.iter()).filter_map(|place| all.get(*place));
     let flags = in_order.map(|(key, evaluation)| (key.as_str(), evaluation));
-    call.app().metrics.evaluated(flags.clone());
+    let evaluated = (flags.clone()).map(|(key, evaluation)| Given::new(key, evaluation));
+    let asker = call.asker(&environment, now);
+    call.app().metrics.evaluated(&asker, evaluated);
     let events = call.scope().token().map(|token| {
         let ticket = Ticket::new(environment.clone(), token.clone(), now);
         format!(

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::call::{Answer, Call, json, json_bytes};
 use crate::failure::Failure;
+use crate::metrics::Given;
 use crate::two_parts::TwoParts;
 
 /// How many flags one request may name.
@@ -53,11 +54,15 @@ fn answer(call: &Call, snapshot: &Snapshot, ctx: &Context) -> Answer {
     let agent = ArtifactName::new(call.param("agent")?)?;
     let metrics = &call.app().metrics;
     let timer = metrics.lookup_timer();
-    let result = view.resolve(&agent, ctx, call.node().now());
+    let now = call.node().now();
+    let result = view.resolve(&agent, ctx, now);
     metrics.lookup_took(timer);
     match result {
         Ok(resolved) => {
             metrics.resolved();
+            let asker = call.asker(view.environment(), now);
+            let overrides = resolved.overrides().iter();
+            metrics.evaluated(&asker, overrides.map(Given::by_override));
             for warning in resolved.warnings() {
                 if matches!(
                     warning.code,
@@ -165,6 +170,7 @@ fn evaluated(
 ) -> Result<Response, Failure> {
     let now = call.node().now();
     let metrics = &call.app().metrics;
+    let asker = call.asker(view.environment(), now);
     let mut flags = BTreeMap::new();
     match named {
         Some(named) => {
@@ -172,7 +178,7 @@ fn evaluated(
                 let timer = metrics.evaluation_timer();
                 let evaluation = view.evaluate_key(key, ctx, now);
                 metrics.evaluation_took(timer);
-                metrics.evaluated([(key.as_str(), &evaluation)]);
+                metrics.evaluated(&asker, [Given::new(key.as_str(), &evaluation)]);
                 flags.insert(
                     key.as_str(),
                     flag(view, key, ctx, now, &evaluation, explain),
@@ -181,7 +187,7 @@ fn evaluated(
         }
         None => {
             for (key, evaluation) in view.evaluate_all(ctx, now) {
-                metrics.evaluated([(key.as_str(), &evaluation)]);
+                metrics.evaluated(&asker, [Given::new(key.as_str(), &evaluation)]);
                 let flag = flag(view, key.as_str(), ctx, now, &evaluation, explain);
                 flags.insert(key.as_str(), flag);
             }

@@ -20,8 +20,7 @@ pub(super) async fn report(call: Call) -> Answer {
     let environment = call.environment()?;
     let request: UsageRequest = call.read()?;
     check(&request)?;
-    let (node, usage) = (call.node(), &call.app().usage);
-    usage.read(node).await?;
+    let (node, usage) = (call.node(), call.app().usage().await?);
     let snapshot = node.snapshot();
     if usage.add(node, &environment, &request) {
         for it in &request.counts {
@@ -104,8 +103,8 @@ pub(super) async fn of_flag(call: Call) -> Answer {
         None => None,
     };
     let (node, scope) = (call.node(), call.scope());
-    call.app().usage.read(node).await?;
-    let usage = call.app().usage.of_flag(flag, node.now(), |environment| {
+    let usage = call.app().usage().await?;
+    let usage = usage.of_flag(flag, node.now(), |environment| {
         asked.as_ref().is_none_or(|it| it == environment) && scope.sees_environment(environment)
     });
     let snapshot = node.snapshot();

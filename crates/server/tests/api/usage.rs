@@ -144,3 +144,49 @@ async fn counts_that_say_nothing_clear_are_refused() {
     let counted = with("last_at", json!(EARLIER));
     server.post(USAGE, counted).await.ok();
 }
+
+#[tokio::test]
+async fn what_the_server_evaluates_is_the_usage_of_who_asks_it() {
+    let server = Server::start().await;
+    server.given_an_agent().await;
+    let patches = json!({ "on": { "temperature": 0.3 } });
+    let overrides = json!({ "agents": ["support"], "priority": 1, "patches": patches });
+    let smart = json!({ "type": "boolean", "overrides": overrides });
+    server.put("/v1/flags/smart", smart).await.ok();
+    let storefront = server
+        .token_of("viewer", json!({ "principal": "storefront" }))
+        .await;
+    let asks = |path: &str, body: Value| {
+        let path = format!("/v1/environments/production{path}");
+        server.bare("POST", &path).token(&storefront).json(&body)
+    };
+    let acme = || json!({ "context": { "tenant": "acme" } });
+    let ofrep = "/ofrep/v1/evaluate/flags";
+    let one = asks(&format!("{ofrep}/reasoning"), acme());
+    one.send().await.ok();
+    asks(ofrep, acme()).send().await.ok();
+    server.clock.advance(5);
+    let named = json!({ "flags": ["reasoning", "no_such_flag"], "context": { "tenant": "acme" } });
+    asks("/evaluate", named).send().await.ok();
+    let last = server.node.now().to_string();
+
+    let told = usage(&server, "reasoning").await;
+    let row = json!({
+        "environment": "production", "service": "storefront", "service_version": "", "variant": "on",
+        "reason": "TARGETING_MATCH", "count": 3, "last_at": last,
+    });
+    let rows = told["usage"].as_array().unwrap();
+    assert_eq!(rows.len(), 1, "{told}");
+    for (name, value) in row.as_object().unwrap() {
+        assert_eq!(&rows[0][name], value, "{name}");
+    }
+    assert_eq!(usage(&server, "smart").await["count"], 1);
+    asks("/agents/support/resolve", json!({})).send().await.ok();
+    let told = usage(&server, "smart").await;
+    assert_eq!(
+        (&told["count"], &told["usage"][0]["reason"]),
+        (&json!(2), &json!("DISABLED"))
+    );
+    let reply = server.get("/v1/flags/no_such_flag/usage").await;
+    reply.problem(404, "NOT_FOUND");
+}
