@@ -75,6 +75,7 @@ fn builder(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Builder> {
             "token" => builder.token(&text),
             "token_file" => builder.token_file(&text),
             "server_key" => builder.server_key(&text),
+            "ca_file" => builder.ca_file(&text),
             "environment" => builder.environment(&text),
             "service" => builder.service(&text),
             "service_version" => builder.service_version(&text),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,9 +27,12 @@ class View:
 class Between(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, tls: ssl.SSLContext | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.server_port}"
+        if tls is not None:
+            # Each connection shakes hands on the thread that serves it.
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.server = server
         self.alter: Callable[[View], View] | None = None
         self.seen: list[View] = []
@@ -121,9 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def between(server: Server) -> Iterator[Between]:
+def between(server: Server, tls: ssl.SSLContext | None = None) -> Iterator[Between]:
     """Stands between until the block ends."""
-    with Between(server) as made:
+    with Between(server, tls) as made:
         threading.Thread(target=made.serve_forever, daemon=True).start()
         yield made
         made.cut()

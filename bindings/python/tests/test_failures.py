@@ -90,7 +90,7 @@ def test_a_server_with_another_history_is_an_alarm_and_not_followed(
     other.stop()
 
 
-@pytest.mark.parametrize("what", ["torn", "older", "of_another_environment"])
+@pytest.mark.parametrize("what", ["torn", "older", "of_another_environment", "with_a_wrong_signature"])
 def test_a_view_that_is_not_what_it_should_be_is_not_served(
     what: str, server: Server, relay: Between, client: ControlPlaneClient
 ) -> None:
@@ -108,7 +108,19 @@ def test_a_view_that_is_not_what_it_should_be_is_not_served(
         view = plain("production")
         return View(view.headers, view.body[: len(view.body) // 2])
 
-    alter = {"torn": torn, "older": lambda _: first, "of_another_environment": lambda _: plain("staging")}
+    def with_a_wrong_signature(view: View) -> View:
+        head = json.loads(view.headers["control-plane-head"])
+        name, key_id, signature = head["signature"].split(":")
+        first = "B" if signature[0] == "A" else "A"
+        wrong = json.dumps({**head, "signature": f"{name}:{key_id}:{first}{signature[1:]}"})
+        return View({**view.headers, "control-plane-head": wrong}, view.body)
+
+    alter = {
+        "torn": torn,
+        "older": lambda _: first,
+        "of_another_environment": lambda _: plain("staging"),
+        "with_a_wrong_signature": with_a_wrong_signature,
+    }
     relay.altering(alter[what])
     told = server.told(revision, count("rejected"))
     serves(client)

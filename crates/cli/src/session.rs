@@ -1,5 +1,6 @@
 //! How a command reaches the server and shows what it found.
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::{env, fs};
 
 use anyhow::{Context as _, Result};
 use plane_client::sdk::{Error as SdkError, Snapshot};
-use plane_client::{Client, ControlPlane, Settings};
+use plane_client::{Authorities, Client, ControlPlane, Settings};
 use plane_model::EnvironmentName;
 use serde::Serialize;
 
@@ -44,6 +45,13 @@ impl Session {
             url: self.global.url.clone(),
             token,
             user_agent: concat!("control-plane/", env!("CARGO_PKG_VERSION")).to_owned(),
+            authorities: match ca_file() {
+                Some(file) => Authorities::read(Path::new(&file)).map_err(|detail| {
+                    Failure::new(format!("CONTROL_PLANE_CA_FILE cannot be used: {detail}"))
+                        .next("name a file of certificates in PEM, or leave it out")
+                })?,
+                None => Authorities::default(),
+            },
         })?)
     }
 
@@ -55,6 +63,9 @@ impl Session {
             .environment(environment.as_str());
         if !url.starts_with("file:") {
             builder = builder.token(&self.token()?);
+        }
+        if let Some(file) = ca_file() {
+            builder = builder.ca_file(file);
         }
         let failed = |error: SdkError| Failure::new(error.to_string()).next(error.next());
         let plane = builder.build().map_err(failed)?;
@@ -68,7 +79,6 @@ impl Session {
         if let Some(file) = &self.global.token_file {
             return read_token(file);
         }
-        let named = |name| env::var_os(name).filter(|value| !value.is_empty());
         if let Some(token) = named("CONTROL_PLANE_TOKEN") {
             return token.into_string().map_err(|_| {
                 Failure::new("CONTROL_PLANE_TOKEN is not text")
@@ -138,6 +148,16 @@ pub(crate) fn print(text: &str) -> Result<()> {
 pub(crate) fn note(text: &str) {
     // A note that cannot be shown is lost; the answer is not.
     drop(writeln!(io::stderr(), "{text}"));
+}
+
+/// The value of an environment variable that is not empty.
+fn named(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The file of the certificate authorities that vouch for the server, if it is not those of the web.
+fn ca_file() -> Option<OsString> {
+    named("CONTROL_PLANE_CA_FILE")
 }
 
 fn read_token(file: &Path) -> Result<String> {

@@ -12,6 +12,7 @@
 //! connection carries the same one, so that it is committed once.
 
 mod access;
+mod authorities;
 mod commits;
 mod documents;
 mod error;
@@ -22,6 +23,7 @@ pub mod sdk;
 mod sse;
 mod transport;
 
+pub use authorities::Authorities;
 pub use commits::{HistoryFilter, TreeOptions};
 pub use documents::{Condition, Write};
 pub use error::Error;

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use ureq::http::{Method, Request, Response};
 
+use crate::authorities::{Authorities, distrusted};
 use crate::error::Error;
 use crate::path::encode;
 
@@ -27,6 +28,8 @@ pub struct Settings {
     pub token: Option<String>,
     /// What the caller is called in the server's log, such as `control-plane/0.1.0`.
     pub user_agent: String,
+    /// Who vouches for the server's certificate.
+    pub authorities: Authorities,
 }
 
 impl std::fmt::Debug for Settings {
@@ -131,6 +134,7 @@ impl Client {
             .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_global(Some(CALL_TIMEOUT))
+            .tls_config(settings.authorities.tls())
             .user_agent(&settings.user_agent);
         if is_loopback(host) {
             // What runs on this machine is not reached through a proxy.
@@ -216,6 +220,9 @@ impl Client {
             url: self.base.clone(),
             detail: detail.to_owned(),
         };
+        if let Some(detail) = distrusted(error) {
+            return unreachable(&detail);
+        }
         match error {
             ureq::Error::Io(cause) if cause.kind() == std::io::ErrorKind::ConnectionRefused => {
                 unreachable("nothing listens there")
@@ -233,7 +240,6 @@ impl Client {
                 url,
                 detail: format!("no answer within {} seconds", CALL_TIMEOUT.as_secs()),
             },
-            ureq::Error::Tls(_) | ureq::Error::Rustls(_) => unreachable(&error.to_string()),
             other => Error::Foreign {
                 url,
                 detail: other.to_string(),

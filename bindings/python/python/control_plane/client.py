@@ -38,7 +38,8 @@ class ControlPlaneClient(Client):
     Without arguments it is the one that the environment variables describe, and shares its views with all managers
     of the process: ``CONTROL_PLANE_URL`` (a server, or ``file:TREE`` for a tree of files and no server at all),
     ``CONTROL_PLANE_TOKEN``, ``CONTROL_PLANE_ENVIRONMENT``, and ``CONTROL_PLANE_SERVER_KEY`` for the public key that the
-    server signs with (without it the first one that is met is trusted). Arguments make a client of their own.
+    server signs with (without it the first one that is met is trusted), and ``CONTROL_PLANE_CA_FILE`` for the certificate
+    authorities that vouch for it by ``https`` (without it those of the web). Arguments make a client of their own.
 
     Nothing is read or sent before the first question. From then on answers come out of this process: a server that
     goes away is not missed. A forked process answers from what it inherited at once, and catches up in the background:
@@ -58,6 +59,7 @@ class ControlPlaneClient(Client):
         token: str | None = None,
         token_file: str | None = None,
         server_key: str | None = None,
+        ca_file: str | None = None,
         environment: str | None = None,
         service: str | None = None,
         service_version: str | None = None,
@@ -72,6 +74,7 @@ class ControlPlaneClient(Client):
             "token": token,
             "token_file": token_file,
             "server_key": server_key,
+            "ca_file": ca_file,
             "environment": environment,
             "service": service,
             "service_version": service_version,

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::event::{Event, Listener};
 use super::memory::Memory;
 use super::plane::ControlPlane;
+use crate::authorities::{self, Authorities};
 
 /// How long the first use waits for a view.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,6 +33,9 @@ pub struct Builder {
     /// The public key of the servers, as it was given and as it was read.
     pub(crate) server_key: Option<String>,
     pub(crate) told_key: Option<PublicKey>,
+    /// The file of certificate authorities, and what it holds.
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) authorities: Authorities,
     pub(crate) service: Service,
     pub(crate) tenants: Tenants,
     pub(crate) state_dir: Option<PathBuf>,
@@ -129,6 +133,8 @@ impl Default for Builder {
             token: Token::None,
             server_key: None,
             told_key: None,
+            ca_file: None,
+            authorities: Authorities::default(),
             service: Service::default(),
             tenants: Tenants::default(),
             state_dir: None,
@@ -185,6 +191,7 @@ impl Builder {
             (None, None) => Token::None,
         };
         builder.server_key = text("CONTROL_PLANE_SERVER_KEY")?;
+        builder.ca_file = path(authorities::VARIABLE);
         builder.service = Service {
             name: text("CONTROL_PLANE_SERVICE")?.or(text("OTEL_SERVICE_NAME")?),
             version: text("CONTROL_PLANE_SERVICE_VERSION")?,
@@ -245,6 +252,16 @@ impl Builder {
     #[must_use]
     pub fn server_key(mut self, key: &str) -> Self {
         self.server_key = Some(key.to_owned());
+        self
+    }
+
+    /// Believes servers whose certificate the authorities in this file have signed, in PEM, and no others
+    /// (`CONTROL_PLANE_CA_FILE`).
+    ///
+    /// Unless it is set, those count that sign for the web.
+    #[must_use]
+    pub fn ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(file.into());
         self
     }
 
@@ -354,7 +371,8 @@ impl Builder {
         self
     }
 
-    /// Makes the client. Nothing is read, sent or started before its first use.
+    /// Makes the client. Nothing is sent or started before its first use, and nothing read but the file of
+    /// certificate authorities.
     ///
     /// # Errors
     /// [`Error::UrlMissing`] if nothing says where to read from, [`Error::Settings`] if a setting
@@ -384,6 +402,12 @@ impl Builder {
                     detail: format!("{error}; `control-plane server-key show` prints it"),
                 })?;
             self.told_key = Some(key);
+        }
+        if let Some(file) = &self.ca_file {
+            self.authorities = Authorities::read(file).map_err(|detail| Error::Settings {
+                setting: authorities::VARIABLE,
+                detail,
+            })?;
         }
         if let Some(name) = &self.environment {
             EnvironmentName::new(name).map_err(|error| Error::Settings {

@@ -217,14 +217,14 @@ impl Core {
             }
             Some(Kind::Servers(_)) => {
                 self.spawn(&process, |core, process| {
-                    let http = Http::new();
+                    let http = Http::new(&core.settings.authorities);
                     process.interruptible(http.agent());
                     follow::run(core, process, Box::new(http));
                 });
                 process.progress().is_telling = true;
                 self.usage.renew();
                 self.spawn(&process, |core, process| {
-                    let tells: Arc<dyn Tells> = Arc::new(Http::new());
+                    let tells: Arc<dyn Tells> = Arc::new(Http::new(&core.settings.authorities));
                     let usage = UsageReporter::new(tells.clone(), core);
                     ack::run(core, process, Reporter::new(tells), usage);
                 });

@@ -25,6 +25,7 @@ use super::http::{Http, Parts, Target, Why};
 use super::process::Process;
 use super::status::Counts;
 use super::wire::{self, Gate};
+use crate::authorities::Authorities;
 
 /// How long an answer waits for the part of its tenant.
 pub(crate) const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -135,8 +136,8 @@ impl Fetches {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn source(&self) -> &Arc<dyn Parts> {
-        self.source.get_or_init(|| Arc::new(Http::new()))
+    fn source(&self, authorities: &Authorities) -> &Arc<dyn Parts> {
+        (self.source).get_or_init(|| Arc::new(Http::new(authorities)))
     }
 
     /// Has parts asked for elsewhere.
@@ -245,8 +246,8 @@ impl Core {
                 is_on_demand: true,
             };
             Counts::add(&self.counts.tenant_loads);
-            let part =
-                (process.fetches.source()).part(&target, tenant, held.place.revision, timeout);
+            let source = process.fetches.source(&self.settings.authorities);
+            let part = source.part(&target, tenant, held.place.revision, timeout);
             match part {
                 Ok(bytes) => match self.take_part(process, tenant, &bytes) {
                     Ok(true) => return Fetched::Held,

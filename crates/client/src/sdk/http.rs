@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request, Response, StatusCode};
 
+use crate::authorities::{Authorities, distrusted};
 use crate::path::path;
 use crate::sse::{EventDecoder, ServerEvent};
 
@@ -139,12 +140,13 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(authorities: &Authorities) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_per_read(Some(IDLE_TIMEOUT))
+            .tls_config(authorities.tls())
             .user_agent(concat!("control-plane-rust/", env!("CARGO_PKG_VERSION")));
         Self {
             agent: config.build().into(),
@@ -389,6 +391,9 @@ fn refused(mut response: Response<ureq::Body>) -> Failure {
 }
 
 fn failed(error: &ureq::Error) -> Failure {
+    if let Some(detail) = distrusted(error) {
+        return Why::Unreachable(detail).into();
+    }
     let why = match error {
         ureq::Error::Io(cause) if cause.kind() == std::io::ErrorKind::ConnectionRefused => {
             Why::Unreachable("nothing listens there".to_owned())
@@ -398,7 +403,6 @@ fn failed(error: &ureq::Error) -> Failure {
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
             Why::Unreachable("connecting took too long".to_owned())
         }
-        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => Why::Unreachable(error.to_string()),
         ureq::Error::Io(_) | ureq::Error::Timeout(_) => Why::Lost(error.to_string()),
         other => Why::Foreign(other.to_string()),
     };

@@ -232,6 +232,7 @@ impl Store {
                     url: urls.first().cloned().unwrap_or_default(),
                     token: settings.token.read()?,
                     user_agent: concat!("control-plane-sdk/", env!("CARGO_PKG_VERSION")).to_owned(),
+                    authorities: settings.authorities.clone(),
                 };
                 Ok(Self::Server(Client::new(settings).map_err(refused)?))
             }

@@ -64,6 +64,7 @@ fn client(url: &str) -> Client {
         url: url.to_owned(),
         token,
         user_agent: "test".to_owned(),
+        ..Settings::default()
     })
     .unwrap()
 }
@@ -207,7 +208,7 @@ fn settings_that_cannot_work_are_refused_at_once() {
         let settings = Settings {
             url: url.to_owned(),
             token: token.map(str::to_owned),
-            user_agent: String::new(),
+            ..Settings::default()
         };
         Client::new(settings).unwrap_err().to_string()
     };
