@@ -5,7 +5,7 @@
 //!
 //! Start reading at `client.rs` (what the package's classes build on) and `plane.rs`; `whom.rs` is whom calls are for,
 //! `arguments.rs` what they may be given, `agent.rs` what a resolve gives, `error.rs` how errors become exceptions,
-//! `openfeature.rs` what the provider asks, `trace.rs` and `log.rs` what OpenTelemetry and `logging` are told, `attach.rs`
+//! `openfeature.rs` what the provider asks, `telemetry.rs` and `log.rs` what OpenTelemetry and `logging` are told, `attach.rs`
 //! how threads call Python. What is structured crosses as JSON, which the Python side reads, or as objects made for the
 //! call: the caller's own copy.
 //!
@@ -20,7 +20,7 @@ mod log;
 mod memory;
 mod openfeature;
 mod plane;
-mod trace;
+mod telemetry;
 mod whom;
 
 use pyo3::prelude::*;

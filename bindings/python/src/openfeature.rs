@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::attach::attached;
 use crate::error::exception;
 use crate::plane::{Plane, WatchHandle, parsed};
-use crate::trace::Span;
+use crate::telemetry::Telemetry;
 
 /// Evaluates a flag for a context as `OpenFeature` writes it, and says why; all as JSON.
 #[pyfunction]
@@ -26,23 +26,21 @@ pub(crate) fn evaluate_flat(
     let evaluated = py.detach(|| {
         let ctx = Context::parse_flat(&context).map_err(Error::Invalid)?;
         let snapshot = plane.environment(environment)?.snapshot()?;
-        let bucketing = snapshot.view().bucketing();
-        Ok((snapshot.evaluate(flag, &ctx, default), bucketing))
+        Ok((snapshot.evaluate(flag, &ctx, default), snapshot))
     });
-    let (detail, bucketing) = evaluated.map_err(|error: Error| exception(py, &error))?;
-    let variant = detail.variant.as_ref().map(ToString::to_string);
-    if let Some(span) = Span::recording(py) {
-        span.evaluated(flag, variant.as_deref(), detail.revision);
+    let (detail, snapshot) = evaluated.map_err(|error: Error| exception(py, &error))?;
+    if let Some(telemetry) = Telemetry::wanted(py) {
+        telemetry.detailed(snapshot.environment(), flag, &detail);
     }
     let evaluated = json!({
         "value": detail.value,
-        "variant": variant,
+        "variant": detail.variant,
         "reason": detail.reason.as_str(),
         "error_code": detail.error.map(FlagError::as_str),
         "error_message": detail.error_detail,
         "rule": detail.rule,
         "revision": detail.revision,
-        "bucketing": bucketing,
+        "bucketing": snapshot.view().bucketing(),
         "tenant_unknown": detail.tenant_unknown,
     });
     Ok(evaluated.to_string())

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use plane_client::sdk::{
-    Builder, Context, Contract, ControlPlane, Environment, Error, Options, Published,
-    PublishedFilter, Tenants, Update, Watch,
+    Builder, Context, Contract, ControlPlane, Environment, Error, ErrorCode, Options, Published,
+    PublishedFilter, Tenants, Update, VariantName, Watch,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -17,7 +17,7 @@ use crate::arguments::{Arg, text as given};
 use crate::attach::attached;
 use crate::error::{exception, invalid};
 use crate::log;
-use crate::trace::Span;
+use crate::telemetry::{Telemetry, Told};
 use crate::whom::{named, whom};
 
 /// A client of the control plane.
@@ -125,7 +125,7 @@ impl Plane {
         }
     }
 
-    /// Says whether a flag is on, and tells the current span if there is one that records.
+    /// Says whether a flag is on, and tells those who want to know.
     pub(crate) fn is_enabled(
         &self,
         py: Python<'_>,
@@ -134,12 +134,19 @@ impl Plane {
         options: Options,
         environment: Option<&str>,
     ) -> PyResult<bool> {
-        if let Some(span) = Span::recording(py) {
+        if let Some(telemetry) = Telemetry::wanted(py) {
             let snapshot = py.detach(|| self.environment(environment)?.snapshot_for(ctx));
             if let Ok(snapshot) = snapshot {
                 let evaluation = snapshot.view().evaluate_key(flag, ctx, snapshot.at());
-                let variant = evaluation.variant().map(ToString::to_string);
-                span.evaluated(flag, variant.as_deref(), snapshot.revision());
+                telemetry.evaluated(&Told {
+                    environment: snapshot.environment(),
+                    revision: snapshot.revision(),
+                    flag,
+                    variant: evaluation.variant().map(VariantName::as_str),
+                    reason: evaluation.reason(),
+                    error: evaluation.error().map(ErrorCode::as_str),
+                    error_detail: evaluation.error_detail().as_deref(),
+                });
                 return Ok(snapshot.is_enabled(flag, ctx, options));
             }
         }
@@ -258,18 +265,16 @@ impl Plane {
     ) -> PyResult<String> {
         let whom = whom(py, given(tenant), given(user))?;
         let (ctx, default) = (&*whom, parsed(py, default.0)?);
-        let detail = Self::waiting(py, || {
-            Ok(self
-                .environment(given(environment))?
-                .evaluate(flag.0, ctx, default))
+        let (detail, environment) = Self::waiting(py, || {
+            let environment = self.environment(given(environment))?;
+            Ok((environment.evaluate(flag.0, ctx, default), environment))
         })?;
-        let variant = detail.variant.as_ref().map(ToString::to_string);
-        if let Some(span) = Span::recording(py) {
-            span.evaluated(flag.0, variant.as_deref(), detail.revision);
+        if let Some(telemetry) = Telemetry::wanted(py) {
+            telemetry.detailed(environment.name(), flag.0, &detail);
         }
         Ok(text(&json!({
             "value": detail.value,
-            "variant": variant,
+            "variant": detail.variant,
             "reason": detail.reason.as_str(),
             "error_code": detail.error.map(plane_client::sdk::FlagError::as_str),
             "error_message": detail.error_detail,
@@ -296,9 +301,8 @@ impl Plane {
         if environment.is_none() {
             self.note_ready();
         }
-        if let Some(span) = Span::recording(py) {
-            let digest = resolved.effective_digest().to_string();
-            span.resolved(&resolved.agent().to_string(), &digest, resolved.revision());
+        if let Some(telemetry) = Telemetry::wanted(py) {
+            telemetry.resolved(&resolved);
         }
         agent::to_python(py, &resolved)
     }

@@ -13,6 +13,7 @@ import queue
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from typing import Any
 
 import control_plane
@@ -28,36 +29,97 @@ from conftest import TREE, Server
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 
 
-def recorded(tracer: trace.Tracer, ask: Any) -> dict[str, Any]:
-    """The attributes of a span in which something is asked."""
+EVENT = "feature_flag.evaluation"
+
+
+def recorded(tracer: trace.Tracer, ask: Callable[[], Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The attributes of a span in which something is asked, and those of the evaluations in it."""
     with tracer.start_as_current_span("request") as span:
         ask()
     assert isinstance(span, ReadableSpan)
-    return dict(span.attributes or {})
+    assert {event.name for event in span.events} <= {EVENT}
+    return dict(span.attributes or {}), [dict(event.attributes or {}) for event in span.events]
 
 
-def test_the_current_span_says_what_was_evaluated() -> None:
+def told(revision: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What events say of a flag that is on, and of one that is not there."""
+    source = {
+        "feature_flag.provider.name": "control-plane",
+        "feature_flag.set.id": "production",
+        "feature_flag.version": str(revision),
+    }
+    on = {
+        **source,
+        "feature_flag.key": "enhanced_reasoning",
+        "feature_flag.result.variant": "on",
+        "feature_flag.result.reason": "targeting_match",
+    }
+    gone = {
+        **source,
+        "feature_flag.key": "nothing",
+        "feature_flag.result.reason": "error",
+        "error.type": "flag_not_found",
+        "feature_flag.error.message": "the flag does not exist or is archived",
+    }
+    return on, gone
+
+
+def test_the_current_span_says_of_each_flag_what_it_was() -> None:
     client = ControlPlaneClient(f"file:{TREE}", environment="production")
     tracer = TracerProvider().get_tracer("test")
     revision = client.wait_ready()
     for ask in (client.is_enabled, client.evaluate):
-        with control_plane.context(tenant_id="tenant123"):
-            assert recorded(tracer, lambda ask=ask: ask("enhanced_reasoning")) == {
-                "feature_flag.key": "enhanced_reasoning",
-                "feature_flag.result.variant": "on",
-                "control_plane.revision": revision,
-            }
-    assert recorded(tracer, lambda: client.is_enabled("nothing")) == {
-        "feature_flag.key": "nothing",
-        "control_plane.revision": revision,
-    }
-    agent = asyncio.run(client.get_agent("customer_support_agent"))
-    resolved = recorded(tracer, lambda: asyncio.run(client.get_agent("customer_support_agent")))
-    assert resolved == {
+
+        def two(ask: Callable[[str], object] = ask) -> None:
+            with control_plane.context(tenant_id="tenant123"):
+                ask("enhanced_reasoning")
+                ask("nothing")
+
+        attributes, events = recorded(tracer, two)
+        assert attributes == {}, "what one flag says is not overwritten by the next"
+        assert events == [*told(revision)]
+        assert "tenant123" not in str(events)
+
+
+def test_the_current_span_says_which_agent_it_was_and_by_which_flags() -> None:
+    client = ControlPlaneClient(f"file:{TREE}", environment="production")
+    revision = client.wait_ready()
+    tracer = TracerProvider().get_tracer("test")
+    agent = asyncio.run(client.get_agent("customer_support_agent", tenant_id="tenant123"))
+    asked = client.get_agent("customer_support_agent", tenant_id="tenant123")
+    attributes, events = recorded(tracer, lambda: asyncio.run(asked))
+    assert attributes == {
         "control_plane.agent": f"{agent.name}@{agent.version}",
         "control_plane.effective_digest": agent.effective_digest,
         "control_plane.revision": revision,
     }
+    assert told(revision)[0] in events
+
+
+def test_the_log_says_of_each_evaluation_what_it_was() -> None:
+    probe = """
+    import control_plane, json, sys
+    client = control_plane.ControlPlaneClient(sys.argv[1], environment="production")
+    client.wait_ready()
+    assert client.is_enabled("enhanced_reasoning", tenant_id="tenant123")
+    import opentelemetry._logs
+    assert client.is_enabled("enhanced_reasoning", tenant_id="tenant123"), "without a provider"
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+    exporter, provider = InMemoryLogRecordExporter(), LoggerProvider()
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    opentelemetry._logs.set_logger_provider(provider)
+    assert client.is_enabled("enhanced_reasoning", tenant_id="tenant123")
+    client.evaluate("nothing")
+    records = [it.log_record for it in exporter.get_finished_logs()]
+    print(json.dumps([[it.event_name, dict(it.attributes)] for it in records]))
+    print(client.status()[0]["revision"])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(probe), f"file:{TREE}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    events, revision = done.stdout.splitlines()
+    assert json.loads(events) == [[EVENT, attributes] for attributes in told(int(revision))]
 
 
 def test_a_tracer_that_fails_fails_no_evaluation() -> None:

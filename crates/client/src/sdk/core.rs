@@ -29,6 +29,7 @@ use super::local::{Local, Revisions};
 use super::process::Process;
 use super::snapshot::Snapshot;
 use super::status::{Counts, HeldBack, Source, Status};
+use super::telemetry;
 use super::tree::TreeFollower;
 use super::usage::{Dropped, Usage, UsageReporter};
 use super::verify::Trust;
@@ -643,6 +644,7 @@ impl Core {
     ) -> bool {
         let evaluation = held.view.evaluate_key(flag, ctx, now);
         self.count(flag, &evaluation);
+        telemetry::evaluated(&self.name, held.place.revision, flag, &evaluation);
         answer::is_true(&evaluation, options).unwrap_or_else(|| {
             if evaluation.reason() == Reason::Error || evaluation.value().is_some() {
                 Counts::add(&self.counts.evaluation_errors);
@@ -687,6 +689,7 @@ impl Core {
         for flag in resolved.overrides() {
             self.count_known(&flag.flag, flag.variant.as_ref(), flag.reason);
         }
+        telemetry::resolved(&self.name, held.place.revision, resolved.overrides());
         Ok(resolved)
     }
 
@@ -719,6 +722,7 @@ impl Core {
         }
         let evaluation = held.view.evaluate_key(flag, ctx, now);
         self.count(flag, &evaluation);
+        telemetry::evaluated(&self.name, held.place.revision, flag, &evaluation);
         let detail = answer::detail(&evaluation, flag, default, held.view.revision());
         if detail.error.is_some() {
             Counts::add(&self.counts.evaluation_errors);

@@ -5,8 +5,8 @@
 //!
 //! Start reading at [`ControlPlane`] (what callers have) and `core.rs` (what is served and what keeps
 //! it fresh); `answer.rs` evaluates, `verify.rs` says what is believed of what servers sign, `ack.rs`
-//! tells servers what is held, `usage.rs` how often what is evaluated, `tree.rs` and `memory.rs` are
-//! sources in place of a server, `demand.rs` fetches tenants as they are asked for.
+//! tells servers what is held, `usage.rs` how often what is evaluated, `telemetry.rs` those who record it,
+//! `tree.rs` and `memory.rs` are sources in place of a server, `demand.rs` fetches tenants as they are asked for.
 //!
 //! INVARIANT: what is served is one immutable value that is swapped as a whole, so that every
 //! evaluation sees exactly one revision.
@@ -31,6 +31,7 @@ mod process;
 mod registry;
 mod snapshot;
 mod status;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -51,7 +52,7 @@ pub use status::{Counters, HeldBack, Source, Status};
 pub use watch::{Update, Watch};
 
 pub use plane_model::documents::FlagType;
-pub use plane_model::{AgentContract, Contract};
+pub use plane_model::{AgentContract, Contract, VariantName};
 pub use plane_state::Breach;
 
 pub use plane_eval::{Attribute, Context, ErrorCode, Explanation, Reason, Resolved, Warning};
