@@ -28,11 +28,47 @@ enum Node {
     Branch(Arc<Branch>),
 }
 
+/// Holds only the children that there are: most branches are at the bottom and have few.
 #[derive(Debug, Clone, Default)]
 struct Branch {
-    children: [Option<Node>; WAYS],
+    /// A bit for each step that there is a child for.
+    steps: u16,
+    /// In the order of their steps.
+    children: Vec<Node>,
     /// Computed when it is asked for; left behind by a change.
     digest: OnceLock<Digest>,
+}
+
+impl Branch {
+    /// Where the child for a step is among the children, or would be.
+    fn place(&self, step: usize) -> Result<usize, usize> {
+        let bit = 1_u16 << step;
+        let before = (self.steps & (bit - 1)).count_ones() as usize;
+        if self.steps & bit == 0 {
+            Err(before)
+        } else {
+            Ok(before)
+        }
+    }
+
+    fn child(&self, step: usize) -> Option<&Node> {
+        self.children.get(self.place(step).ok()?)
+    }
+
+    fn insert(&mut self, step: usize, child: Node) {
+        if let Err(place) = self.place(step) {
+            self.children.reserve_exact(1);
+            self.children.insert(place, child);
+            self.steps |= 1 << step;
+        }
+    }
+
+    fn remove(&mut self, step: usize) {
+        if let Ok(place) = self.place(step) {
+            self.children.remove(place);
+            self.steps &= !(1 << step);
+        }
+    }
 }
 
 impl MerkleMap {
@@ -54,7 +90,7 @@ impl MerkleMap {
             match node {
                 Node::Leaf { name: at, content } => return (at == name).then_some(*content),
                 Node::Branch(branch) => {
-                    node = branch.children.get(step(name, level))?.as_ref()?;
+                    node = branch.child(step(name, level))?;
                 }
             }
         }
@@ -76,7 +112,14 @@ impl MerkleMap {
 
     /// Takes a name out; says whether it was there.
     pub fn remove(&mut self, name: &Digest) -> bool {
-        let was_there = take(&mut self.root, name, 0);
+        let taken = self
+            .root
+            .as_mut()
+            .map_or(Taken::NotThere, |it| take(it, name, 0));
+        if taken == Taken::All {
+            self.root = None;
+        }
+        let was_there = taken != Taken::NotThere;
         self.len -= usize::from(was_there);
         was_there
     }
@@ -117,57 +160,61 @@ fn put(node: &mut Node, leaf: Node, name: Digest, level: usize) -> bool {
         }
         Node::Leaf { name: at, .. } => {
             let mut branch = Branch::default();
-            if let Some(place) = branch.children.get_mut(step(at, level)) {
-                *place = Some(node.clone());
-            }
+            branch.insert(step(at, level), node.clone());
             *node = Node::Branch(Arc::new(branch));
             put(node, leaf, name, level)
         }
         Node::Branch(branch) => {
             let branch = Arc::make_mut(branch);
             branch.digest = OnceLock::new();
-            match branch.children.get_mut(step(&name, level)) {
-                Some(Some(child)) => put(child, leaf, name, level + 1),
-                Some(place) => {
-                    *place = Some(leaf);
-                    true
-                }
-                None => false,
+            let step = step(&name, level);
+            if let Ok(place) = branch.place(step) {
+                let child = branch.children.get_mut(place);
+                child.is_some_and(|child| put(child, leaf, name, level + 1))
+            } else {
+                branch.insert(step, leaf);
+                true
             }
         }
     }
 }
 
-/// Takes a name out from below a place, and lifts a leaf that is left alone.
-fn take(place: &mut Option<Node>, name: &Digest, level: usize) -> bool {
-    match place {
-        None => false,
-        Some(Node::Leaf { name: at, .. }) => {
-            let is_it = at == name;
-            if is_it {
-                *place = None;
-            }
-            is_it
-        }
-        Some(Node::Branch(shared)) => {
-            let branch = Arc::make_mut(shared);
-            let Some(child) = branch.children.get_mut(step(name, level)) else {
-                return false;
-            };
-            if !take(child, name, level + 1) {
-                return false;
-            }
-            branch.digest = OnceLock::new();
-            let mut left = branch.children.iter().flatten();
-            let (first, second) = (left.next(), left.next());
-            match (first, second) {
-                (None, _) => *place = None,
-                (Some(leaf @ Node::Leaf { .. }), None) => *place = Some(leaf.clone()),
-                _ => {}
-            }
-            true
-        }
+/// What became of a node that a name was taken out of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// It did not have the name.
+    NotThere,
+    /// There is something left of it.
+    Some,
+    /// There is nothing left of it.
+    All,
+}
+
+/// Takes a name out of what is below a node; a branch that a leaf alone is left of becomes that leaf.
+fn take(node: &mut Node, name: &Digest, level: usize) -> Taken {
+    let shared = match node {
+        Node::Leaf { name: at, .. } if at == name => return Taken::All,
+        Node::Leaf { .. } => return Taken::NotThere,
+        Node::Branch(shared) => shared,
+    };
+    let branch = Arc::make_mut(shared);
+    let step = step(name, level);
+    let place = branch.place(step).ok();
+    let Some(child) = place.and_then(|it| branch.children.get_mut(it)) else {
+        return Taken::NotThere;
+    };
+    match take(child, name, level + 1) {
+        Taken::NotThere => return Taken::NotThere,
+        Taken::Some => {}
+        Taken::All => branch.remove(step),
     }
+    branch.digest = OnceLock::new();
+    match branch.children.as_slice() {
+        [] => return Taken::All,
+        [leaf @ Node::Leaf { .. }] => *node = leaf.clone(),
+        _ => {}
+    }
+    Taken::Some
 }
 
 fn digest_of(node: Option<&Node>) -> Digest {
@@ -177,8 +224,7 @@ fn digest_of(node: Option<&Node>) -> Digest {
             Digest::of_parts(&[&[LEAF], name.as_bytes(), content.as_bytes()])
         }
         Some(Node::Branch(branch)) => *branch.digest.get_or_init(|| {
-            let children: [Digest; WAYS] =
-                array::from_fn(|at| digest_of(branch.children.get(at).and_then(Option::as_ref)));
+            let children: [Digest; WAYS] = array::from_fn(|step| digest_of(branch.child(step)));
             let mut bytes = Vec::with_capacity(1 + WAYS * 32);
             bytes.push(BRANCH);
             for child in &children {
