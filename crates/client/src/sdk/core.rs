@@ -1,39 +1,36 @@
 //! One environment: what is served, and the process that keeps it fresh.
 //!
+//! `answers.rs` has what callers ask, `serving.rs` what replaces what is served, `trouble.rs` what goes wrong
+//! and who is told, `trust.rs` which keys are trusted.
+//!
 //! INVARIANT: readers take no lock. What is served is swapped as a whole, and survives a fork: a
 //! forked process serves what it inherited, and starts threads and connections of its own.
 
+mod answers;
+mod serving;
+mod trouble;
 mod trust;
 
-use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use plane_eval::{Context, Evaluation, Reason, Resolved};
-use plane_model::{Code, EnvironmentName, FlagKey, Timestamp, VariantName};
+use plane_model::{EnvironmentName, Timestamp};
 use plane_state::Breach;
-use serde_json::Value;
 
 use super::ack::{self, FLUSH_TIMEOUT, Refusal, Reporter};
-use super::answer::{self, Detail, Options};
 use super::builder::{Builder, Kind};
 use super::error::Error;
-use super::event::{Event, Level};
 use super::follow;
 use super::held::{Held, Origin};
 use super::http::{Http, Tells};
-use super::local::{Local, Revisions};
 use super::process::Process;
-use super::snapshot::Snapshot;
 use super::status::{Counts, HeldBack, Source, Status};
-use super::telemetry;
 use super::tree::TreeFollower;
-use super::usage::{Dropped, Usage, UsageReporter};
+use super::usage::{Usage, UsageReporter};
 use super::verify::Trust;
-use super::watch::{Update, Watcher};
+use super::watch::Watcher;
 
 /// How often, in milliseconds, a reader looks whether it is in a forked process.
 const TEND_EVERY_MS: i64 = 1_000;
@@ -306,12 +303,6 @@ impl Core {
         });
     }
 
-    /// Notes that a callback panicked.
-    pub(crate) fn callback_panicked(&self, update: &Update) {
-        let message = format!("the callback that watches `{}` panicked", update.subject);
-        self.tell(Level::Error, None, message);
-    }
-
     /// Starts a thread that ends with the client.
     fn spawn(
         self: &Arc<Self>,
@@ -332,424 +323,6 @@ impl Core {
                 },
             );
         }
-    }
-
-    /// Serves what a test says now.
-    pub(crate) fn serve_memory(&self, local: &Local, revisions: &Revisions) {
-        let is_newer = |held: &Held| held.place.revision < revisions.newest();
-        if !self.held.load().as_deref().is_none_or(is_newer) {
-            return;
-        }
-        let Some(view) = local.view(&self.name, revisions) else {
-            return;
-        };
-        let process = self.own_process();
-        self.serve(
-            &process,
-            Held {
-                view,
-                origin: Origin::Memory,
-                place: local.place(revisions.newest()),
-                cause: "the test changed it".into(),
-                on_demand: None,
-            },
-        );
-    }
-
-    /// Puts a view in the place of the one that is served.
-    pub(crate) fn serve(&self, process: &Process, held: Held) {
-        if self.is_closed.load(Ordering::Acquire) {
-            return;
-        }
-        let (revision, cause) = (held.place.revision, held.cause.clone());
-        let is_followed = held.origin == Origin::Server;
-        let is_kept = held.origin == Origin::Kept;
-        let is_fallback = is_kept || held.origin == Origin::Bundled;
-        self.replace(held);
-        if is_followed {
-            self.refusal.store(None);
-        }
-        Counts::add(&self.counts.updates);
-        if !is_fallback {
-            self.confirm();
-        }
-        let mut progress = process.progress();
-        progress.news += 1;
-        progress.untold += 1;
-        let is_first = !progress.is_settled;
-        // What was kept is served, but a first use waits whether a server has something newer.
-        progress.is_settled |= !is_kept;
-        // What is served for want of something better is no sign that all is well again.
-        let had_error = !is_fallback && progress.recover();
-        process.moved.notify_all();
-        drop(progress);
-        // Commits are the daily business of a server; its log has them.
-        if is_first || had_error || !is_followed {
-            self.tell(
-                Level::Info,
-                None,
-                format!("revision {revision} is served: {cause}"),
-            );
-        }
-    }
-
-    /// Puts a view in the place of one that differs from it only in what is held.
-    pub(crate) fn replace(&self, held: Held) {
-        if self.is_closed.load(Ordering::Acquire) {
-            return;
-        }
-        let held = self.fulfilled(held);
-        self.held.store(Some(Arc::new(held)));
-    }
-
-    /// Puts what was served before in the place of what breaks what the service relies on.
-    fn fulfilled(&self, held: Held) -> Held {
-        let Some(contract) = &self.settings.checked else {
-            return held;
-        };
-        let service = self.settings.service.name.as_deref();
-        let (breaches, keep) = contract.check(&held.view, service);
-        let news: Vec<_> = {
-            let before = self.breaches.load();
-            let news = breaches.iter().filter(|it| !before.contains(it));
-            news.cloned().collect()
-        };
-        let is_broken = !breaches.is_empty();
-        self.breaches.store(Arc::new(breaches));
-        if !news.is_empty() {
-            Counts::add(&self.counts.rejected);
-        }
-        for breach in news {
-            let message = format!(
-                "revision {} is not served for {}, whose last good content serves: {}{}",
-                held.place.revision,
-                breach.subject,
-                if breach.pointer.is_empty() {
-                    String::new()
-                } else {
-                    format!("{}: ", breach.pointer)
-                },
-                breach.detail
-            );
-            self.tell(Level::Error, None, message);
-        }
-        if !is_broken {
-            return held;
-        }
-        let before = self.peek();
-        let view = held.view.keeping(before.as_ref().map(|it| &it.view), &keep);
-        Held { view, ..held }
-    }
-
-    /// What the service relies on and the newest revision breaks.
-    pub(crate) fn breaches(&self) -> Arc<Vec<Breach>> {
-        self.breaches.load_full()
-    }
-
-    /// Notes that no server answers, or none that can be used.
-    pub(crate) fn disconnected(&self, process: &Process, error: Error) {
-        if self.is_connected.swap(false, Ordering::Relaxed) {
-            process.has_news();
-        }
-        match error {
-            Error::Forked { .. } => Counts::add(&self.counts.forks),
-            Error::Unverified { .. } | Error::KeyUntrusted { .. } => {
-                Counts::add(&self.counts.unverified);
-            }
-            _ => {}
-        }
-        self.failed(process, error);
-        if self.held.load().is_none() {
-            self.fall_back(process);
-        }
-    }
-
-    /// Serves the bundled tree, for there is nothing better.
-    fn fall_back(&self, process: &Process) {
-        let Some(root) = &self.settings.bundled else {
-            return;
-        };
-        match TreeFollower::new(root.clone()).load(self) {
-            Ok(Some(held)) => {
-                let bundled = Held {
-                    origin: Origin::Bundled,
-                    cause: "no server answers, and the bundled tree was read".into(),
-                    ..held
-                };
-                self.serve(process, bundled);
-            }
-            Ok(None) => {}
-            Err(error) => self.failed(process, error),
-        }
-    }
-
-    /// Notes that there is nothing newer than what is served.
-    pub(crate) fn confirm(&self) {
-        self.confirmed_at.store(self.now().0, Ordering::Relaxed);
-    }
-
-    /// Notes that something came that could not be served, of a revision if that is known.
-    pub(crate) fn refused(&self, process: &Process, revision: Option<u64>, error: &Error) {
-        Counts::add(&self.counts.rejected);
-        let served = || self.held.load().as_ref().map(|it| it.place.revision);
-        let revision = revision.or_else(served).unwrap_or_default();
-        let detail = format!("{}: {error}", error.code_text());
-        self.refusal
-            .store(Some(Arc::new(Refusal { revision, detail })));
-        process.tell_servers();
-    }
-
-    /// What could not be served at all, since something else was.
-    pub(crate) fn refusal(&self) -> Option<Arc<Refusal>> {
-        self.refusal.load_full()
-    }
-
-    /// The documents whose newest content is not served.
-    pub(crate) fn held_back_now(&self) -> Arc<Vec<HeldBack>> {
-        self.held_back.load_full()
-    }
-
-    /// Notes what is held back now, and says what is new of it.
-    pub(crate) fn held_back(&self, process: &Process, held_back: Vec<HeldBack>) {
-        let held_back = Arc::new(held_back);
-        let before = self.held_back.swap(held_back.clone());
-        if *before != *held_back {
-            process.progress().untold += 1;
-            process.moved.notify_all();
-        }
-        for document in held_back.iter().filter(|it| !before.contains(it)) {
-            let message = format!(
-                "the newest {} is held back and the one before is served: {} processes died after \
-                 they had applied it; change it, or find out why they died",
-                document.document, document.unclean_starts
-            );
-            self.tell(Level::Error, None, message);
-        }
-    }
-
-    /// Notes that what is served cannot be kept for the next start.
-    pub(crate) fn not_kept(&self, dir: &Path, error: &io::Error) {
-        let message = format!(
-            "what is served is not kept in `{}`: {error}; a start without a server will not have it",
-            dir.display()
-        );
-        self.tell(Level::Warning, None, message);
-    }
-
-    /// Notes that what was kept cannot be served; a server may have something that can.
-    pub(crate) fn kept_refused(&self, process: &Process, error: Error) {
-        self.refused(process, None, &error);
-        self.note(process, error, false);
-    }
-
-    /// Notes that nothing can be had now; a first use stops waiting if that will not change by itself.
-    pub(crate) fn failed(&self, process: &Process, error: Error) {
-        let is_final = !error.is_passing();
-        self.note(process, error, is_final);
-    }
-
-    fn note(&self, process: &Process, error: Error, is_final: bool) {
-        if self.is_closed.load(Ordering::Acquire) {
-            return;
-        }
-        Counts::add(&self.counts.failures);
-        let is_alarm = error.is_alarm();
-        let is_grave = is_alarm || self.held.load().is_none();
-        let level = if is_grave {
-            Level::Error
-        } else {
-            Level::Warning
-        };
-        let (code, message) = (error.code(), format!("{error}; {}", error.next()));
-        let mut progress = process.progress();
-        let is_new_kind = progress.said.insert(error.code_text().to_owned());
-        let is_other = |(_, before): &(Timestamp, Error)| *before != error;
-        // Each kind of trouble is said once, however often it is tried and whatever comes between.
-        let is_news =
-            is_new_kind || (is_final && progress.last_error.as_ref().is_some_and(is_other));
-        progress.last_error = Some((self.now(), error));
-        progress.is_settled |= is_final || self.held.load().is_some();
-        process.moved.notify_all();
-        drop(progress);
-        if is_news {
-            self.tell(level, code, message);
-        }
-    }
-
-    fn tell(&self, level: Level, code: Option<Code>, message: String) {
-        let revision = self.held.load().as_ref().map(|it| it.place.revision);
-        let environment = self.name.clone();
-        self.settings.listener.tell(&Event {
-            level,
-            code,
-            environment,
-            revision,
-            message,
-        });
-    }
-
-    /// Says whether a boolean flag is on, by what is served now.
-    #[inline]
-    pub(crate) fn is_enabled_now(
-        self: &Arc<Self>,
-        flag: &str,
-        ctx: &Context,
-        options: Options,
-    ) -> bool {
-        let now = self.now();
-        match &*self.held(now) {
-            Some(held) if held.lacks(ctx, now) => {}
-            Some(held) => return self.is_enabled_by(held, flag, ctx, options, now),
-            None => {
-                Counts::add(&self.counts.not_ready);
-                return options.default;
-            }
-        }
-        match self.ready_for(ctx, now) {
-            Ok(held) => self.is_enabled_by(&held, flag, ctx, options, now),
-            Err(_) => self.not_enabled(options),
-        }
-    }
-
-    /// The caller's default, because the flag cannot be evaluated.
-    fn not_enabled(&self, options: Options) -> bool {
-        Counts::add(&self.counts.evaluation_errors);
-        options.default
-    }
-
-    /// Says whether a boolean flag is on.
-    #[inline]
-    pub(crate) fn is_enabled(
-        &self,
-        held: &Held,
-        flag: &str,
-        ctx: &Context,
-        options: Options,
-        now: Timestamp,
-    ) -> bool {
-        if held.lacks(ctx, now) {
-            return self.not_enabled(options);
-        }
-        self.is_enabled_by(held, flag, ctx, options, now)
-    }
-
-    #[inline]
-    fn is_enabled_by(
-        &self,
-        held: &Held,
-        flag: &str,
-        ctx: &Context,
-        options: Options,
-        now: Timestamp,
-    ) -> bool {
-        let evaluation = held.view.evaluate_key(flag, ctx, now);
-        self.count(flag, &evaluation);
-        telemetry::evaluated(&self.name, held.place.revision, flag, &evaluation);
-        answer::is_true(&evaluation, options).unwrap_or_else(|| {
-            if evaluation.reason() == Reason::Error || evaluation.value().is_some() {
-                Counts::add(&self.counts.evaluation_errors);
-            }
-            options.default
-        })
-    }
-
-    /// Counts an evaluation, for those who want to know which flags are in use.
-    #[inline]
-    fn count(&self, flag: &str, evaluation: &Evaluation<'_>) {
-        match evaluation.flag() {
-            Some(key) => self.count_known(key, evaluation.variant(), evaluation.reason()),
-            None if !self.usage.is_counting() => {}
-            None => self.count_dropped(self.process.load().counted.count_unknown(flag)),
-        }
-    }
-
-    #[inline]
-    fn count_known(&self, flag: &FlagKey, variant: Option<&VariantName>, reason: Reason) {
-        let counted = || self.process.load().counted.clone();
-        self.count_dropped(self.usage.count(flag, variant, reason, counted));
-    }
-
-    #[inline]
-    fn count_dropped(&self, counted: Result<(), Dropped>) {
-        if counted.is_err() {
-            Counts::add(&self.counts.usage_dropped);
-        }
-    }
-
-    /// Says which agent a context gets, by what is held.
-    pub(crate) fn resolve(
-        &self,
-        held: &Held,
-        agent: &str,
-        ctx: &Context,
-        now: Timestamp,
-    ) -> Result<Resolved, Error> {
-        held.check_tenant(ctx, now)?;
-        let resolved = answer::resolve(&held.view, agent, ctx, now)?;
-        for flag in resolved.overrides() {
-            self.count_known(&flag.flag, flag.variant.as_ref(), flag.reason);
-        }
-        telemetry::resolved(&self.name, held.place.revision, resolved.overrides());
-        Ok(resolved)
-    }
-
-    /// Evaluates a flag by what is served now.
-    pub(crate) fn detail_now(
-        self: &Arc<Self>,
-        flag: &str,
-        ctx: &Context,
-        default: Value,
-    ) -> Detail {
-        let now = self.now();
-        match self.ready_for(ctx, now) {
-            Ok(held) => self.detail(&held, flag, ctx, default, now),
-            Err(error) => Detail::without_view(default, &error),
-        }
-    }
-
-    /// Evaluates a flag.
-    pub(crate) fn detail(
-        &self,
-        held: &Held,
-        flag: &str,
-        ctx: &Context,
-        default: Value,
-        now: Timestamp,
-    ) -> Detail {
-        if let Err(error) = held.check_tenant(ctx, now) {
-            Counts::add(&self.counts.evaluation_errors);
-            return Detail::without_view(default, &error);
-        }
-        let evaluation = held.view.evaluate_key(flag, ctx, now);
-        self.count(flag, &evaluation);
-        telemetry::evaluated(&self.name, held.place.revision, flag, &evaluation);
-        let detail = answer::detail(&evaluation, flag, default, held.view.revision());
-        if detail.error.is_some() {
-            Counts::add(&self.counts.evaluation_errors);
-        }
-        detail
-    }
-
-    /// What is served now, to be held on to.
-    pub(crate) fn snapshot(self: &Arc<Self>) -> Result<Snapshot, Error> {
-        let now = self.now();
-        let held = self.ready(now)?;
-        Ok(Snapshot {
-            core: self.clone(),
-            held,
-            now,
-        })
-    }
-
-    /// What is served now with the part of the context's tenant, to be held on to.
-    pub(crate) fn snapshot_for(self: &Arc<Self>, ctx: &Context) -> Result<Snapshot, Error> {
-        let now = self.now();
-        let held = self.ready_for(ctx, now)?;
-        Ok(Snapshot {
-            core: self.clone(),
-            held,
-            now,
-        })
     }
 
     /// Where a view comes from that is served now.
