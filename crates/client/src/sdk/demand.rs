@@ -17,6 +17,7 @@ use plane_eval::Context;
 use plane_model::{Code, TenantId, Timestamp};
 use plane_state::delivery::{Holding, Part, StandIns};
 
+use super::breaker::Breaker;
 use super::builder::{Kind, Tenants};
 use super::core::Core;
 use super::error::Error;
@@ -291,6 +292,10 @@ impl Core {
         };
         if let Some((key, digest)) = next.missing().next() {
             return Err(format!("{key} names {digest}, whose bytes are not there"));
+        }
+        let held_back = process.breaker().as_ref().map(Breaker::held_back);
+        if let Some(held_back) = held_back {
+            self.held_back(process, held_back);
         }
         let next = self.bounded(next, on_demand, tenant);
         self.replace(Held {

@@ -7,6 +7,7 @@ use plane_model::Digest;
 use plane_state::delivery::{HeadStatement, Holding};
 
 use super::super::breaker::Breaker;
+use super::super::builder::Tenants;
 use super::super::core::Core;
 use super::super::error::Error;
 use super::super::held::Origin;
@@ -65,8 +66,11 @@ impl Follower {
         self.last_id = whole.id;
         let parts = whole.holding.parts();
         self.kept_parts = parts.map(|it| it.keys().cloned().collect());
-        // Another token may see something else, which its changes alone would not tell.
-        self.needs = (!keeper.is_of_this_token()).then_some(0);
+        let is_on_demand = matches!(core.settings.tenants, Tenants::OnDemand { .. });
+        // Another token may see something else, which its changes alone would not tell; and other parts are held
+        // by who holds tenants otherwise.
+        let is_other = parts.is_some() != is_on_demand || !keeper.is_of_this_token();
+        self.needs = is_other.then_some(0);
         let cause = "an earlier process held it";
         self.hold(core, process, whole.holding, Origin::Kept, cause);
         if let Some(ms) = keeper.written_ms() {

@@ -72,8 +72,8 @@ fn bytes(tenant: &str, documents: &Value) -> Vec<u8> {
     part.to_string().into_bytes()
 }
 
-fn part(tenant: &str, revision: u64, variant: &str) -> Result<Vec<u8>, Failure> {
-    Ok(bytes(tenant, &documents(tenant, revision, variant)))
+fn part(tenant: &str, revision: u64, variant: &str) -> Vec<u8> {
+    bytes(tenant, &documents(tenant, revision, variant))
 }
 
 fn digest(documents: &Value) -> Digest {
@@ -140,7 +140,7 @@ fn held(test: &Test) -> BTreeSet<String> {
 
 #[test]
 fn a_tenant_is_fetched_when_it_is_first_asked_for_and_one_that_has_nothing_never() {
-    let source = Server::of(vec![part("acme", 5, "on")]);
+    let source = Server::of(vec![Ok(part("acme", 5, "on"))]);
     let test = demanding(9, &naming(5, &[("acme", "on")]), &source, vec![]);
     assert_eq!(test.is_on(), Some(false));
     for _ in 0..3 {
@@ -154,7 +154,7 @@ fn a_tenant_is_fetched_when_it_is_first_asked_for_and_one_that_has_nothing_never
 #[test]
 fn where_a_tenant_cannot_be_had_what_all_share_is_no_answer_for_it() {
     let gone = || Err(Why::Unreachable("nothing listens there".to_owned()).into());
-    let source = Server::of(vec![gone(), part("acme", 5, "on")]);
+    let source = Server::of(vec![gone(), Ok(part("acme", 5, "on"))]);
     let view = naming(5, &[("acme", "on"), ("zeta", "on")]);
     let test = demanding(9, &view, &source, vec![]);
     let detail = ask(&test.core, "acme");
@@ -175,7 +175,7 @@ fn where_a_tenant_cannot_be_had_what_all_share_is_no_answer_for_it() {
 
 #[test]
 fn a_snapshot_has_the_tenants_that_were_held_when_it_was_taken() {
-    let source = Server::of(vec![part("acme", 5, "on")]);
+    let source = Server::of(vec![Ok(part("acme", 5, "on"))]);
     let test = demanding(9, &naming(5, &[("acme", "on")]), &source, vec![]);
     let ctx = Context::new().with_tenant("acme");
     let before = test.core.snapshot().unwrap();
@@ -223,7 +223,7 @@ fn tenants_that_are_held_follow_the_stream_and_the_others_are_only_named() {
         let data = json!({ "revision": revision, "documents": changed, "parts": parts });
         event("change", revision, &data)
     };
-    let source = Server::of(vec![part("acme", 5, "on"), part("zeta", 6, "off")]);
+    let source = Server::of(vec![Ok(part("acme", 5, "on")), Ok(part("zeta", 6, "off"))]);
     let mut test = demanding(
         9,
         &naming(5, &[("acme", "on"), ("zeta", "on")]),
@@ -242,7 +242,7 @@ fn tenants_that_are_held_follow_the_stream_and_the_others_are_only_named() {
 fn a_change_of_a_tenant_that_is_not_named_has_the_view_fetched() {
     let changed = documents("zeta", 6, "off")[0].clone();
     let data = json!({ "revision": 6, "documents": [changed] });
-    let source = Server::of(vec![part("acme", 5, "on")]);
+    let source = Server::of(vec![Ok(part("acme", 5, "on"))]);
     let view = naming(5, &[("acme", "on"), ("zeta", "on")]);
     let mut test = demanding(9, &view, &source, vec![Ok(vec![event("change", 6, &data)])]);
     assert_eq!(is_on(&test, "acme"), Some(true));
@@ -255,7 +255,7 @@ fn a_change_of_a_tenant_that_is_not_named_has_the_view_fetched() {
 
 #[test]
 fn who_keeps_back_a_change_of_a_tenant_that_is_held_is_found_out() {
-    let source = Server::of(vec![part("acme", 5, "on")]);
+    let source = Server::of(vec![Ok(part("acme", 5, "on"))]);
     let mut test = demanding(9, &naming(5, &[("acme", "on")]), &source, vec![]);
     assert_eq!(is_on(&test, "acme"), Some(true));
     let truth = read(naming(6, &[("acme", "off")]).to_string().as_bytes()).unwrap();
@@ -273,7 +273,7 @@ fn who_keeps_back_a_change_of_a_tenant_that_is_held_is_found_out() {
 #[test]
 fn the_tenant_that_was_not_asked_for_the_longest_goes_first() {
     let tenants = ["a", "b", "c"];
-    let source = Server::of(tenants.iter().map(|it| part(it, 5, "on")).collect());
+    let source = Server::of(tenants.iter().map(|it| Ok(part(it, 5, "on"))).collect());
     let test = demanding(
         2,
         &naming(5, &tenants.map(|it| (it, "on"))),
@@ -285,7 +285,7 @@ fn the_tenant_that_was_not_asked_for_the_longest_goes_first() {
         assert_eq!(is_on(&test, tenant), Some(true));
     }
     assert_eq!(held(&test), ["a", "c"].map(str::to_owned).into());
-    source.parts.lock().unwrap().push(part("b", 5, "on"));
+    source.parts.lock().unwrap().push(Ok(part("b", 5, "on")));
     assert_eq!(is_on(&test, "b"), Some(true));
     assert_eq!(source.asked(), ["a 5", "b 5", "c 5", "b 5"]);
 }
@@ -295,7 +295,7 @@ fn a_part_that_is_newer_than_the_view_waits_for_the_news() {
     let (tell, told) = mpsc::channel();
     let (go_on, wait) = mpsc::channel();
     let source = Arc::new(Server {
-        parts: Mutex::new(vec![part("acme", 6, "off"), part("acme", 6, "off")]),
+        parts: Mutex::new(vec![Ok(part("acme", 6, "off")), Ok(part("acme", 6, "off"))]),
         asked: Mutex::default(),
         gate: Some(Mutex::new((tell, wait))),
     });
@@ -322,7 +322,7 @@ fn many_who_ask_for_one_tenant_fetch_it_once() {
     let (tell, told) = mpsc::channel();
     let (go_on, wait) = mpsc::channel();
     let source = Arc::new(Server {
-        parts: Mutex::new(vec![part("acme", 5, "on")]),
+        parts: Mutex::new(vec![Ok(part("acme", 5, "on"))]),
         asked: Mutex::default(),
         gate: Some(Mutex::new((tell, wait))),
     });
@@ -346,7 +346,7 @@ fn tenants_that_are_held_are_kept_for_a_start_without_a_server() {
         let settings = settings.tenants(Tenants::ON_DEMAND);
         settings.start_timeout(Duration::ZERO)
     };
-    let source = Server::of(vec![part("acme", 5, "on")]);
+    let source = Server::of(vec![Ok(part("acme", 5, "on"))]);
     let mut first = starting_with(dir.path(), on_demand);
     asking(&first, &source);
     first.view(&naming(5, &[("acme", "on"), ("zeta", "on")]));
@@ -372,4 +372,12 @@ fn tenants_that_are_held_are_kept_for_a_start_without_a_server() {
     assert_eq!(is_on(&test, "acme"), Some(false));
     assert_eq!(is_on(&test, "zeta"), None);
     assert_eq!(source.asked(), ["zeta 7"]);
+
+    // Who holds all of them from now on fetches the view.
+    let mut eager = starting(dir.path());
+    assert_eq!((eager.is_on(), eager.revision()), (Some(true), 7));
+    eager.view(&view(8, "off")).stream(vec![]);
+    eager.steps(1);
+    assert!(eager.core.peek().unwrap().on_demand.is_none());
+    assert_eq!((eager.is_on(), eager.revision()), (Some(false), 8));
 }
