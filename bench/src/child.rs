@@ -26,8 +26,8 @@ use crate::platform::{TOKEN, admin, command, node};
 pub const ARGUMENT: &str = "--child";
 /// Where the streams of both kinds of server are.
 pub const STREAM: &str = "/v1/environments/production/stream";
-/// How many tenants the validation looks at that is always under way.
-const TENANTS: usize = 100_000;
+/// How many tenants there are where there are many.
+pub const TENANTS: usize = 100_000;
 /// How many documents a batch of the setup has.
 const BATCH: usize = 2_500;
 
@@ -40,7 +40,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `ours`, `bare` or `validating`, with so many flags.
+    /// Starts `ours`, `bare`, `tenants` or `validating`, with so many flags.
     pub fn start(mode: &str, flags: usize) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args([ARGUMENT, mode, &flags.to_string()])
@@ -57,11 +57,16 @@ impl Server {
 
     /// The memory that the server holds, in KiB.
     pub fn resident_kib(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let figure = line.and_then(|line| line.split_whitespace().next());
-        figure.context("no VmRSS")?.parse().context("VmRSS")
+        resident_kib(self.child.id())
     }
+}
+
+/// The memory that a process holds, in KiB.
+pub fn resident_kib(process: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let figure = line.and_then(|line| line.split_whitespace().next());
+    figure.context("no VmRSS")?.parse().context("VmRSS")
 }
 
 impl Drop for Server {
@@ -102,6 +107,8 @@ pub async fn run(mode: &str, flags: usize) -> Result<()> {
     install(&node, flags).await?;
     if mode == "validating" {
         keep_validating(&node).await?;
+    } else if mode == "tenants" {
+        tenants(&node).await?;
     } else if mode != "ours" {
         bail!("there is no server `{mode}`");
     }
@@ -168,6 +175,20 @@ async fn write(node: &Node, ops: Vec<Op>) -> Result<()> {
 
 /// Keeps checking a schema against a layer of each of many tenants.
 async fn keep_validating(node: &Node) -> Result<()> {
+    tenants(node).await?;
+    let validator = node.clone();
+    tokio::spawn(async move {
+        for round in 0.. {
+            let ops = vec![put(Kind::Schema, "", "limits", schema(1_000 + round % 2))?];
+            validator.plan(&admin()?, command(Action::Write, ops)?).await?;
+        }
+        anyhow::Ok(())
+    });
+    Ok(())
+}
+
+/// Many tenants, each with a layer of configuration.
+async fn tenants(node: &Node) -> Result<()> {
     let mut ops = vec![
         put(Kind::Schema, "", "limits", schema(1_000))?,
         put(Kind::Config, "base", "limits", json!({ "tokens": 1 }))?,
@@ -178,16 +199,7 @@ async fn keep_validating(node: &Node) -> Result<()> {
         let layer = format!("production.tenant={id}");
         ops.push(put(Kind::Config, &layer, "limits", json!({ "tokens": tenant % 1_000 }))?);
     }
-    write(node, ops).await?;
-    let validator = node.clone();
-    tokio::spawn(async move {
-        for round in 0.. {
-            let ops = vec![put(Kind::Schema, "", "limits", schema(1_000 + round % 2))?];
-            validator.plan(&admin()?, command(Action::Write, ops)?).await?;
-        }
-        anyhow::Ok(())
-    });
-    Ok(())
+    write(node, ops).await
 }
 
 fn schema(tokens_max: usize) -> Value {

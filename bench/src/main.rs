@@ -12,6 +12,7 @@ mod load;
 mod peers;
 mod platform;
 mod resolve;
+mod sdk;
 mod size;
 mod stats;
 mod streams;
@@ -23,7 +24,7 @@ use anyhow::{Context, Result};
 use stats::Row;
 
 /// The parts of the benchmark, in the order of the table.
-const PARTS: [&str; 6] = ["commits", "resolve", "http", "streams", "killlane", "size"];
+const PARTS: [&str; 7] = ["commits", "resolve", "http", "streams", "sdk", "killlane", "size"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -43,6 +44,17 @@ async fn main() -> Result<()> {
     {
         return load::run(address.parse()?).await;
     }
+    if let [first, url, tenants] = given.as_slice()
+        && first == sdk::WORKER_CHILD
+    {
+        let (url, tenants) = (url.clone(), tenants.clone());
+        return tokio::task::spawn_blocking(move || sdk::work(&url, &tenants)).await?;
+    }
+    if let [first, dir, address] = given.as_slice()
+        && first == sdk::HERD_CHILD
+    {
+        return sdk::herd_server(dir.as_ref(), address).await;
+    }
     if let [first, part, dir] = given.as_slice()
         && first == "size-part"
     {
@@ -58,6 +70,7 @@ async fn main() -> Result<()> {
             "resolve" => resolve::run().await?,
             "http" => http::run().await?,
             "streams" => streams::run().await?,
+            "sdk" => tokio::task::spawn_blocking(sdk::run).await??,
             "killlane" => killlane::run().await?,
             _ => size::run(arguments.size_dir.as_deref()).await?,
         });
