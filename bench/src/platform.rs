@@ -24,7 +24,7 @@ pub fn admin() -> Result<Scope> {
 /// A node on `log` with nothing in it.
 pub async fn node(log: Arc<dyn ChangeLog>) -> Result<Node> {
     let observations = Arc::new(MemoryObservations::new());
-    Ok(Node::start(Options { log, observations, clock: Arc::new(SystemClock) }).await?)
+    Ok(Node::start_apart(Options { log, observations, clock: Arc::new(SystemClock) }).await?)
 }
 
 /// A node in memory with the example platform and a token.

@@ -70,7 +70,8 @@ pub(crate) async fn write(shared: &Arc<Shared>) -> Result<(), WriteError> {
     if written == 0 || state.head().revision == 0 {
         return Ok(());
     }
-    let encoded = tokio::task::spawn_blocking(move || checkpoint_of(&state)).await;
+    let work = shared.threads.work();
+    let encoded = work.spawn_blocking(move || checkpoint_of(&state)).await;
     let encoded = encoded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     let bytes = encoded.bytes.len() as u64;
     let put = shared.log.put_checkpoint(encoded).await;

@@ -103,4 +103,7 @@ pub enum StartError {
         /// How it shows.
         detail: String,
     },
+    /// The system gives no threads: let it have more, then start again.
+    #[error("the system gives no threads: {0}")]
+    Threads(String),
 }

@@ -1,11 +1,12 @@
 //! What followers are told: each commit once, and the last ones again for those who come back.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use plane_model::{Digest, Timestamp};
 use plane_state::delivery::Changed;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 /// How many events a follower may lag behind before it has to fetch the whole view.
 ///
@@ -13,7 +14,7 @@ use tokio::sync::broadcast;
 const EVENTS_KEPT: usize = 1_024;
 
 /// One commit, for those who follow.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Event {
     /// Its revision.
     pub revision: u64,
@@ -23,6 +24,47 @@ pub struct Event {
     pub at: Timestamp,
     /// What changed.
     pub changes: Vec<Changed>,
+    telling: Mutex<Option<Telling>>,
+}
+
+/// Kept by whoever tells of a kill until all have been told: for a moment other commits wait for that.
+#[derive(Debug, Clone)]
+pub struct Telling {
+    _all_told: mpsc::Sender<Infallible>,
+}
+
+impl Telling {
+    /// One to keep, and what ends once it and its clones are gone.
+    pub(crate) fn begin() -> (Self, mpsc::Receiver<Infallible>) {
+        let (sender, all_told) = mpsc::channel(1);
+        let telling = Self { _all_told: sender };
+        (telling, all_told)
+    }
+}
+
+impl Event {
+    pub(crate) fn new(
+        (revision, hash): (u64, Digest),
+        at: Timestamp,
+        changes: Vec<Changed>,
+        telling: Option<Telling>,
+    ) -> Self {
+        Self {
+            revision,
+            hash,
+            at,
+            changes,
+            telling: Mutex::new(telling),
+        }
+    }
+
+    /// What to keep while this kill is told to others; none if it is no kill, or another one keeps it.
+    pub fn telling(&self) -> Option<Telling> {
+        self.telling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
 }
 
 #[derive(Debug)]
@@ -48,6 +90,11 @@ impl Events {
         recent.push_back(event.clone());
         // An error only says that nobody follows.
         drop(self.sender.send(event));
+    }
+
+    /// Whether anybody follows.
+    pub(crate) fn are_followed(&self) -> bool {
+        self.sender.receiver_count() > 0
     }
 
     /// Follows from now on.

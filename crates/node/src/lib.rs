@@ -4,7 +4,7 @@
 //! it must never let anything at request rate into the log.
 //!
 //! Start reading at [`Node`], then `writer.rs` (how commits are queued, grouped and made durable),
-//! `load.rs` (how a node starts) and `past.rs` (how it answers about yesterday).
+//! `threads.rs` (what runs where), `load.rs` (how a node starts) and `past.rs` (how it answers about yesterday).
 //!
 //! INVARIANT: a snapshot is published only after the log has returned the commit as durable; what a
 //! reader sees is never taken back.
@@ -24,12 +24,13 @@ mod preview;
 mod sealing;
 mod snapshot;
 mod tasks;
+mod threads;
 mod verify;
 mod writer;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{AtError, CommitError, StartError};
-pub use events::Event;
+pub use events::{Event, Telling};
 pub use history::{CommitDetail, DocumentChange, HistoryQuery};
 pub use node::{
     Committed, Node, Options, RevertOutcome, RevertRequest, Status, TreeOutcome, TreeRequest,

@@ -8,6 +8,7 @@ use plane_model::{Digest, DocumentKey, Kind, Timestamp};
 use plane_state::revert::Filter;
 use plane_state::{Action, Command, Op, Plan, Prepared, Rejection, Scope, reconcile, revert};
 use serde_json::Value;
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::checkpoints::{self, Pace};
@@ -21,6 +22,7 @@ use crate::past::{At, Past};
 use crate::preview::Preview;
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
+use crate::threads::Threads;
 use crate::writer::{
     Deciding, Done, Job, KILLS_MAX, Outcome, QUEUE_MAX, Queues, Writer, decide, repeated,
 };
@@ -147,6 +149,7 @@ pub(crate) struct Shared {
     past: Past,
     pub(crate) pace: Pace,
     pub(crate) deciding: Deciding,
+    pub(crate) threads: Threads,
     observer: Arc<Observer>,
     writer: Tasks,
     tasks: Tasks,
@@ -192,11 +195,24 @@ pub struct Node {
 }
 
 impl Node {
-    /// Loads the state and starts to write.
+    /// Loads the state and starts to write, all on the threads of the caller's runtime.
     ///
     /// # Errors
     /// The store cannot be read, or its log is not the chain that was written.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        Self::start_on(Threads::here(), options).await
+    }
+
+    /// Loads the state and starts to write, on threads of its own, so that what is urgent waits for nothing else.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), or the system gives no threads.
+    pub async fn start_apart(options: Options) -> Result<Self, StartError> {
+        let threads = Threads::apart().map_err(|error| StartError::Threads(error.to_string()))?;
+        Self::start_on(threads, options).await
+    }
+
+    async fn start_on(threads: Threads, options: Options) -> Result<Self, StartError> {
         let Loaded { state, pace } = load(&*options.log).await?;
         let revision = state.head().revision;
         let observer = Arc::new(Observer::new(options.observations, options.clock.clone()));
@@ -210,6 +226,7 @@ impl Node {
             past: Past::default(),
             pace,
             deciding: Deciding::new(),
+            threads,
             observer: observer.clone(),
             writer: Tasks::default(),
             tasks: Tasks::default(),
@@ -221,11 +238,12 @@ impl Node {
             kills: kills_receiver,
             commits: commits_receiver,
         };
-        shared
-            .writer
-            .spawn(Writer::new(shared.clone(), queues).run());
-        shared.tasks.spawn(observer.run());
-        shared.tasks.spawn(checkpoints::run(shared.clone()));
+        let threads = &shared.threads;
+        let writer = Writer::new(shared.clone(), queues);
+        shared.writer.spawn(writer.run(), threads.urgent());
+        shared.tasks.spawn(observer.run(), threads.work());
+        let checkpoints = checkpoints::run(shared.clone());
+        shared.tasks.spawn(checkpoints, threads.work());
         let senders = ArcSwapOption::from_pointee(Senders { kills, commits });
         Ok(Self {
             shared,
@@ -322,7 +340,25 @@ impl Node {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, CommitError> {
-        self.shared.deciding.run(work).await
+        let Shared {
+            deciding, threads, ..
+        } = &*self.shared;
+        deciding.run(threads, work).await
+    }
+
+    /// Where that may run which others wait for: nothing else runs there, and nothing that takes long may.
+    pub fn urgent(&self) -> &Handle {
+        self.shared.threads.urgent()
+    }
+
+    /// Where that runs which takes long.
+    pub fn work(&self) -> &Handle {
+        self.shared.threads.work()
+    }
+
+    /// Whether [`urgent`](Self::urgent) and [`work`](Self::work) are other threads than those of who started the node.
+    pub fn is_apart(&self) -> bool {
+        self.shared.threads.are_apart()
     }
 
     /// Commits a command: durable and visible to every reader when it returns.
@@ -401,9 +437,8 @@ impl Node {
         let snapshot = self.snapshot();
         let revision = snapshot.revision();
         let (documents, options) = (request.documents, request.options);
-        let reconciled = (self.shared.deciding)
-            .run(move || reconcile::reconcile(snapshot.state(), &documents, options));
-        let found = reconciled.await??;
+        let reconcile = move || reconcile::reconcile(snapshot.state(), &documents, options);
+        let found = self.apart(reconcile).await??;
         let nothing = TreeOutcome {
             committed: None,
             plan: empty_plan(revision),

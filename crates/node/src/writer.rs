@@ -5,11 +5,13 @@
 //! its submitter, so that no validation holds up a kill. A submitter that keeps being overtaken has
 //! the other commits wait while its own is decided, but never the kills.
 //!
-//! A run ends at a kill: what was gathered behind it is put off, so that the kill waits for few others
+//! It has threads where nothing else runs: see `threads.rs`. A run ends at a kill: what was gathered behind it is put off, so that the kill waits for few others
 //! to be decided, stored and told.
 
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use plane_log::{AppendError, Appended, append_settled};
 use plane_model::{Digest, Kind, Timestamp};
@@ -19,24 +21,28 @@ use plane_state::{
     prepare, seal,
 };
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::convert::{Fetched, entry};
 use crate::error::CommitError;
-use crate::events::Event;
+use crate::events::{Event, Telling};
 use crate::load::fold;
 use crate::node::Shared;
 use crate::snapshot::Snapshot;
+use crate::threads::Threads;
 
 /// Commits that may wait; the next one is told to come back later.
 pub(crate) const QUEUE_MAX: usize = 1_024;
 /// Kills that may wait, in a queue of their own.
 pub(crate) const KILLS_MAX: usize = 256;
 /// Commits in one run: enough to share an fsync, few enough that a kill behind them waits briefly.
-const RUN_MAX: usize = 128;
+const RUN_MAX: usize = 64;
 /// Commits that a run with kills takes along: few, and not none, so that kills that never cease do not stop the rest.
 const BESIDE_KILLS_MAX: usize = 4;
 /// Documents in one run of several commits, for the same reason.
 const RUN_OPS_MAX: usize = 512;
+/// How long other commits wait at most for all to be told of a kill: a slow reader holds nobody up for longer.
+const TELLING_MAX: Duration = Duration::from_millis(25);
 /// How often a run is sent again when the store does not say whether it was stored.
 const RESENDS: u32 = 3;
 /// How many repeated requests are recognised without asking the store.
@@ -102,6 +108,8 @@ pub(crate) struct Writer {
     overtaken: VecDeque<Job>,
     /// Those that were gathered for a run that a kill ended; they are the next ones.
     put_off: VecDeque<Job>,
+    /// Ends once all have been told of the last kill; and when that is no longer waited for.
+    telling: Option<(mpsc::Receiver<Infallible>, Instant)>,
 }
 
 impl Writer {
@@ -113,6 +121,7 @@ impl Writer {
             recent_order: VecDeque::new(),
             overtaken: VecDeque::new(),
             put_off: VecDeque::new(),
+            telling: None,
         }
     }
 
@@ -133,9 +142,10 @@ impl Writer {
         let mut deciding = std::pin::pin!(decide(self.shared.clone(), command, now));
         let decided = loop {
             tokio::select! {
+                // The decision first: kills that never cease would keep it from even beginning.
                 biased;
-                Some(kill) = self.queues.kills.recv() => self.write(vec![kill]).await,
                 decided = &mut deciding => break decided,
+                Some(kill) = self.queues.kills.recv() => self.write(vec![kill]).await,
             }
         };
         match decided {
@@ -150,8 +160,8 @@ impl Writer {
 
     /// Waits for a commit and takes along what waits behind it, kills first.
     async fn next_run(&mut self) -> Option<Vec<Job>> {
-        let mut run = Vec::new();
-        if self.put_off.is_empty() {
+        let mut run: Vec<Job> = self.while_telling().await.into_iter().collect();
+        if run.is_empty() && self.put_off.is_empty() {
             let Queues { kills, commits } = &mut self.queues;
             let first = tokio::select! {
                 biased;
@@ -180,6 +190,28 @@ impl Writer {
         // A kill that arrived after the first commit was taken still goes before it.
         run.sort_by_key(|job| !job.is_kill());
         Some(run)
+    }
+
+    fn begin_telling(&mut self) -> Telling {
+        let (telling, all_told) = Telling::begin();
+        self.telling = Some((all_told, Instant::now() + TELLING_MAX));
+        telling
+    }
+
+    /// Waits until all have been told of the last kill, or the next one comes.
+    ///
+    /// Commits made meanwhile would have their submitters run, who want the same processors as those who are told.
+    async fn while_telling(&mut self) -> Option<Job> {
+        let (mut all_told, until) = self.telling.take()?;
+        tokio::select! {
+            biased;
+            Some(kill) = self.queues.kills.recv() => {
+                self.telling = Some((all_told, until));
+                Some(kill)
+            }
+            _ = all_told.recv() => None,
+            () = tokio::time::sleep_until(until) => None,
+        }
     }
 
     fn take_kills(&mut self, run: &mut Vec<Job>) {
@@ -222,6 +254,8 @@ impl Writer {
             match append_settled(&*self.shared.log, expected, &entries, RESENDS).await {
                 Ok(Appended::Committed { .. }) => {
                     self.publish(ready, state);
+                    // Those who tell of it run before the thread is taken up by the next run.
+                    tokio::task::yield_now().await;
                     return;
                 }
                 Ok(Appended::Conflict { .. }) => {
@@ -367,12 +401,14 @@ impl Writer {
             .written(ready.iter().map(|it| it.sealed.bytes.len() as u64).sum());
         for it in ready {
             let record = &it.sealed.record;
-            self.shared.events.publish(Arc::new(Event {
-                revision: record.revision,
-                hash: it.sealed.hash,
-                at: record.at,
-                changes: it.changes,
-            }));
+            let telling = if it.job.is_kill() && self.shared.events.are_followed() {
+                Some(self.begin_telling())
+            } else {
+                None
+            };
+            let place = (record.revision, it.sealed.hash);
+            let event = Event::new(place, record.at, it.changes, telling);
+            self.shared.events.publish(Arc::new(event));
             let done = Done {
                 revision: record.revision,
                 hash: it.sealed.hash,
@@ -441,12 +477,9 @@ impl Writer {
                         .collect();
                     self.shared.publish(before.after(state, &changes));
                     for (head, changes) in folded {
-                        self.shared.events.publish(Arc::new(Event {
-                            revision: head.revision,
-                            hash: head.hash,
-                            at: head.at,
-                            changes,
-                        }));
+                        let place = (head.revision, head.hash);
+                        let event = Event::new(place, head.at, changes, None);
+                        self.shared.events.publish(Arc::new(event));
                     }
                     self.shared
                         .revisions
@@ -524,12 +557,15 @@ pub(crate) async fn decide(
     };
     // Taken after waiting, so that the decision is not older than it has to be.
     let snapshot = shared.snapshot();
-    Ok(apart(move || decision(&snapshot)).await?)
+    Ok(apart(&shared.threads, move || decision(&snapshot)).await?)
 }
 
 /// Runs what may take long where it holds up nobody.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+async fn apart<T: Send + 'static>(
+    threads: &Threads,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    match threads.work().spawn_blocking(work).await {
         Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
@@ -558,10 +594,11 @@ impl Deciding {
     /// Too many wait already.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
+        threads: &Threads,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, CommitError> {
         let _turn = self.enter().await?;
-        Ok(apart(work).await)
+        Ok(apart(threads, work).await)
     }
 
     async fn enter(&self) -> Result<[SemaphorePermit<'_>; 2], CommitError> {

@@ -9,6 +9,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::future::BoxFuture;
 use plane_api::operations::{Caller as Who, Dialect};
 use plane_api::{Operation, headers};
 use plane_eval::View;
@@ -18,6 +19,8 @@ use plane_state::Scope;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admission::{Connection, check_connection, check_form, check_stranger, check_token};
@@ -56,7 +59,13 @@ pub(crate) struct App {
     pub(crate) usage: Usage,
     pub(crate) room: Room,
     pub(crate) openapi: Bytes,
+    /// Who may be handled in place with waiting; the others are handled aside, so that what reads, streams and kills
+    /// wait for is short whatever others write.
+    pub(crate) in_place: Semaphore,
 }
+
+/// How many are handled in place at once: so few cost others less time than the way there and back costs them.
+pub(crate) const IN_PLACE_MAX: usize = 4;
 
 impl App {
     /// The usage of flags, with what an earlier process had written and what was evaluated here until now.
@@ -191,7 +200,7 @@ where
         headers,
         request_id: arrival.request_id.clone(),
     };
-    handle(call, endpoint.handler, deadline).await
+    handle(call, endpoint, deadline).await
 }
 
 /// Says who calls, or nobody where anybody may.
@@ -246,8 +255,8 @@ fn open(app: &App, handler: Handler) -> Answer {
     }
 }
 
-async fn handle(call: Call, handler: Handler, deadline: Instant) -> Answer {
-    match handler {
+async fn handle(call: Call, endpoint: &Endpoint, deadline: Instant) -> Answer {
+    match endpoint.handler {
         Handler::Quick(handler) => handler(&call),
         Handler::Moment(handler) => {
             let snapshot = match call.query.moment("at")? {
@@ -256,7 +265,15 @@ async fn handle(call: Call, handler: Handler, deadline: Instant) -> Answer {
             };
             handler(&call, &snapshot)
         }
-        Handler::Async(handler) => within(deadline, handler(call)).await,
+        Handler::Async(handler) => {
+            let app = call.app().clone();
+            let place = app.in_place.try_acquire();
+            if endpoint.is_kill || place.is_ok() || !app.node.is_apart() {
+                within(deadline, handler(call)).await
+            } else {
+                within(deadline, aside(call, handler)).await
+            }
+        }
         // These wait on purpose, each with a limit of its own.
         Handler::Waiting { at_once, waiting } => match at_once(&call) {
             Some(answer) => answer,
@@ -265,6 +282,18 @@ async fn handle(call: Call, handler: Handler, deadline: Instant) -> Answer {
         Handler::Open(_) => Err(Failure::internal(
             &"an operation with a token has an open handler",
         )),
+    }
+}
+
+/// Handles a request on the threads for what takes long; ends with the future.
+async fn aside(call: Call, handler: fn(Call) -> BoxFuture<'static, Answer>) -> Answer {
+    let mut handling = JoinSet::new();
+    let work = call.node().work().clone();
+    handling.spawn_on(handler(call), &work);
+    match handling.join_next().await {
+        Some(Ok(answer)) => answer,
+        Some(Err(error)) => Err(Failure::internal(&error)),
+        None => Err(Failure::internal(&"a request is not handled")),
     }
 }
 

@@ -14,11 +14,12 @@ use plane_api::operations::Dialect;
 use plane_api::{Operation, operations};
 use plane_model::Code;
 use plane_node::Node;
+use tokio::sync::Semaphore;
 
 use crate::admission::{Connection, check_form};
 use crate::auth::Scopes;
 use crate::body::Room;
-use crate::call::{App, enter, finish};
+use crate::call::{App, IN_PLACE_MAX, enter, finish};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::handlers::handler;
@@ -72,6 +73,7 @@ pub fn router(node: Node, options: ServerOptions) -> Router {
         views: Views::default(),
         orders: Orders::default(),
         openapi: Bytes::from(openapi().to_string()),
+        in_place: Semaphore::new(IN_PLACE_MAX),
     });
     let mut by_path: BTreeMap<&'static str, Vec<&'static Operation>> = BTreeMap::new();
     for operation in operations() {

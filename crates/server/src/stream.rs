@@ -90,8 +90,8 @@ impl Streams {
             let fill = feeds::fill(feeds.clone(), events, node.clone(), shutdown.clone());
             let prepare = feeds::prepare(feeds.clone(), node.clone(), shutdown.clone());
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            tasks.spawn(fill);
-            tasks.spawn(prepare);
+            tasks.spawn_on(fill, app.node.urgent());
+            tasks.spawn_on(prepare, app.node.work());
             drop(tasks);
             feeds
         })

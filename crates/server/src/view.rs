@@ -186,8 +186,8 @@ impl Views {
             return Ok(prepared.clone());
         }
         let (scope, audience) = (scope.clone(), audience.clone());
-        let prepared = tokio::task::spawn_blocking(move || compose(&snapshot, &scope, &audience))
-            .await
+        let compose = move || compose(&snapshot, &scope, &audience);
+        let prepared = (node.work().spawn_blocking(compose).await)
             .map_err(|error| Failure::internal(&error))??;
         let prepared = Arc::new(prepared);
         *held = Some(prepared.clone());

@@ -24,10 +24,11 @@ use crate::{
     WriteError,
 };
 
-/// After how many bytes of writing the write-ahead log is folded into the file while nobody waits: 4 MiB.
+/// After how many bytes of writing the write-ahead log is folded into the file while nobody waits: 2 MiB.
 ///
-/// Small, so that the log file is soon used again in place: appending to a file costs a second write of its length.
-const UNFOLDED_BYTES: usize = 4 << 20;
+/// Small, so that a kill that comes meanwhile waits briefly, and the log file is soon used again in place: appending to
+/// a file costs a second write of its length.
+const UNFOLDED_BYTES: usize = 2 << 20;
 
 /// What a run writes besides its payload, by guess: the page of the journal that it ends on, and the next.
 const RUN_OVERHEAD_BYTES: usize = 8 << 10;
@@ -40,8 +41,8 @@ const TAIL_ENTRIES: usize = 1_024;
 const TAIL_BYTES: usize = 2 << 20;
 
 /// How many entries or bytes are posted at once while commits come: few, because a kill may be waiting behind them.
-const POST_ENTRIES: usize = 256;
-const POST_BYTES: usize = 512 << 10;
+const POST_ENTRIES: usize = 64;
+const POST_BYTES: usize = 128 << 10;
 
 /// How many entries or bytes may wait in the journal where they cannot be posted, before appends are refused.
 const TAIL_ENTRIES_MAX: usize = 16 << 10;
@@ -125,7 +126,8 @@ impl Writer {
         check_link(head, at_ms, first)?;
         let head = last.head();
         if self.tail_is_at_its_end() {
-            self.post(POST_ENTRIES, POST_BYTES)?;
+            // As much as comes, so that it does not grow beyond.
+            self.post(POST_ENTRIES.max(run.len()), POST_BYTES.max(bytes))?;
         }
         if bytes > JOURNALED_BYTES_MAX {
             self.store_posted(run)?;
@@ -464,6 +466,15 @@ impl Writer {
         })
     }
 
+    /// Folds the write-ahead log into the file as far as no reader stands in the way.
+    fn fold(&mut self) {
+        self.unfolded = 0;
+        let folded = (self.db).query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = folded {
+            tracing::warn!(%error, "the write-ahead log could not be folded in yet");
+        }
+    }
+
     /// Folds the write-ahead log into the file and empties it; says whether no reader stood in the way.
     fn scrub(&self) -> rusqlite::Result<bool> {
         self.db.busy_timeout(SCRUB_TIMEOUT)?;
@@ -479,6 +490,11 @@ impl Writer {
 
 impl Worker for Writer {
     fn upkeep(&mut self) -> bool {
+        // Before anything that lets the write-ahead log grow: else a commit would have to fold in much at once.
+        if self.unfolded >= UNFOLDED_BYTES {
+            self.fold();
+            return true;
+        }
         if self.post_is_due() {
             match self.post(POST_ENTRIES, POST_BYTES) {
                 Ok(_) => return true,
@@ -502,15 +518,6 @@ impl Worker for Writer {
                 }
             }
             return false;
-        }
-        if self.unfolded >= UNFOLDED_BYTES {
-            self.unfolded = 0;
-            if let Err(error) = self
-                .db
-                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-            {
-                tracing::warn!(%error, "the write-ahead log could not be folded in yet");
-            }
         }
         false
     }

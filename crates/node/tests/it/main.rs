@@ -1,6 +1,7 @@
 //! A node on its stores: what is committed is durable, visible, and never taken back.
 
 mod crowd;
+mod telling;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -17,7 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plane_api::Signed;
-use plane_node::Event;
+use plane_node::{Event, Telling};
 use plane_state::Scope;
 use plane_state::delivery::Projection;
 use tokio::sync::{Notify, broadcast};
@@ -190,8 +190,9 @@ impl Feeds {
     fn hand_out(&self, commits: &[Arc<Event>]) {
         let Some(last) = commits.last() else { return };
         let place = (last.revision, last.hash);
+        let telling: Arc<[Telling]> = commits.iter().filter_map(|it| it.telling()).collect();
         self.tell_all(place, |audience, feed| {
-            feed.tell(audience, commits, &self.signer);
+            feed.tell(audience, commits, &telling, &self.signer);
         });
     }
 

@@ -11,7 +11,7 @@ use plane_log::observations::SqliteObservations;
 use plane_log::{LogId, OpenError, SqliteLog};
 use plane_model::documents::{Role, TokenKind};
 use plane_model::{Digest, DocumentKey, Kind, PrincipalId, TokenId};
-use plane_node::{CommitError, Node, Options, SystemClock, TreeRequest};
+use plane_node::{CommitError, Node, Options, StartError, SystemClock, TreeRequest};
 use plane_state::delivery::KeyRing;
 use plane_state::tree::Tree;
 use plane_state::{Action, Change, Command, Expect, Op, Scope, reconcile};
@@ -67,20 +67,22 @@ pub(super) fn server_key(file: &KeyFile, revision: u64) -> Result<KeyRing> {
 /// Starts a node on a log that is open.
 pub(crate) async fn node_on(log: SqliteLog, data: &Path) -> Result<Node> {
     let observations = SqliteObservations::open(data).map_err(|error| refuse_open(&error))?;
-    let node = Node::start(Options {
+    let node = Node::start_apart(Options {
         log: Arc::new(log),
         observations: Arc::new(observations),
         clock: Arc::new(SystemClock),
     })
     .await;
     node.map_err(|error| {
-        Failure::new(error.to_string())
-            .next(format!(
+        let next = match error {
+            StartError::Threads(_) => "allow this user more threads".to_owned(),
+            StartError::Store(_) | StartError::Broken { .. } => format!(
                 "keep `{}` as it is and restore a backup; `control-plane log verify` on a copy of either says \
                  what is damaged",
                 data.display()
-            ))
-            .into()
+            ),
+        };
+        Failure::new(error.to_string()).next(next).into()
     })
 }
 

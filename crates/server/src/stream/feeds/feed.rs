@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use plane_api::Signed;
 use plane_model::{Document, Kind};
-use plane_node::Event;
+use plane_node::{Event, Telling};
 use plane_state::Scope;
 use plane_state::delivery::{Changed, Followed, Projection};
 use tokio::sync::broadcast;
@@ -32,6 +32,20 @@ pub(in super::super) struct Message {
     /// The events as they are sent; none if only access is concerned.
     pub(in super::super) frames: Option<Bytes>,
     pub(in super::super) about: About,
+    /// Gone with the message once every reader has it.
+    telling: Option<Arc<[Telling]>>,
+}
+
+impl Message {
+    fn new(first: u64, last: Place, frames: Option<Bytes>, about: About) -> Self {
+        Self {
+            first,
+            last,
+            frames,
+            about,
+            telling: None,
+        }
+    }
 }
 
 /// What a message is about.
@@ -67,6 +81,8 @@ pub(super) struct Feed {
     head: Option<Head>,
     /// Whether readers wait for a head.
     is_awaited: bool,
+    /// What goes with the messages that are made now.
+    telling: Option<Arc<[Telling]>>,
 }
 
 /// What is known of the view that a feed's readers hold.
@@ -89,6 +105,7 @@ impl Feed {
             view: View::Lost,
             head: None,
             is_awaited: true,
+            telling: None,
         };
         (feed, receiver)
     }
@@ -152,17 +169,22 @@ impl Feed {
         }
         if let Some(signed) = self.signed(audience, place, signer) {
             self.is_awaited = false;
-            self.send(Message {
-                first: place.0,
-                last: place,
-                frames: Some(frame::bookmark(place, Some(&signed))),
-                about: About::Head,
-            });
+            let frames = Some(frame::bookmark(place, Some(&signed)));
+            self.send(Message::new(place.0, place, frames, About::Head));
         }
     }
 
     /// Tells of commits: changes that follow each other in one message, signed at its end.
-    pub(super) fn tell(&mut self, audience: &Audience, commits: &[Arc<Event>], signer: &Signer) {
+    ///
+    /// `telling` goes with what is said, and is gone once every reader has it.
+    pub(super) fn tell(
+        &mut self,
+        audience: &Audience,
+        commits: &[Arc<Event>],
+        telling: &Arc<[Telling]>,
+        signer: &Signer,
+    ) {
+        self.telling = (!telling.is_empty()).then(|| telling.clone());
         let mut gathered = Gathered::default();
         for commit in commits {
             let place = (commit.revision, commit.hash);
@@ -183,32 +205,26 @@ impl Feed {
                 told => {
                     self.send_changes(audience, gathered.take(), signer);
                     let is_nothing = matches!(told, Told::Nothing);
-                    self.send(Message {
-                        first: place.0,
-                        last: place,
-                        frames: (!is_nothing).then(|| frame::refetch(place)),
-                        about: if is_about_access {
-                            About::Access
-                        } else {
-                            About::Whole
-                        },
-                    });
+                    let frames = (!is_nothing).then(|| frame::refetch(place));
+                    let about = if is_about_access {
+                        About::Access
+                    } else {
+                        About::Whole
+                    };
+                    self.send(Message::new(place.0, place, frames, about));
                     self.follow(commit);
                 }
             }
         }
         self.send_changes(audience, gathered.take(), signer);
+        self.telling = None;
     }
 
     /// Tells to fetch the view, because commits were missed.
     pub(super) fn skip(&mut self, first: u64, place: Place) {
         self.lose();
-        self.send(Message {
-            first,
-            last: place,
-            frames: Some(frame::refetch(place)),
-            about: About::Access,
-        });
+        let frames = Some(frame::refetch(place));
+        self.send(Message::new(first, place, frames, About::Access));
     }
 
     /// Tells one reader again what happened up to a place, as much as goes out at once.
@@ -326,15 +342,11 @@ impl Feed {
             let frames: Vec<_> = frames.chain([last]).collect();
             frames.concat().into()
         };
-        self.send(Message {
-            first,
-            last: place,
-            frames: Some(frames),
-            about: About::Changes,
-        });
+        self.send(Message::new(first, place, Some(frames), About::Changes));
     }
 
-    fn send(&self, message: Message) {
+    fn send(&self, mut message: Message) {
+        message.telling.clone_from(&self.telling);
         // An error only says that the last reader has just left.
         drop(self.sender.send(message));
     }
