@@ -228,11 +228,14 @@ pub(crate) fn read_trust(root: &Path) -> Result<Tree> {
 pub(crate) fn texts(root: &Path) -> Result<Vec<File>> {
     let mut files = Vec::new();
     collect(root, "", &mut files)?;
-    files.retain(|file| {
-        let extension = Path::new(&file.path).extension().and_then(|it| it.to_str());
-        !matches!(extension, Some("yaml" | "yml" | "json"))
-    });
+    files.retain(|file| !holds_documents(&file.path));
     Ok(files)
+}
+
+/// Whether a file of this name is read as documents, by its ending.
+fn holds_documents(path: &str) -> bool {
+    let extension = Path::new(path).extension().and_then(|it| it.to_str());
+    matches!(extension, Some("yaml" | "yml" | "json"))
 }
 
 fn place(root: &Path, file: &str, line: usize, column: usize) -> String {
@@ -269,6 +272,13 @@ fn collect(dir: &Path, below: &str, files: &mut Vec<File>) -> Result<()> {
             collect(&entry.path(), &path, files)?;
         } else if metadata.is_file() {
             if metadata.len() > FILE_BYTES_MAX {
+                // Passed over, its documents would be missing, and `--prune` would delete them.
+                if holds_documents(&path) {
+                    let what = format!("`{path}` is larger than {} MiB", FILE_BYTES_MAX >> 20);
+                    return Err(Failure::new(what)
+                        .next("split it into several files, or move it out of the tree")
+                        .into());
+                }
                 note(&format!(
                     "passed over {path}: it is larger than {} MiB",
                     FILE_BYTES_MAX >> 20
@@ -278,6 +288,8 @@ fn collect(dir: &Path, below: &str, files: &mut Vec<File>) -> Result<()> {
             let bytes = fs::read(entry.path())
                 .with_context(|| format!("cannot read `{}`", entry.path().display()))?;
             files.push(File { path, bytes });
+        } else {
+            note(&format!("passed over {path}: it is no file"));
         }
     }
     Ok(())

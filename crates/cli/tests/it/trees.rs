@@ -159,3 +159,23 @@ metadata:
     );
     assert!(said.contains("next: publish `nowhere` first"), "{said}");
 }
+
+#[test]
+fn a_file_of_documents_that_is_too_large_is_refused_lest_they_be_pruned() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    std::fs::create_dir(dir.path().join("segments")).unwrap();
+    let large = |name: &str| {
+        let file = std::fs::File::create(dir.path().join("segments").join(name)).unwrap();
+        file.set_len(65 << 20).unwrap();
+    };
+    large("notes.bin");
+    let plan = || crate::support::offline(&["plan", path]).failed();
+    assert!(plan().contains("holds no documents"), "{}", plan());
+    large("staff.yaml");
+    assert!(
+        plan().contains("error: `segments/staff.yaml` is larger than "),
+        "{}",
+        plan()
+    );
+}
