@@ -59,8 +59,9 @@ pub use trees::{TreeDocument, TreeReply, TreeRequest, TreesReply};
 pub use usage::{FlagUsage, FlagUsageReply, UsageCount, UsageReply, UsageRequest};
 pub use uses::{Use, UsesReply};
 pub use view::{
-    BookmarkEvent, ChangeEvent, GoawayEvent, KeysReply, RefetchEvent, ServerKey, Signed,
-    VIEW_FORMAT, ViewChange, ViewDocument, ViewPartReply, ViewReply,
+    AlertEvent, AlertRule, AlertSeverity, BookmarkEvent, ChangeEvent, GoawayEvent, KeysReply,
+    RefetchEvent, ServerKey, Signed, VIEW_FORMAT, ViewChange, ViewDocument, ViewPartReply,
+    ViewReply,
 };
 
 /// Names of the headers that are this API's own.

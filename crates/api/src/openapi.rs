@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::operations::{Caller, Dialect, Operation, Query, Reply, SchemaOf, operations};
 use crate::{
-    BookmarkEvent, ChangeEvent, GoawayEvent, OfrepEvent, OfrepFailure, Problem, RefetchEvent,
-    Signed, is_retryable, is_sent, ofrep_status, status,
+    AlertEvent, BookmarkEvent, ChangeEvent, GoawayEvent, OfrepEvent, OfrepFailure, Problem,
+    RefetchEvent, Signed, is_retryable, is_sent, ofrep_status, status,
 };
 
 /// A type of a reply that this crate does not know: its name in the table, and its schema.
@@ -35,6 +35,7 @@ pub fn openapi(external: &[External]) -> Value {
     let problem = generator.subschema_for::<Problem>();
     let events = json!({
         "change": generator.subschema_for::<ChangeEvent>(),
+        "alert": generator.subschema_for::<AlertEvent>(),
         "refetch": generator.subschema_for::<RefetchEvent>(),
         "message": generator.subschema_for::<OfrepEvent>(),
         "bookmark": generator.subschema_for::<BookmarkEvent>(),
@@ -312,6 +313,7 @@ fn success(operation: &Operation, external: &[External], generator: &mut SchemaG
                     "change",
                     &generator.subschema_for::<ChangeEvent>().to_value(),
                 ),
+                event_without_id("alert", &generator.subschema_for::<AlertEvent>().to_value()),
                 event(
                     "refetch",
                     &generator.subschema_for::<RefetchEvent>().to_value(),
@@ -366,13 +368,20 @@ fn head(generator: &mut SchemaGenerator) -> Value {
     })
 }
 
-/// An event of a stream: its name, and JSON as its data.
+/// An event of a stream: its id, its name, and JSON as its data.
 fn event(name: &str, data: &Value) -> Value {
+    let mut event = event_without_id(name, data);
+    event["required"] = json!(["id", "event", "data"]);
+    event["properties"]["id"] = json!({ "type": "string" });
+    event
+}
+
+/// An event after which nobody resumes.
+fn event_without_id(name: &str, data: &Value) -> Value {
     json!({
         "type": "object",
-        "required": ["id", "event", "data"],
+        "required": ["event", "data"],
         "properties": {
-            "id": { "type": "string" },
             "event": { "const": name },
             "data": {
                 "type": "string",

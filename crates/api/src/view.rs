@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plane_model::{Digest, EnvironmentName, Kind, TenantId};
+use plane_model::{Digest, EnvironmentName, Kind, TenantId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -136,6 +136,80 @@ pub struct ViewChange {
     pub revision: u64,
     /// What it says now; null if it is gone.
     pub body: Option<Value>,
+}
+
+/// Event `alert`: somebody stopped a flag, an agent or a tool, or revived it.
+///
+/// It comes before the event that tells the change and has no id: who resumes may be told twice. Of what is told
+/// by `refetch` because too much was missed there are no alerts; `GET /v1/commits?kind=kill` has them all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AlertEvent {
+    /// What happened.
+    pub rule: AlertRule,
+    /// How urgent it is: `critical` or `info`.
+    pub severity: AlertSeverity,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The tenant for whom alone; absent if for everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+    /// `flag:KEY`, `agent:NAME` or `tool:NAME`.
+    pub subject: String,
+    /// Why it was stopped; why it was revived is in the commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The revision of the commit, which says by whom.
+    pub revision: u64,
+    /// When it was committed.
+    pub at: Timestamp,
+}
+
+/// What an alert is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertRule {
+    /// It was stopped, or the stop was changed.
+    Killed,
+    /// It was revived.
+    Revived,
+}
+
+impl AlertRule {
+    /// The rule as one lower-case word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::Revived => "revived",
+        }
+    }
+
+    /// How urgent alerts of the rule are.
+    pub const fn severity(self) -> AlertSeverity {
+        match self {
+            Self::Killed => AlertSeverity::Critical,
+            Self::Revived => AlertSeverity::Info,
+        }
+    }
+}
+
+/// How urgent an alert is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertSeverity {
+    /// Somebody should look at once.
+    Critical,
+    /// Good to know.
+    Info,
+}
+
+impl AlertSeverity {
+    /// The severity as one lower-case word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Info => "info",
+        }
+    }
 }
 
 /// Event `refetch`: fetch the whole view, for the change is large, or some were missed.

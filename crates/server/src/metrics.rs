@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use plane_api::{Operation, SignatureState, status};
+use plane_api::{AlertRule, Operation, SignatureState, status};
 use plane_eval::Reason;
 use plane_model::documents::StatusState;
 use plane_model::{
@@ -106,6 +106,11 @@ struct Tenants {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Alert {
+    rule: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Used {
     kind: String,
     asset: String,
@@ -177,6 +182,7 @@ pub(crate) struct Metrics {
     integrity_failures: Family<Cause, Counter>,
     asset_tenants: Family<Tenants, Gauge>,
     deprecated_uses: Family<Used, Counter>,
+    alerts: Family<Alert, Counter>,
     versions_seen: Mutex<HashSet<String>>,
     http_requests: Family<Http, Counter>,
     http_duration: Histograms,
@@ -227,6 +233,7 @@ impl Metrics {
             integrity_failures: Family::default(),
             asset_tenants: Family::default(),
             deprecated_uses: Family::default(),
+            alerts: Family::default(),
             versions_seen: Mutex::default(),
             http_requests: Family::default(),
             http_duration: Family::new_with_constructor(|| Histogram::new(HTTP_BUCKETS)),
@@ -326,6 +333,11 @@ impl Metrics {
             "asset_deprecated_uses",
             "Resolves that gave a deprecated version",
             self.deprecated_uses.clone(),
+        );
+        it.register(
+            "alerts",
+            "Stops and revivals of flags, agents and tools that this node has committed",
+            self.alerts.clone(),
         );
         it.register("http_requests", "Requests", self.http_requests.clone());
         it.register_with_unit(
@@ -488,6 +500,12 @@ impl Metrics {
         if let Some(code) = INTEGRITY.iter().find(|known| known.as_str() == code) {
             self.integrity_failures.get_or_create(&cause(*code)).inc();
         }
+    }
+
+    /// Counts an alert.
+    pub(crate) fn alerted(&self, rule: AlertRule) {
+        let rule = rule.as_str();
+        self.alerts.get_or_create(&Alert { rule }).inc();
     }
 
     /// Counts a use of a deprecated version, `agent:NAME@VERSION` or `tool:NAME@VERSION`.

@@ -320,7 +320,7 @@ impl Follower {
             return self.start_anew();
         };
         if events.iter().any(|event| self.concerns_access(event)) {
-            return self.start_anew();
+            return self.start_anew_after(&events);
         }
         let feeds = self.app.streams.feeds(&self.app);
         let scope = &self.caller.scope;
@@ -329,7 +329,7 @@ impl Follower {
                 self.last = last;
                 Told::Frames(text.into())
             }
-            Again::Whole => self.start_anew(),
+            Again::Whole => self.start_anew_after(&events),
             Again::NotReady => {
                 self.waits_for_head = true;
                 Told::Nothing
@@ -369,6 +369,20 @@ impl Follower {
         self.behind_until = 0;
         self.waits_for_head = false;
         Told::Frames(frame::refetch(self.last))
+    }
+
+    /// Tells to fetch the view, and before that what those who are called at night must not miss.
+    fn start_anew_after(&mut self, events: &[Arc<Event>]) -> Told {
+        let environment = self.audience.environment();
+        let scope = &self.caller.scope;
+        let told = events.iter();
+        let alerts = told
+            .map(|event| frame::alerts(event, environment, scope))
+            .collect();
+        match self.start_anew() {
+            Told::Frames(_) => Told::Frames(frame::refetch_after(alerts, self.last)),
+            told => told,
+        }
     }
 
     fn woken(&mut self) -> Told {

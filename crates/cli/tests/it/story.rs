@@ -59,6 +59,15 @@ fn a_kill_holds_until_it_is_revived_and_the_past_stays_readable() {
             "loops",
         ])
         .ok();
+    let timeline = normalised(&server.ok("log --kind kill"));
+    let lines: Vec<_> = timeline.lines().skip(1).collect();
+    for (line, words) in lines.iter().zip([
+        ["kill", "agent:support", "loops"],
+        ["revive", "flag:reasoning", ""],
+        ["kill", "flag:reasoning", "it lies"],
+    ]) {
+        assert!(words.iter().all(|it| line.contains(it)), "{timeline}");
+    }
     let refused = server
         .run(&["resolve", "support", "-e", "production"])
         .failed();

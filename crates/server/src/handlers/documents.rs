@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use plane_api::{CommitReply, Committed, DocumentReply, Plan, Planned};
-use plane_model::documents::Kill;
 use plane_model::{
     ArtifactName, Code, ConfigName, DocumentKey, EnvironmentName, FlagKey, GroupName, Kind,
     Namespace, SegmentName, Selector, TenantId, TokenId,
@@ -171,30 +170,6 @@ pub(super) async fn delete(call: Call, key: KeyOf) -> Answer {
         expect,
     };
     answer(submit(&call, action_of(&key), op, None).await?)
-}
-
-/// Stops a flag, an agent or a tool; asks for no revision, for nothing may stand in the way.
-pub(super) async fn give_kill(call: Call, key: KeyOf) -> Answer {
-    let key = key(&call)?;
-    let body = call.json()?;
-    let reason = crate::body::typed::<Kill>(&body)?.reason;
-    let op = Op {
-        key,
-        change: Change::Put(body),
-        expect: Expect::Any,
-    };
-    answer(submit(&call, Action::Kill, op, Some(reason)).await?)
-}
-
-/// Clears such a stop.
-pub(super) async fn revive(call: Call, key: KeyOf) -> Answer {
-    let key = key(&call)?;
-    let op = Op {
-        key,
-        change: Change::Delete,
-        expect: Expect::Any,
-    };
-    answer(submit(&call, Action::Revive, op, None).await?)
 }
 
 /// What came of a write, before it is written down.

@@ -7,6 +7,7 @@ mod config;
 mod delivery;
 mod documents;
 mod instances;
+mod kills;
 mod ofrep;
 mod registry;
 mod runtime;
@@ -88,12 +89,12 @@ handlers! {
     "deletePin" => Async(|call| Box::pin(documents::delete(call, documents::pin))),
     "listKills" => Async(|call| Box::pin(documents::list(call, documents::kills))),
     "getKill" => Async(|call| Box::pin(documents::get(call, documents::kill))),
-    "putKill" => Async(|call| Box::pin(documents::give_kill(call, documents::kill))),
-    "deleteKill" => Async(|call| Box::pin(documents::revive(call, documents::kill))),
+    "putKill" => Async(|call| Box::pin(kills::give(call, documents::kill))),
+    "deleteKill" => Async(|call| Box::pin(kills::revive(call, documents::kill))),
     "listTenantKills" => Async(|call| Box::pin(documents::list(call, documents::tenant_kills))),
     "getTenantKill" => Async(|call| Box::pin(documents::get(call, documents::tenant_kill))),
-    "putTenantKill" => Async(|call| Box::pin(documents::give_kill(call, documents::tenant_kill))),
-    "deleteTenantKill" => Async(|call| Box::pin(documents::revive(call, documents::tenant_kill))),
+    "putTenantKill" => Async(|call| Box::pin(kills::give(call, documents::tenant_kill))),
+    "deleteTenantKill" => Async(|call| Box::pin(kills::revive(call, documents::tenant_kill))),
     "getUses" => Async(|call| Box::pin(uses::uses(call))),
     "listChannels" => Async(|call| Box::pin(documents::list(call, documents::channels))),
     "getChannel" => Async(|call| Box::pin(documents::get(call, documents::channel))),

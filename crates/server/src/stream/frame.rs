@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use axum::body::Bytes;
-use plane_api::{BookmarkEvent, GoawayEvent, RefetchEvent, Signed};
-use plane_model::{Digest, Kind, TenantId};
+use plane_api::{AlertEvent, AlertRule, BookmarkEvent, GoawayEvent, RefetchEvent, Signed};
+use plane_model::{Digest, Document, EnvironmentName, Kind, TenantId};
 use plane_node::Event;
+use plane_state::Scope;
 use plane_state::delivery::{Changed, Projection, part};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -26,6 +27,8 @@ pub(super) struct Change {
     /// The tenants whose parts it changes.
     tenants: BTreeSet<TenantId>,
     data: String,
+    /// The events that come before it.
+    alerts: String,
 }
 
 /// [`plane_api::ChangeEvent`] with the bodies as they are stored: holders compute digests of these bytes.
@@ -81,6 +84,7 @@ impl Change {
                 place,
                 tenants,
                 data,
+                alerts: String::new(),
             })
     }
 
@@ -99,8 +103,13 @@ impl Change {
         }
     }
 
+    /// Adds events that come before it.
+    pub(super) fn alert(&mut self, alerts: String) {
+        self.alerts = alerts;
+    }
+
     pub(super) fn bytes(&self) -> usize {
-        self.data.len()
+        self.alerts.len() + self.data.len()
     }
 
     /// The event; `signed` is the head after it.
@@ -109,8 +118,44 @@ impl Change {
             self.data.pop();
             let _ = write!(self.data, ",\"signed\":{signed}}}");
         }
-        frame("change", self.place, &self.data)
+        self.alerts
+            .push_str(&text("change", self.place, &self.data));
+        self.alerts.into()
     }
+}
+
+/// What those who are called at night are told of a commit: an event for each stop and each revival.
+///
+/// They have no id: who resumes is told again rather than not at all.
+pub(super) fn alerts(event: &Event, environment: &EnvironmentName, scope: &Scope) -> String {
+    let mut alerts = String::new();
+    for change in &event.changes {
+        let is_here = || change.key.environment_name().as_ref() == Some(environment);
+        if change.key.kind() != Kind::Kill || !is_here() || !scope.sees(&change.key) {
+            continue;
+        }
+        let rule = match change.bytes {
+            Some(_) => AlertRule::Killed,
+            None => AlertRule::Revived,
+        };
+        let reason = match change.document.as_deref() {
+            Some(Document::Kill(kill)) => Some(kill.reason.clone()),
+            _ => None,
+        };
+        let alert = AlertEvent {
+            rule,
+            severity: rule.severity(),
+            environment: environment.clone(),
+            tenant: change.key.tenant_id(),
+            subject: change.key.name().to_owned(),
+            reason,
+            revision: event.revision,
+            at: event.at,
+        };
+        let data = serde_json::to_string(&alert).unwrap_or_default();
+        let _ = write!(alerts, "event: alert\ndata: {data}\n\n");
+    }
+    alerts
 }
 
 /// Says whether a commit can change what somebody may see.
@@ -134,7 +179,18 @@ pub(super) fn bookmark(place: Place, signed: Option<&Signed>) -> Bytes {
 
 /// Tells to fetch the view.
 pub(super) fn refetch(place: Place) -> Bytes {
-    written("refetch", place, &RefetchEvent { revision: place.0 })
+    refetch_after(String::new(), place)
+}
+
+/// The same, after events that are not to be missed.
+pub(super) fn refetch_after(mut alerts: String, place: Place) -> Bytes {
+    let event = RefetchEvent { revision: place.0 };
+    alerts.push_str(&text(
+        "refetch",
+        place,
+        &serde_json::to_string(&event).unwrap_or_default(),
+    ));
+    alerts.into()
 }
 
 /// Tells to connect elsewhere, after a while that differs from reader to reader.
@@ -154,14 +210,18 @@ fn written<T: Serialize>(event: &str, place: Place, data: &T) -> Bytes {
     )
 }
 
-fn frame(event: &str, (revision, hash): Place, data: &str) -> Bytes {
+fn frame(event: &str, place: Place, data: &str) -> Bytes {
+    text(event, place, data).into()
+}
+
+fn text(event: &str, (revision, hash): Place, data: &str) -> String {
     let mut text = String::with_capacity(data.len() + 64);
     let short = short_hash(&hash);
     let _ = write!(
         text,
         "id: {revision}.{short}\nevent: {event}\ndata: {data}\n\n"
     );
-    text.into()
+    text
 }
 
 /// The part of a hash that stands in the id of an event.

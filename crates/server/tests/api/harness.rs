@@ -305,11 +305,11 @@ impl Events {
         }
     }
 
-    /// The next event that is not a bookmark, without its signed head.
+    /// The next event that is neither a bookmark nor an alert, without its signed head.
     pub(crate) async fn news(&mut self) -> Event {
         loop {
             let mut event = self.next().await.unwrap();
-            if event.kind != "bookmark" {
+            if event.kind != "bookmark" && event.kind != "alert" {
                 event.data.as_object_mut().unwrap().remove("signed");
                 return event;
             }
@@ -343,8 +343,13 @@ impl Events {
             line.unwrap_or_else(|| panic!("no `{name}` in {text}"))
                 .to_owned()
         };
+        let is_alert = text.starts_with("event: alert\n");
         Some(Event {
-            id: field("id: "),
+            id: if is_alert {
+                String::new()
+            } else {
+                field("id: ")
+            },
             kind: field("event: "),
             data: serde_json::from_str(&field("data: ")).unwrap(),
         })

@@ -11,6 +11,7 @@ mod heads;
 mod history;
 mod impact;
 mod instances;
+mod kills;
 mod limits;
 mod load;
 mod ofrep;

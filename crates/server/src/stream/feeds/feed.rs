@@ -189,10 +189,12 @@ impl Feed {
         for commit in commits {
             let place = (commit.revision, commit.hash);
             let told = self.look(audience, commit);
+            let alerts = frame::alerts(commit, audience.environment(), &self.scope);
             let is_about_access = frame::is_about_access(commit);
             match told {
                 Told::Nothing if !is_about_access => self.follow(commit),
                 Told::Change(mut change) if !is_about_access => {
+                    change.alert(alerts);
                     if gathered.bytes + change.bytes() > MESSAGE_BYTES_MAX {
                         self.send_changes(audience, gathered.take(), signer);
                     }
@@ -205,7 +207,7 @@ impl Feed {
                 told => {
                     self.send_changes(audience, gathered.take(), signer);
                     let is_nothing = matches!(told, Told::Nothing);
-                    let frames = (!is_nothing).then(|| frame::refetch(place));
+                    let frames = (!is_nothing).then(|| frame::refetch_after(alerts, place));
                     let about = if is_about_access {
                         About::Access
                     } else {
@@ -260,6 +262,7 @@ impl Feed {
             };
             // Digests of the newest revision, which the head at the end is of.
             change.tell_parts(projection);
+            change.alert(frame::alerts(event, audience.environment(), &self.scope));
             text.extend_from_slice(&change.frame(None));
             if text.len() >= bytes_max {
                 return Again::Frames(text, at);
