@@ -22,6 +22,7 @@ mod pages;
 mod problem;
 mod registry;
 mod runtime;
+mod stale;
 mod trees;
 mod usage;
 mod uses;
@@ -55,6 +56,7 @@ pub use runtime::{
     EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply, FlagMetadata, FlagReply,
     HealthReply, ReadyReply, ShadowedValue,
 };
+pub use stale::{StaleFinding, StaleFlag, StaleRule};
 pub use trees::{TreeDocument, TreeReply, TreeRequest, TreesReply};
 pub use usage::{FlagUsage, FlagUsageReply, UsageCount, UsageReply, UsageRequest};
 pub use uses::{Use, UsesReply};

@@ -2,8 +2,8 @@
 
 use plane_api::{
     AckReply, AckRequest, EffectiveReply, EvaluateReply, EvaluateRequest, ExplainReply,
-    FlagUsageReply, ReadyReply, RevisionStatusReply, UsageReply, UsageRequest, UsesReply,
-    ViewReply,
+    FlagUsageReply, ReadyReply, RevisionStatusReply, StaleFlag, UsageReply, UsageRequest,
+    UsesReply, ViewReply,
 };
 use plane_eval::ResolvedBody;
 use plane_model::{ArtifactName, ConfigName, EnvironmentName, FlagKey, Kind};
@@ -171,6 +171,20 @@ impl Client {
         let target = path(&["flags", flag.as_str(), "usage"]);
         let query = query(&[("environment", environment.map(EnvironmentName::as_str))]);
         self.get(&format!("{target}{query}"))
+    }
+
+    /// Lists the flags of an environment that should be gone, or are gone and still asked for.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn stale_flags(
+        &self,
+        environment: &EnvironmentName,
+        days: Option<u32>,
+    ) -> Result<Vec<StaleFlag>, Error> {
+        let days = days.map(|days| days.to_string());
+        let target = path(&["environments", environment.as_str(), "stale-flags"]);
+        self.all(&target, &[("days", days.as_deref())])
     }
 
     /// Says which documents refer to one of a kind, of those that hold in an environment.

@@ -275,6 +275,14 @@ impl Node {
         past.at(&*self.shared.log, &now, clock, at, kind).await
     }
 
+    /// The last revision that was committed at or before a time; 0 if there is none.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn revision_at(&self, at: Timestamp) -> Result<u64, AtError> {
+        Ok(self.shared.log.revision_at(at.as_ms()).await?)
+    }
+
     /// The time now, by the node's clock.
     pub fn now(&self) -> Timestamp {
         self.shared.clock.now()

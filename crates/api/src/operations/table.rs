@@ -7,14 +7,14 @@ use serde_json::{Map, Value};
 use super::ofrep::ofrep_operations;
 use super::runtime::{runtime_operations, server_operations};
 use super::{
-    AT, CURSOR, DOCUMENT_CODES, LIMIT, Operation, REGISTRY_CODES, Reply, delete, get, json, post,
-    put, text,
+    AT, CURSOR, DOCUMENT_CODES, LIMIT, Operation, Query, REGISTRY_CODES, Reply, delete, get, json,
+    post, put, text,
 };
 use crate::{
     ArtifactSummary, BucketingRequest, CommitRecord, CommitReply, CommitRequest, ConfigSummary,
-    DocumentReply, List, PublishReply, RecordReply, RevertReply, RevertRequest, TokenReply,
-    TokenRequest, TreeReply, TreeRequest, TreesReply, UsesReply, VersionReply, VersionSummary,
-    Whoami,
+    DocumentReply, List, PublishReply, RecordReply, RevertReply, RevertRequest, StaleFlag,
+    TokenReply, TokenRequest, TreeReply, TreeRequest, TreesReply, UsesReply, VersionReply,
+    VersionSummary, Whoami,
 };
 
 pub(super) fn table() -> Vec<Operation> {
@@ -71,6 +71,21 @@ fn document_operations(table: &mut Vec<Operation>) {
         "{flag}",
     )
     .operations::<documents::Targeting>(table);
+    let days = Query {
+        kind: "integer",
+        ..text("days", "how many days to look back, 1 to 90; 30 if absent")
+    };
+    table.push(
+        get(
+            "listStaleFlags",
+            "/v1/environments/{environment}/stale-flags",
+            "flags",
+            "Lists the flags that should be gone, or are gone and still asked for, and what to do about each.",
+        )
+        .query(&[days, LIMIT, CURSOR])
+        .reply(Reply::Json(json::<List<StaleFlag>>))
+        .codes(&[Code::EnvironmentNotFound, Code::StoreUnavailable]),
+    );
     let tenant = "/v1/environments/{environment}/tenants/{tenant}";
     Family::new(
         "Pin",

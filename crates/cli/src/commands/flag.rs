@@ -3,6 +3,7 @@
 mod explain;
 mod export;
 pub(super) mod show;
+mod stale;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,8 @@ pub(crate) enum Flag {
     Explain(explain::Explain),
     /// Say which services and versions evaluate a flag, and when last
     Usage(usage::Usage),
+    /// List the flags that should be gone, why, and what to do about it
+    Stale(stale::Stale),
     /// Write flags for another evaluator, and say which cannot be
     Export(export::Export),
 }
@@ -163,6 +166,7 @@ impl Flag {
             Self::Evaluate(command) => command.run(session),
             Self::Explain(command) => command.run(session),
             Self::Usage(command) => command.run(session),
+            Self::Stale(command) => command.run(session),
             Self::Export(command) => command.run(session),
         }
     }

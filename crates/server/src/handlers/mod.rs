@@ -12,6 +12,7 @@ mod ofrep;
 mod registry;
 mod runtime;
 mod server;
+mod stale;
 mod trees;
 mod usage;
 mod uses;
@@ -79,6 +80,7 @@ handlers! {
     "getFlag" => Async(|call| Box::pin(documents::get(call, documents::flag))),
     "putFlag" => Async(|call| Box::pin(documents::put(call, documents::flag))),
     "deleteFlag" => Async(|call| Box::pin(documents::delete(call, documents::flag))),
+    "listStaleFlags" => Async(|call| Box::pin(stale::list(call))),
     "listTargetings" => Async(|call| Box::pin(documents::list(call, documents::targetings))),
     "getTargeting" => Async(|call| Box::pin(documents::get(call, documents::targeting))),
     "putTargeting" => Async(|call| Box::pin(documents::put(call, documents::targeting))),

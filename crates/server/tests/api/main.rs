@@ -18,6 +18,7 @@ mod ofrep;
 mod registry;
 mod runtime;
 mod server;
+mod stale;
 mod tricks;
 mod usage;
 mod uses;

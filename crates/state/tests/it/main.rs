@@ -9,6 +9,7 @@ mod hostile;
 mod laws;
 mod limits;
 mod publishing;
+mod stale;
 mod trees;
 mod uses;
 mod world;
