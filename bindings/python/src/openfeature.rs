@@ -25,7 +25,10 @@ pub(crate) fn evaluate_flat(
     let (context, default) = (parsed(py, context)?, parsed(py, default)?);
     let evaluated = py.detach(|| {
         let ctx = Context::parse_flat(&context).map_err(Error::Invalid)?;
-        let snapshot = plane.environment(environment)?.snapshot()?;
+        let environment = plane.environment(environment)?;
+        // A tenant whose part cannot be had is told by the evaluation.
+        let asked = environment.snapshot_for(&ctx);
+        let snapshot = asked.or_else(|_| environment.snapshot())?;
         Ok((snapshot.evaluate(flag, &ctx, default), snapshot))
     });
     let (detail, snapshot) = evaluated.map_err(|error: Error| exception(py, &error))?;

@@ -7,6 +7,10 @@ import asyncio
 import pytest
 from control_plane import ControlPlaneClient
 from control_plane.errors import NotReadyError, SettingsError
+from control_plane.openfeature import ControlPlaneProvider
+from openfeature import api
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import ErrorCode
 
 from conftest import Log, Server
 
@@ -38,6 +42,23 @@ def test_a_worker_answers_for_the_tenants_that_it_was_asked_for(server: Server, 
         assert (raised.value.code, raised.value.retryable) == ("TENANT_NOT_LOADED", True)
         assert "load_tenant" in raised.value.next
     client.close()
+
+
+def test_the_provider_fetches_the_tenant_of_the_context(server: Server, log: Log) -> None:
+    client = ControlPlaneClient(server.url, token=server.token, environment="production", tenants="on_demand")
+    provider = ControlPlaneProvider(client)
+    api.set_provider_and_wait(provider)
+    try:
+        flags = api.get_client()
+        known = EvaluationContext(attributes={"tenant": "tenant123"})
+        assert flags.get_boolean_value(FLAG, False, known) is True
+        server.kill()
+        log.wait_for("SERVER_UNREACHABLE")
+        refused = flags.get_boolean_details(FLAG, True, EvaluationContext(attributes={"tenant": "cedar-health"}))
+        assert (refused.value, refused.error_code) == (True, ErrorCode.GENERAL)
+    finally:
+        api.shutdown()
+        client.close()
 
 
 def test_tenants_are_held_eagerly_or_on_demand() -> None:
