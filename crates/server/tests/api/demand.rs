@@ -16,8 +16,10 @@ fn tenant(id: &str) -> TenantId {
     TenantId::new(id).unwrap()
 }
 
-/// Each document: the tenant that it says it is of, its name, its revision, its body.
-fn documents(of: &Value) -> Vec<(Option<TenantId>, [String; 3], u64, Vec<u8>)> {
+/// A document: the tenant that it says it is of, its name, its revision, its body.
+type Told = (Option<TenantId>, [String; 3], u64, Vec<u8>);
+
+fn documents(of: &Value) -> Vec<Told> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let documents = of["documents"].as_array().unwrap().iter();
     documents
