@@ -199,7 +199,7 @@ fn given(slot: Option<(u32, &Slot)>, (variant, error): Outcome) -> Given {
 }
 
 pub(super) struct AgentTally<'a> {
-    agent: &'a ArtifactName,
+    pub(super) agent: &'a ArtifactName,
     pub(super) is_touched: bool,
     tenants: usize,
     shifts: Vec<AgentShift>,
@@ -265,7 +265,7 @@ impl<'a> AgentTally<'a> {
 }
 
 pub(super) struct ConfigTally<'a> {
-    document: &'a ConfigName,
+    pub(super) document: &'a ConfigName,
     pub(super) is_touched: bool,
     tenants: usize,
     pointers: BTreeSet<String>,
