@@ -44,11 +44,11 @@ async fn main() -> Result<()> {
     {
         return load::run(address.parse()?).await;
     }
-    if let [first, url, tenants] = given.as_slice()
+    if let [first, url, tenants, asked] = given.as_slice()
         && first == sdk::WORKER_CHILD
     {
-        let (url, tenants) = (url.clone(), tenants.clone());
-        return tokio::task::spawn_blocking(move || sdk::work(&url, &tenants)).await?;
+        let (url, tenants, asked) = (url.clone(), tenants.clone(), asked.parse()?);
+        return tokio::task::spawn_blocking(move || sdk::work(&url, &tenants, asked)).await?;
     }
     if let [first, dir, address] = given.as_slice()
         && first == sdk::HERD_CHILD
