@@ -21,6 +21,7 @@ mod observe;
 mod parallel;
 mod past;
 mod preview;
+mod requests;
 mod sealing;
 mod snapshot;
 mod tasks;
@@ -32,12 +33,11 @@ pub use clock::{Clock, SystemClock};
 pub use error::{AtError, CommitError, StartError};
 pub use events::{Event, Telling};
 pub use history::{CommitDetail, DocumentChange, HistoryQuery};
-pub use node::{
-    Committed, Node, Options, RevertOutcome, RevertRequest, Status, TreeOutcome, TreeRequest,
-};
+pub use node::{Node, Options};
 pub use observe::Tally;
 pub use past::At;
 pub use preview::Preview;
+pub use requests::{Committed, RevertOutcome, RevertRequest, Status, TreeOutcome, TreeRequest};
 pub use sealing::Sealing;
 pub use snapshot::Snapshot;
 pub use verify::{Verification, verify};

@@ -60,9 +60,7 @@ pub(crate) struct Set {
 
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Hash the units of percentages in another way.\n\nA unit's hash decides its slot, so that another hash moves most users and tenants of every percentage, split and \
-                  exclusion group of the environment to another variant. `--dry-run` shows first which known tenants move.",
-    after_help = "Examples:\n  control-plane environment migrate production --bucketing flagd-v2 --reason 'providers in Node hash so' --dry-run"
+    after_help = "A unit's hash decides its slot: another hash moves most users and tenants of every percentage, split and\nexclusion group of the environment. `--dry-run` shows first which known tenants would move.\n\nExamples:\n  control-plane environment migrate production --bucketing flagd-v2 --reason 'providers in Node hash so' --dry-run"
 )]
 pub(crate) struct Migrate {
     /// The environment

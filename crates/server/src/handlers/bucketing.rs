@@ -4,7 +4,9 @@ use plane_api::{BucketingRequest, CommitReply};
 use plane_model::{Code, Document};
 use plane_state::{Action, Change, Expect, Op};
 
-use super::documents::{answered, command, commit_reply, environment, foreseen, give, visible};
+use super::documents::{
+    Written, answer, answered, command, commit_reply, environment, foreseen, give, visible,
+};
 use crate::body::typed;
 use crate::call::{Answer, Call};
 use crate::failure::Failure;
@@ -31,6 +33,9 @@ pub(super) async fn migrate(call: Call) -> Answer {
     let command = command(&call, Action::Migrate, vec![op], Some(wish.reason))?;
     let preview = call.node().preview(call.scope(), command.clone()).await?;
     let foreseen = foreseen(&call, preview).await?;
+    if call.query().flag("dry_run")? {
+        return answer(Written::Planned(foreseen));
+    }
     let written = give(&call, command).await.map_err(Failure::rebased)?;
     let (revision, mut reply) = commit_reply(written);
     if let CommitReply::Committed(done) = &mut reply {
