@@ -445,6 +445,7 @@ impl Plane {
                     "held_back": it.held_back.iter().map(|it| json!({
                         "document": it.document,
                         "unclean_starts": it.unclean_starts,
+                        "retry_at": it.retry_at.to_string(),
                     })).collect::<Vec<_>>(),
                 })
             })

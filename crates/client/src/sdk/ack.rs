@@ -235,7 +235,10 @@ pub(crate) fn acknowledgement(core: &Core) -> Option<AckRequest> {
     for document in core.held_back_now().iter() {
         state = AckState::HeldBack;
         let starts = document.unclean_starts;
-        let detail = format!("{starts} processes died after they had applied it");
+        let detail = format!(
+            "{starts} processes died after they had applied it; it is tried again at {}",
+            document.retry_at
+        );
         problems.push(problem(&document.document, "", &detail));
     }
     for breach in core.breaches().iter() {

@@ -311,7 +311,7 @@ impl Core {
     /// Asks the breaker about a part.
     fn admit(&self, process: &Process, part: &Part) -> StandIns {
         let mut breaker = process.breaker();
-        let now = self.settings.clock.elapsed();
+        let (now, at) = (self.settings.clock.elapsed(), self.now());
         let breaker = breaker.as_mut();
         wire::admit_part(
             part,
@@ -319,6 +319,7 @@ impl Core {
                 breaker,
                 process,
                 now,
+                at,
             },
         )
     }

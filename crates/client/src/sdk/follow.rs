@@ -202,12 +202,17 @@ impl Follower {
     fn look_at_token(&mut self, target: &Target) {
         let token = target.token.as_ref().map(|it| Digest::of(it.as_bytes()));
         if self.token != token && self.holding.is_some() {
-            self.needs.get_or_insert(0);
-            self.etag = None;
-            self.pending = None;
-            self.stream = None;
+            self.begin_anew();
         }
         self.token = token;
+    }
+
+    /// Has the whole view fetched, whatever is held.
+    fn begin_anew(&mut self) {
+        self.needs.get_or_insert(0);
+        self.etag = None;
+        self.pending = None;
+        self.stream = None;
     }
 
     /// Fetches the view unless what is held can be followed, opens the stream, or reads from it.

@@ -84,6 +84,8 @@ pub struct HeldBack {
     pub document: String,
     /// How many processes died after they had applied it.
     pub unclean_starts: u32,
+    /// When one process tries it again, if it does not change before.
+    pub retry_at: Timestamp,
 }
 
 macro_rules! counters {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use plane_api::{BookmarkEvent, GoawayEvent, RefetchEvent, Signed, VIEW_FORMAT};
 use plane_model::{
     ArtifactKind, ArtifactVersion, Digest, Document, DocumentKey, EnvironmentName, Kind, TenantId,
+    Timestamp,
 };
 use plane_state::delivery::{At, Delivered, Holding, Name, Part, StandIn, StandIns};
 use serde::{Deserialize, Serialize};
@@ -131,6 +132,7 @@ pub(crate) struct Gate<'g> {
     pub(crate) breaker: Option<&'g mut Breaker>,
     pub(crate) process: &'g Process,
     pub(crate) now: Duration,
+    pub(crate) at: Timestamp,
 }
 
 impl Gate<'_> {
@@ -152,7 +154,7 @@ impl Gate<'_> {
             return stand_ins;
         };
         for (key, body) in documents {
-            if let Verdict::HoldBack(before) = breaker.admit(&key, body) {
+            if let Verdict::HoldBack(before) = breaker.admit(&key, body, self.at) {
                 let before = before.map(|it| StandIn {
                     revision: it.revision,
                     body: Some(it.body),

@@ -191,6 +191,7 @@ fn what_is_not_served_is_told_with_the_reason_and_since_when_until_it_is_served(
     let held_back = HeldBack {
         document: "targeting:f".to_owned(),
         unclean_starts: 2,
+        retry_at: test.core.now(),
     };
     test.core.held_back(&test.process, vec![held_back]);
     test.step();

@@ -66,8 +66,9 @@ impl Core {
         for document in held_back.iter().filter(|it| !before.contains(it)) {
             let message = format!(
                 "the newest {} is held back and the one before is served: {} processes died after \
-                 they had applied it; change it, or find out why they died",
-                document.document, document.unclean_starts
+                 they had applied it; change it, or find out why they died; one process tries it again \
+                 at {}",
+                document.document, document.unclean_starts, document.retry_at
             );
             self.tell(Level::Error, None, message);
         }

@@ -46,7 +46,8 @@ impl Follower {
             Err(error) => core.trust_lost(keeper.dir(), &error),
         }
         let good = || keeper.read_good().as_ref().and_then(wire::good);
-        match Breaker::open(keeper.dir(), core.settings.clock.random(), good) {
+        let chance = core.settings.clock.random();
+        match Breaker::open(keeper.dir(), chance, core.now(), good) {
             Ok(breaker) => *process.breaker() = Some(breaker),
             Err(error) => core.not_kept(keeper.dir(), &error),
         }
@@ -206,6 +207,9 @@ impl Follower {
         let Some(breaker) = breaker.as_mut().filter(|_| self.settles_at <= now) else {
             return;
         };
+        if breaker.look(core.now(), now) {
+            self.begin_anew();
+        }
         let is_good = match breaker.settle(process, now) {
             Ok(is_good) => is_good && breaker.held_back().is_empty() && core.breaches().is_empty(),
             Err(error) => {

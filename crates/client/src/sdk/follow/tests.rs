@@ -1,5 +1,6 @@
 //! A client whose server follows a script.
 
+mod breaker;
 mod demand;
 mod double;
 mod verifying;
@@ -622,7 +623,16 @@ fn starting(dir: &std::path::Path) -> Test {
 }
 
 fn starting_with(dir: &std::path::Path, set: impl FnOnce(Builder) -> Builder) -> Test {
+    starting_at(dir, Duration::ZERO, set)
+}
+
+fn starting_at(
+    dir: &std::path::Path,
+    time: Duration,
+    set: impl FnOnce(Builder) -> Builder,
+) -> Test {
     let mut test = Test::new();
+    test.clock.advance(time);
     let settings = set(Builder::clone(&test.core.settings).state_dir(dir));
     test.core = Core::new(test.core.name.clone(), Arc::new(settings));
     test.process = test.core.own_process();
@@ -752,187 +762,6 @@ fn a_directory_that_cannot_be_written_costs_the_keeping_only() {
     test.view(&view(5, "on")).stream(vec![]);
     test.steps(1);
     assert_eq!(test.is_on(), Some(true));
-}
-
-/// What a process does in the test of the breaker, by its name.
-fn breaker_process(act: &str, dir: &std::path::Path) {
-    let minute = |test: &Test| test.clock.ms.fetch_add(61_000, Ordering::SeqCst);
-    let mut test = starting(dir);
-    // This is how the process uses what it is served: it dies of a flag that is on.
-    let evaluate = |test: &Test| {
-        if act != "survives" && test.is_on() == Some(true) {
-            std::process::abort();
-        }
-    };
-    evaluate(&test);
-    match act {
-        "healthy" => {
-            test.view(&view(5, "off"));
-            test.stream(vec![
-                Ok(vec![simple("bookmark", 5)]),
-                Ok(vec![simple("bookmark", 6)]),
-            ]);
-            test.steps(2);
-            minute(&test);
-            test.steps(1);
-            evaluate(&test);
-        }
-        "meets the commit" => {
-            test.stream(vec![
-                Ok(vec![simple("bookmark", 6)]),
-                Ok(vec![change(7, "on")]),
-            ]);
-            test.steps(3);
-            evaluate(&test);
-        }
-        "starts again" => {}
-        "holds it back" => {
-            assert_eq!(test.is_on(), Some(false));
-            let held_back = test.status().held_back;
-            assert_eq!(held_back.len(), 1);
-            assert_eq!(held_back[0].document, "targeting `f` in `production`");
-            assert_eq!(held_back[0].unclean_starts, 2);
-            let told = test.events.lock().unwrap().clone();
-            assert!(
-                told.iter().any(|event| event.message.contains("held back")),
-                "{told:?}"
-            );
-            // The same content again, in a whole view, is still held back; what else there is, is not.
-            let mut whole = view(8, "on");
-            let on = json!({
-                "kind": "targeting", "scope": "production", "name": "g", "revision": 8,
-                "body": { "default": "on", "state": "enabled" },
-            });
-            let flag = json!({ "kind": "flag", "scope": "", "name": "g", "revision": 8, "body": { "type": "boolean" } });
-            whole["documents"]
-                .as_array_mut()
-                .unwrap()
-                .extend([flag, on]);
-            // The same content, as it was in the commit.
-            whole["documents"][1]["revision"] = json!(7);
-            test.stream(vec![Ok(vec![simple("refetch", 8)])])
-                .view(&whole);
-            test.steps(2);
-            assert_eq!((test.is_on(), test.revision()), (Some(false), 8));
-            let held = test.core.peek().unwrap();
-            let ctx = Context::new();
-            assert_eq!(
-                held.view.evaluate_key("g", &ctx, test.core.now()).as_bool(),
-                Some(true)
-            );
-            // A minute of good health makes nothing good of what is held back.
-            minute(&test);
-            test.stream(vec![]);
-        }
-        "is told to stop" => {
-            let kill = json!({
-                "kind": "kill", "scope": "production", "name": "flag:g", "revision": 9,
-                "body": { "reason": "test" },
-            });
-            let data = json!({ "revision": 9, "documents": [kill] });
-            test.stream(vec![Ok(vec![event("change", 9, &data)])]);
-            test.steps(2);
-            let held = test.core.peek().unwrap();
-            let ctx = Context::new();
-            assert_eq!(
-                held.view.evaluate_key("g", &ctx, test.core.now()).as_bool(),
-                Some(false)
-            );
-            assert_eq!(
-                (test.is_on(), test.status().held_back.len()),
-                (Some(false), 1)
-            );
-        }
-        "survives" => {
-            let body = json!({ "default": "on", "off": "off", "state": "enabled" });
-            let mut another = targeting(10, "on");
-            another["body"] = body;
-            let data = json!({ "revision": 10, "documents": [another] });
-            test.stream(vec![Ok(vec![event("change", 10, &data)])]);
-            test.steps(2);
-            assert_eq!(
-                (test.is_on(), test.status().held_back.len()),
-                (Some(true), 0)
-            );
-        }
-        other => panic!("`{other}` is not something that a process does"),
-    }
-    test.core.close();
-}
-
-/// How a process ended: cleanly or not, by a signal or not, and what it wrote.
-type Ended = (bool, bool, String);
-
-#[track_caller]
-fn lives((is_clean, _, text): Ended) {
-    assert!(is_clean, "{text}");
-}
-
-#[track_caller]
-fn dies((_, by_signal, text): Ended) {
-    assert!(by_signal, "{text}");
-}
-
-#[test]
-fn content_that_two_processes_died_of_is_held_back_until_it_changes() {
-    const ACT: &str = "CONTROL_PLANE_TEST_ACT";
-    const DIR: &str = "CONTROL_PLANE_TEST_DIR";
-    if let (Some(act), Some(dir)) = (std::env::var_os(ACT), std::env::var_os(DIR)) {
-        return breaker_process(act.to_str().unwrap(), std::path::Path::new(&dir));
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let name =
-        "sdk::follow::tests::content_that_two_processes_died_of_is_held_back_until_it_changes";
-    let run = |act: &str| {
-        let this = std::env::current_exe().unwrap();
-        let child = std::process::Command::new(this)
-            .args(["--exact", name, "--nocapture"])
-            .env(ACT, act)
-            .env(DIR, dir.path())
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&child.stderr).into_owned();
-        (child.status.success(), child.status.code().is_none(), text)
-    };
-    lives(run("healthy"));
-    dies(run("meets the commit"));
-    dies(run("starts again"));
-    lives(run("holds it back"));
-    lives(run("is told to stop"));
-    lives(run("survives"));
-}
-
-#[test]
-fn a_process_that_ends_cleanly_or_lives_on_is_not_counted() {
-    let dir = tempfile::tempdir().unwrap();
-    let suspects = || {
-        let found = walk(dir.path())
-            .into_iter()
-            .find(|path| path.ends_with("unclean.json"));
-        found.map_or_else(String::new, |path| std::fs::read_to_string(path).unwrap())
-    };
-    let mut first = starting(dir.path());
-    first
-        .view(&view(5, "off"))
-        .stream(vec![Ok(vec![simple("bookmark", 5)])]);
-    first.steps(1);
-    first.clock.ms.fetch_add(61_000, Ordering::SeqCst);
-    first.steps(1);
-    first.core.close();
-    drop(first);
-    for revision in 6..12 {
-        let mut living = starting(dir.path());
-        let variant = if revision % 2 == 0 { "on" } else { "off" };
-        living.stream(vec![Ok(vec![change(revision, variant)])]);
-        living.steps(2);
-        // Another process starts while this one lives, with what it applied in its marker.
-        let other = starting(dir.path());
-        assert_eq!(other.status().held_back, []);
-        other.core.close();
-        living.core.close();
-    }
-    assert_eq!(suspects(), "");
-    assert_eq!(starting(dir.path()).status().held_back, []);
 }
 
 fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {

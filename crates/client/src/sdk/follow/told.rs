@@ -403,6 +403,7 @@ pub(super) fn gate<'g>(
         breaker: breaker.as_mut(),
         process,
         now: core.settings.clock.elapsed(),
+        at: core.now(),
     }
 }
 

@@ -65,6 +65,7 @@ fn gate(process: &Process) -> Gate<'_> {
         breaker: None,
         process,
         now: Duration::ZERO,
+        at: Timestamp(0),
     }
 }
 
