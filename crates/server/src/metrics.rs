@@ -141,16 +141,24 @@ pub(crate) enum Refused {
     Address,
     /// Connections.
     Connections,
+    /// Memory for bodies.
+    BodiesMemory,
 }
 
 impl Refused {
-    const ALL: [Self; 3] = [Self::Token, Self::Address, Self::Connections];
+    const ALL: [Self; 4] = [
+        Self::Token,
+        Self::Address,
+        Self::Connections,
+        Self::BodiesMemory,
+    ];
 
     const fn labels(self) -> HeldUp {
         let limit = match self {
             Self::Token => "token_rate",
             Self::Address => "address_rate",
             Self::Connections => "connections",
+            Self::BodiesMemory => "bodies_memory",
         };
         HeldUp { limit }
     }
@@ -184,6 +192,7 @@ pub(crate) struct Metrics {
     http_requests: Family<Http, Counter>,
     http_duration: Histograms,
     http_held_up: Family<HeldUp, Counter>,
+    http_bodies_memory: Gauge,
     revision: Gauge,
     documents: Gauge,
     streams: Gauge,
@@ -235,6 +244,7 @@ impl Metrics {
             http_requests: Family::default(),
             http_duration: Family::new_with_constructor(|| Histogram::new(HTTP_BUCKETS)),
             http_held_up: Family::default(),
+            http_bodies_memory: Gauge::default(),
             revision: Gauge::default(),
             documents: Gauge::default(),
             streams: Gauge::default(),
@@ -345,8 +355,14 @@ impl Metrics {
         );
         it.register(
             "http_held_up",
-            "Requests refused because of how many there are, by the limit",
+            "Requests refused because of how many there are or how much they take, by the limit",
             self.http_held_up.clone(),
+        );
+        it.register_with_unit(
+            "http_bodies_memory",
+            "Memory that the bodies of requests take now, of what `--bodies-memory` gives them",
+            Unit::Bytes,
+            self.http_bodies_memory.clone(),
         );
         it.register(
             "revision",
@@ -409,7 +425,12 @@ impl Metrics {
 
     /// Counts a request that a limit held up.
     pub(crate) fn held_up(&self, limit: Refused) {
-        self.http_held_up.get_or_create(&limit.labels()).inc();
+        self.held_up_by(limit).inc();
+    }
+
+    /// What counts the requests that a limit held up.
+    pub(crate) fn held_up_by(&self, limit: Refused) -> Counter {
+        self.http_held_up.get_or_create(&limit.labels()).clone()
     }
 
     /// Notes how long a commit took from its arrival until readers see it.
@@ -574,10 +595,19 @@ impl Metrics {
     }
 
     /// Writes everything, after reading from the node what is not counted on the way.
-    pub(crate) fn text(&self, node: &Node, streams_open: usize) -> Result<String, Failure> {
+    pub(crate) fn text(
+        &self,
+        node: &Node,
+        streams_open: usize,
+        bodies_memory: usize,
+    ) -> Result<String, Failure> {
         self.read(node);
-        self.streams
-            .set(i64::try_from(streams_open).unwrap_or(i64::MAX));
+        for (gauge, number) in [
+            (&self.streams, streams_open),
+            (&self.http_bodies_memory, bodies_memory),
+        ] {
+            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry).map_err(|error| Failure::internal(&error))?;
         Ok(text)

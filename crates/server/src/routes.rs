@@ -24,7 +24,7 @@ use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::handlers::handler;
 use crate::instances::Instances;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Refused};
 use crate::ofrep::Orders;
 use crate::percent;
 use crate::rate::Addresses;
@@ -60,12 +60,16 @@ pub(crate) type Params = Vec<(&'static str, String)>;
 
 /// Makes the router over a node.
 pub fn router(node: Node, options: ServerOptions) -> Router {
+    let metrics = Metrics::new(&node);
     let app = Arc::new(App {
-        metrics: Metrics::new(&node),
         streams: Streams::new(options.streams_max),
         instances: Instances::default(),
         usage: Usage::default(),
-        room: Room::new(options.bodies_memory),
+        room: Room::new(
+            options.bodies_memory,
+            metrics.held_up_by(Refused::BodiesMemory),
+        ),
+        metrics,
         node,
         options,
         scopes: Scopes::default(),

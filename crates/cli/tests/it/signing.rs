@@ -190,3 +190,42 @@ fn what_cannot_be_signed_says_why() {
     let no_key = at(dir.path(), &["sign", "x.yaml", "--key", "x.yaml"]).failed();
     assert!(no_key.contains("[KEY_INVALID]"), "{no_key}");
 }
+
+#[test]
+fn a_manifest_without_a_tree_that_takes_in_texts_is_refused_at_each_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = MANIFEST.replace("Customers  ", "{ $file: customers.md }");
+    fs::write(dir.path().join("crm.yaml"), &text).unwrap();
+    let publish = ["tool", "publish", "crm.yaml", "--output", "json"];
+    let refused = at(dir.path(), &publish).failed();
+    let refused: serde_json::Value = serde_json::from_str(&refused).unwrap();
+    assert_eq!(refused["code"], "FIELD_INVALID");
+    let finding = &refused["errors"][0];
+    assert_eq!(finding["code"], "FIELD_INVALID");
+    assert_eq!(finding["place"], "crm.yaml:8:18");
+    let next = finding["next"].as_str().unwrap();
+    assert!(next.contains("registries/tools"), "{next}");
+
+    // A property of that name is nothing to take in.
+    let property = "{ type: object, properties: { $file: { type: string } } }";
+    let text = MANIFEST.replace(
+        "inputs_schema: { type: object }",
+        &format!("inputs_schema: {property}"),
+    );
+    fs::write(dir.path().join("crm.yaml"), text).unwrap();
+    at(dir.path(), &["keygen", "--out", "k.pem"]).ok();
+    let sign = ["sign", "crm.yaml", "--kind", "tool", "--key", "k.pem"];
+    let signed = at(dir.path(), &sign).ok();
+    assert!(signed.contains(property), "{signed}");
+}
+
+#[test]
+fn a_manifest_that_is_no_text_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("crm.yaml"), b"name: \xff").unwrap();
+    let refused = at(dir.path(), &["tool", "publish", "crm.yaml"]).failed();
+    assert!(
+        refused.contains("[TEXT_INVALID]") && refused.contains("next:"),
+        "{refused}"
+    );
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use plane_model::{Code, Violation, json};
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::failure::Failure;
@@ -20,6 +21,8 @@ const PERMIT_BYTES: usize = 1 << 10;
 pub(crate) struct Room {
     bytes: usize,
     left: Arc<Semaphore>,
+    /// Counts the requests that it was refused to.
+    refusals: Counter,
 }
 
 /// What one request holds; it is given back when this is dropped.
@@ -27,12 +30,18 @@ pub(crate) struct Room {
 pub(crate) struct Held(Option<OwnedSemaphorePermit>);
 
 impl Room {
-    pub(crate) fn new(bytes: usize) -> Self {
-        let permits = (bytes / PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
+    pub(crate) fn new(bytes: usize, refusals: Counter) -> Self {
         Self {
             bytes,
-            left: Arc::new(Semaphore::new(permits)),
+            left: Arc::new(Semaphore::new(permits(bytes))),
+            refusals,
         }
+    }
+
+    /// How many bytes are held.
+    pub(crate) fn used(&self) -> usize {
+        let taken = permits(self.bytes).saturating_sub(self.left.available_permits());
+        taken * PERMIT_BYTES
     }
 
     /// Holds as much as a body of this length takes.
@@ -45,6 +54,7 @@ impl Room {
             .ok()
             .and_then(|more| self.left.clone().try_acquire_many_owned(more).ok())
             .ok_or_else(|| {
+                self.refusals.inc();
                 let detail = "other requests take all the memory that there is for requests";
                 Failure::new(Code::Overloaded, detail)
                     .next("send the request again a little later, or in smaller parts")
@@ -64,6 +74,7 @@ impl Room {
         let bytes = body.len() + json::memory_max(body);
         // One request leaves room for others.
         if bytes > self.bytes / 2 {
+            self.refusals.inc();
             let detail = format!(
                 "the body says so much in so few bytes that reading it would take {} MiB of memory",
                 bytes >> 20
@@ -79,4 +90,8 @@ impl Held {
     fn permits(&self) -> usize {
         self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
+}
+
+fn permits(bytes: usize) -> usize {
+    (bytes / PERMIT_BYTES).min(Semaphore::MAX_PERMITS)
 }

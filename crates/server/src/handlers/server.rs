@@ -52,7 +52,8 @@ pub(super) fn readiness(app: &App) -> Answer {
 
 /// Reads the metrics.
 pub(super) fn metrics(app: &App) -> Answer {
-    let text = app.metrics.text(&app.node, app.streams.open())?;
+    let (streams, bodies) = (app.streams.open(), app.room.used());
+    let text = app.metrics.text(&app.node, streams, bodies)?;
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let mut response: Response = text.into_response();
     response

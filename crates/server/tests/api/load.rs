@@ -192,6 +192,20 @@ async fn bodies_take_no_more_memory_together_than_there_is_for_them_and_kills_ar
         taken = is_taken => taken.unwrap(),
     }
 
+    let metric = async |name: &str| {
+        let text = server.bare("GET", "/metrics").send().await.bytes;
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let line = text
+            .lines()
+            .find_map(|it| it.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or_else(
+            || panic!("no {name} in {text}"),
+            |it| it.parse::<u64>().unwrap(),
+        )
+    };
+    let used = "control_plane_http_bodies_memory_bytes";
+    let refusals = "control_plane_http_held_up_total{limit=\"bodies_memory\"}";
+    assert_eq!((metric(used).await, metric(refusals).await), (900 << 10, 0));
     let large = flag(&"x".repeat(150 << 10));
     let refused = put().json(&large).send().await;
     assert_eq!(refused.header("retry-after"), "1", "{refused:?}");
@@ -208,4 +222,5 @@ async fn bodies_take_no_more_memory_together_than_there_is_for_them_and_kills_ar
     // It is read now, and found to say too much.
     let call = server.call("PUT", "/v1/flags/y").json(&large);
     assert_eq!(call.send().await.status, 422);
+    assert_eq!((metric(used).await, metric(refusals).await), (0, 1));
 }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use plane_model::text::SourceMap;
-use plane_model::{ArtifactKind, Code, Pointer, limits, yaml};
+use plane_model::{ArtifactKind, Code, Pointer, Violation, limits, yaml};
 use plane_state::tree;
 use serde_json::Value;
 
@@ -25,28 +25,35 @@ pub(crate) struct Text {
 impl Text {
     /// Reads a file.
     pub(super) fn read(file: &Path) -> Result<Self> {
-        let content = String::from_utf8(read_bounded(file, limits::MANIFEST_BYTES_MAX)?)
-            .with_context(|| format!("`{}` is not UTF-8", file.display()))?;
+        let bytes = read_bounded(file, limits::MANIFEST_BYTES_MAX)?;
+        let content = String::from_utf8(bytes).map_err(|_| {
+            Failure::new(format!("`{}` is not UTF-8", file.display()))
+                .code(Code::TextInvalid)
+                .next("save it as UTF-8")
+        })?;
         Self::parse(file, content)
     }
 
     /// Reads text that stands, or will stand, in a file.
     pub(super) fn parse(file: &Path, content: String) -> Result<Self> {
-        let (mut value, map) = yaml::parse(content.as_bytes(), text_limits()).map_err(|error| {
+        let (value, map) = yaml::parse(content.as_bytes(), text_limits()).map_err(|error| {
             let place = format!("{}:{}:{}", file.display(), error.line, error.column);
             Failure::new(format!("{place}: {}", error.detail))
                 .code(Code::TextInvalid)
                 .next(error.next())
         })?;
-        if has_includes(&value) {
-            expand(file, &content, &mut value)?;
-        }
-        Ok(Self {
+        let mut text = Self {
             file: file.to_owned(),
             content,
             value,
             map,
-        })
+        };
+        let mut includes = Vec::new();
+        find_includes(&text.value, &Pointer::root(), &mut includes);
+        if !includes.is_empty() {
+            text.expand(&includes)?;
+        }
+        Ok(text)
     }
 
     /// `FILE:LINE:COLUMN` of a part.
@@ -59,6 +66,62 @@ impl Text {
             position.line,
             position.column
         )
+    }
+
+    /// Puts the texts that are taken in from the file's tree into the value, as reading the tree does.
+    fn expand(&mut self, includes: &[Pointer]) -> Result<()> {
+        let shown = self.file.display().to_string();
+        let cannot = |findings: Vec<Located>| {
+            Failure::new(format!("`{shown}` cannot be read"))
+                .code(Code::FieldInvalid)
+                .findings(findings)
+        };
+        let Some(root) = tree_of(&self.file) else {
+            let findings = includes.iter().map(|pointer| {
+                let detail =
+                    "`$file` takes in a text of the manifest's tree, and it stands in none";
+                let violation = Violation::new(Code::FieldInvalid, pointer.as_str(), detail).next(
+                    "put it into registries/agents or registries/tools of its tree, or write the \
+                     text in the place of `$file`",
+                );
+                Located::new(self.place(pointer.as_str()), &violation)
+            });
+            return Err(cannot(findings.collect()).into());
+        };
+        let folder = self.file.parent().and_then(Path::file_name);
+        let folder = folder.and_then(|name| name.to_str()).unwrap_or("agents");
+        let path = format!("registries/{folder}/manifest.yaml");
+        // Without checksum and signature, which may be placeholders yet.
+        let end = super::edit::Position::End;
+        let bare = super::edit::set(&self.content, "checksum_sha256", "null", end);
+        let bare = super::edit::set(&bare, "signature", "null", end)
+            .replace("checksum_sha256: null\n", "")
+            .replace("signature: null\n", "");
+        let mut files = crate::commands::tree::texts(&root)?;
+        files.push(tree::File {
+            path: path.clone(),
+            bytes: bare.into_bytes(),
+        });
+        let read = tree::read(&files);
+        let errors = read.errors.iter().filter(|error| error.file == path);
+        let findings: Vec<_> = errors
+            .map(|error| Located::new(self.place(&error.violation.pointer), &error.violation))
+            .collect();
+        if !findings.is_empty() {
+            return Err(cannot(findings).into());
+        }
+        let Some(document) = read.documents.into_iter().next() else {
+            return Ok(());
+        };
+        let mut expanded = document.body;
+        if let Value::Object(members) = &mut expanded {
+            for field in ["checksum_sha256", "signature"] {
+                let kept = self.value.get(field).cloned();
+                members.extend(kept.map(|value| (field.to_owned(), value)));
+            }
+        }
+        self.value = expanded;
+        Ok(())
     }
 
     /// The value without what signing fills in.
@@ -125,67 +188,21 @@ pub(super) fn tree_of(file: &Path) -> Option<PathBuf> {
         .then(|| registries.parent().map(Path::to_owned))?
 }
 
-fn has_includes(value: &Value) -> bool {
+/// Where texts of other files are taken in; a `$file` that names none may be a property in a schema.
+fn find_includes(value: &Value, pointer: &Pointer, found: &mut Vec<Pointer>) {
     match value {
         Value::Object(members) => {
-            members.contains_key("$file") || members.values().any(has_includes)
+            let file = members.get("$file").filter(|it| it.is_string());
+            found.extend(file.map(|_| pointer.key("$file")));
+            for (key, member) in members {
+                find_includes(member, &pointer.key(key), found);
+            }
         }
-        Value::Array(items) => items.iter().any(has_includes),
-        _ => false,
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                find_includes(item, &pointer.index(index), found);
+            }
+        }
+        _ => {}
     }
-}
-
-/// Puts the texts that the file takes in from its tree into the value, as reading the tree does.
-fn expand(file: &Path, content: &str, value: &mut Value) -> Result<()> {
-    let root = tree_of(file).ok_or_else(|| {
-        Failure::new(format!(
-            "`{}` takes in other files with `$file`, but stands in no tree",
-            file.display()
-        ))
-        .next("put it into registries/agents or registries/tools of its tree")
-    })?;
-    let folder = file
-        .parent()
-        .and_then(Path::file_name)
-        .and_then(|name| name.to_str());
-    let path = format!("registries/{}/manifest.yaml", folder.unwrap_or("agents"));
-    // Without checksum and signature, which may be placeholders yet.
-    let bare = super::edit::set(
-        content,
-        "checksum_sha256",
-        "null",
-        super::edit::Position::End,
-    );
-    let bare = super::edit::set(&bare, "signature", "null", super::edit::Position::End);
-    let bare = bare
-        .replace("checksum_sha256: null\n", "")
-        .replace("signature: null\n", "");
-    let mut files = crate::commands::tree::texts(&root)?;
-    files.push(tree::File {
-        path: path.clone(),
-        bytes: bare.into_bytes(),
-    });
-    let read = tree::read(&files);
-    let findings: Vec<Located> = read
-        .errors
-        .iter()
-        .filter(|error| error.file == path)
-        .map(|error| Located::new(file.display().to_string(), &error.violation))
-        .collect();
-    if !findings.is_empty() {
-        let what = format!("`{}` cannot be read", file.display());
-        return Err(Failure::new(what).findings(findings).into());
-    }
-    let Some(document) = read.documents.into_iter().next() else {
-        return Ok(());
-    };
-    let kept: Vec<(String, Value)> = ["checksum_sha256", "signature"]
-        .into_iter()
-        .filter_map(|field| Some((field.to_owned(), value.get(field)?.clone())))
-        .collect();
-    *value = document.body;
-    if let Value::Object(members) = value {
-        members.extend(kept);
-    }
-    Ok(())
 }
