@@ -89,6 +89,10 @@ fn tags() -> Value {
             "flags",
             "Flags, who gets which variant, and sets of ids that rules name.",
         ),
+        (
+            "schedules",
+            "Changes that are made later, by the authority of who filed them.",
+        ),
         ("kills", "Emergency stops of flags, agents and tools."),
         ("config", "Config documents: their schemas and layers."),
         (
@@ -471,6 +475,17 @@ fn example(id: &str) -> Option<Value> {
         }),
         "putTenant" => json!({ "plan": "enterprise", "region": "eu-west" }),
         "putKill" | "putTenantKill" => json!({ "reason": "answers in the wrong language" }),
+        "putSchedule" => json!({
+            "at": "2026-12-10T09:00:00Z",
+            "reason": "the launch",
+            "ops": [{
+                "op": "patch",
+                "kind": "targeting",
+                "scope": "production",
+                "name": "enhanced_reasoning",
+                "body": { "state": "enabled" },
+            }],
+        }),
         "putPin" => json!({ "version": "1.2.0", "reason": "asked for by the customer" }),
         "resolve" => json!({ "tenant": "acme", "user": "u-17" }),
         "evaluate" => json!({ "flags": ["enhanced_reasoning"], "context": { "tenant": "acme" } }),

@@ -138,10 +138,11 @@ pub struct ViewChange {
     pub body: Option<Value>,
 }
 
-/// Event `alert`: somebody stopped a flag, an agent or a tool, or revived it.
+/// Event `alert`: somebody stopped a flag, an agent or a tool, or revived it, or what was scheduled failed.
 ///
 /// It comes before the event that tells the change and has no id: who resumes may be told twice. Of what is told
-/// by `refetch` because too much was missed there are no alerts; `GET /v1/commits?kind=kill` has them all.
+/// by `refetch` because too much was missed there are no alerts; `GET /v1/commits?kind=kill` and `?kind=schedule`
+/// have them all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AlertEvent {
     /// What happened.
@@ -153,9 +154,9 @@ pub struct AlertEvent {
     /// The tenant for whom alone; absent if for everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
-    /// `flag:KEY`, `agent:NAME` or `tool:NAME`.
+    /// `flag:KEY`, `agent:NAME`, `tool:NAME` or `schedule:NAME`.
     pub subject: String,
-    /// Why it was stopped; why it was revived is in the commit.
+    /// Why it was stopped, or why it failed; why it was revived is in the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The revision of the commit, which says by whom.
@@ -166,27 +167,30 @@ pub struct AlertEvent {
 
 /// What an alert is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum AlertRule {
     /// It was stopped, or the stop was changed.
     Killed,
     /// It was revived.
     Revived,
+    /// What was scheduled could not be done when it was due.
+    ScheduleFailed,
 }
 
 impl AlertRule {
-    /// The rule as one lower-case word.
+    /// The rule as it stands in events, logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Killed => "killed",
             Self::Revived => "revived",
+            Self::ScheduleFailed => "schedule-failed",
         }
     }
 
     /// How urgent alerts of the rule are.
     pub const fn severity(self) -> AlertSeverity {
         match self {
-            Self::Killed => AlertSeverity::Critical,
+            Self::Killed | Self::ScheduleFailed => AlertSeverity::Critical,
             Self::Revived => AlertSeverity::Info,
         }
     }

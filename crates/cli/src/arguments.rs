@@ -8,7 +8,7 @@ use plane_model::EnvironmentName;
 
 use crate::commands::{
     completions, config, environment, exclusion_group, explain, flag, log, registry, resolve, rev,
-    revert, serve, server_key, sign, tenant, token, tree, uses,
+    revert, schedule, serve, server_key, sign, tenant, token, tree, uses,
 };
 
 /// How answers are written.
@@ -113,6 +113,7 @@ Platform:
   environment      List, show and set environments
   pin              Give one tenant a variant or a version of its own
   uses             Show which documents refer to one, and where
+  schedule         List, show, add and cancel what is to be done later
   token            Create, list and revoke tokens
   whoami           Show who you are and what your token covers
   server-key       Show and rotate the key that the server signs with
@@ -184,6 +185,9 @@ pub(crate) enum Command {
     Pin(tenant::pin::Pin),
     /// Show which documents refer to one, and where
     Uses(uses::Uses),
+    /// List, show, add and cancel what is to be done later
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
     /// Create, list and revoke tokens
     #[command(subcommand)]
     Token(token::Token),

@@ -162,7 +162,7 @@ impl Client {
         self.all(&path(&[collection]), &[("at", at)])
     }
 
-    /// Lists the targeting, the channels or the kills of an environment.
+    /// Lists the targeting, the channels, the kills or the schedules of an environment.
     ///
     /// # Errors
     /// As every call.
@@ -176,6 +176,7 @@ impl Client {
             Kind::Targeting => "targeting",
             Kind::Channel => "channels",
             Kind::Kill => "kills",
+            Kind::Schedule => "schedules",
             other => {
                 return Err(Error::Settings {
                     detail: format!("documents of kind {other} are not listed by environment"),

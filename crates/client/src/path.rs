@@ -90,6 +90,7 @@ pub(crate) fn document(key: &DocumentKey) -> String {
         (Kind::Channel, _) => path(&["environments", scope, "channels", name]),
         (Kind::Token, _) => path(&["tokens", name]),
         (Kind::RoleBinding, _) => path(&["role-bindings", name]),
+        (Kind::Schedule, _) => path(&["environments", scope, "schedules", name]),
     }
 }
 
@@ -185,6 +186,7 @@ mod tests {
             (Kind::Status, "", "tool:a@1.0.0"),
             (Kind::Channel, "e", "a"),
             (Kind::RoleBinding, "", "b"),
+            (Kind::Schedule, "e", "s"),
         ];
         for (kind, scope, name) in samples {
             let key = DocumentKey::new(kind, scope, name).unwrap();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ArtifactKind, ArtifactName, ArtifactVersion, Code, ConfigName, EnvironmentName, FlagKey,
-    GroupName, Label, Namespace, SegmentName, TenantId, TokenId, Violation,
+    GroupName, Label, Namespace, ScheduleName, SegmentName, TenantId, TokenId, Violation,
 };
 
 macro_rules! kinds {
@@ -74,6 +74,8 @@ kinds! {
     Token = "token",
     /// A role that a principal has, and where.
     RoleBinding = "role-binding",
+    /// Changes that are to be made at a time to come.
+    Schedule = "schedule",
 }
 
 impl fmt::Display for Kind {
@@ -106,7 +108,7 @@ impl FromStr for Kind {
 ///
 /// Scopes and names by kind: targeting `environment / flag`; kill `environment[/tenant] / flag:KEY`,
 /// `agent:NAME` or `tool:NAME`; pin `environment/tenant / flag:KEY` or `agent:NAME`; config
-/// `selector / document`; channel `environment / agent`; status `- / agent:NAME@VERSION` or
+/// `selector / document`; channel `environment / agent`; schedule `environment / name`; status `- / agent:NAME@VERSION` or
 /// `tool:NAME@VERSION`; agent and tool `- / NAME@VERSION`; all others `- / name`.
 ///
 /// Keys are in the order of kind, scope and name. There is one of each document in memory, so a key
@@ -237,6 +239,11 @@ impl DocumentKey {
         Self::of(Kind::Token, "", id.as_str())
     }
 
+    /// The key of a schedule in an environment.
+    pub fn schedule(environment: &EnvironmentName, name: &ScheduleName) -> Self {
+        Self::of(Kind::Schedule, environment.as_str(), name.as_str())
+    }
+
     /// The key of a kill of `subject` (`flag:KEY`, `agent:NAME` or `tool:NAME`).
     pub fn kill(
         environment: &EnvironmentName,
@@ -262,7 +269,7 @@ impl DocumentKey {
     pub fn environment_name(&self) -> Option<EnvironmentName> {
         let text = match self.kind {
             Kind::Environment => self.name(),
-            Kind::Targeting | Kind::Channel | Kind::Kill | Kind::Pin => {
+            Kind::Targeting | Kind::Channel | Kind::Kill | Kind::Pin | Kind::Schedule => {
                 self.scope().split('/').next().unwrap_or_default()
             }
             Kind::Config => {
@@ -456,7 +463,7 @@ fn refusal(detail: impl Into<String>, next: impl Into<String>) -> Violation {
 fn check(kind: Kind, scope: &str, name: &str) -> Result<(String, String), Violation> {
     if !matches!(
         kind,
-        Kind::Targeting | Kind::Kill | Kind::Pin | Kind::Config | Kind::Channel
+        Kind::Targeting | Kind::Kill | Kind::Pin | Kind::Config | Kind::Channel | Kind::Schedule
     ) && !scope.is_empty()
     {
         return Err(refusal(
@@ -484,10 +491,13 @@ fn check(kind: Kind, scope: &str, name: &str) -> Result<(String, String), Violat
         Kind::Tool | Kind::Agent => name.parse::<ArtifactVersion>()?.to_string(),
         Kind::Channel => ArtifactName::new(name)?.to_string(),
         Kind::Token | Kind::RoleBinding => TokenId::new(name)?.to_string(),
+        Kind::Schedule => ScheduleName::new(name)?.to_string(),
         Kind::Kill | Kind::Pin | Kind::Status => subject(kind, name)?,
     };
     let scope = match kind {
-        Kind::Targeting | Kind::Channel => EnvironmentName::new(scope)?.to_string(),
+        Kind::Targeting | Kind::Channel | Kind::Schedule => {
+            EnvironmentName::new(scope)?.to_string()
+        }
         Kind::Config => scope.parse::<Selector>()?.to_string(),
         Kind::Kill | Kind::Pin => {
             let (environment, tenant) = match scope.split_once('/') {

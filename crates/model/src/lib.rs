@@ -50,7 +50,8 @@ pub use expr::{
 pub use key::{DocumentKey, Kind, Selector};
 pub use names::{
     ArtifactKind, ArtifactName, ArtifactVersion, ConfigName, EnvironmentName, FlagKey, GroupName,
-    Label, NameError, Namespace, PrincipalId, SegmentName, TenantId, TokenId, VariantName,
+    Label, NameError, Namespace, PrincipalId, ScheduleName, SegmentName, TenantId, TokenId,
+    VariantName,
 };
 pub use parse::parse_strict;
 pub use pointer::Pointer;

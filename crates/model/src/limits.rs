@@ -42,6 +42,10 @@ pub const CONTEXT_BYTES_MAX: usize = 64 * 1024;
 pub const FLAGS_MAX: usize = 100_000;
 /// Tenants in one installation.
 pub const TENANTS_MAX: usize = 1_000_000;
+/// Schedules in one installation, those that failed among them.
+pub const SCHEDULES_MAX: usize = 1_000;
+/// How many days ahead a schedule may be.
+pub const SCHEDULE_DAYS_MAX: i64 = 366;
 /// Characters of a reason, a message or a description.
 pub const PROSE_CHARS_MAX: usize = 4_096;
 /// Labels of one tenant, tags of one flag.

@@ -148,6 +148,11 @@ name!(
     "1 to 128 letters, digits, `_`, `.` or `-`, not starting with `.` or `-`"
 );
 name!(
+    /// Names a schedule.
+    ScheduleName, "schedule name", b".-", 128,
+    "1 to 128 letters, digits, `_`, `.` or `-`, not starting with `.` or `-`"
+);
+name!(
     /// Names a segment.
     SegmentName, "segment name", b".-", 128,
     "1 to 128 letters, digits, `_`, `.` or `-`, not starting with `.` or `-`"

@@ -19,6 +19,7 @@ use crate::observe::{Observer, Tally};
 use crate::past::{At, Past};
 use crate::preview::Preview;
 use crate::requests::{Committed, RevertOutcome, RevertRequest, Status, TreeOutcome, TreeRequest};
+use crate::schedules::{self, ScheduleCounts, Schedules};
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
 use crate::threads::Threads;
@@ -56,7 +57,8 @@ pub(crate) struct Shared {
     observer: Arc<Observer>,
     writer: Tasks,
     tasks: Tasks,
-    stopping: tokio::sync::Notify,
+    schedules: Schedules,
+    stopping: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -65,7 +67,11 @@ impl Shared {
     }
 
     pub(crate) fn publish(&self, snapshot: Snapshot) {
-        self.snapshot.store(Arc::new(snapshot));
+        let revision = snapshot.state().kind_revision(Kind::Schedule);
+        let before = self.snapshot.swap(Arc::new(snapshot));
+        if before.state().kind_revision(Kind::Schedule) != revision {
+            self.schedules.changed();
+        }
     }
 
     pub(crate) fn halted(&self) -> Option<String> {
@@ -79,7 +85,9 @@ impl Shared {
 
     /// Returns when the node shuts down.
     pub(crate) async fn stopping(&self) {
-        self.stopping.notified().await;
+        let mut stopping = self.stopping.subscribe();
+        // The sender is here: there is always somebody to say it.
+        drop(stopping.wait_for(|it| *it).await);
     }
 }
 
@@ -133,7 +141,8 @@ impl Node {
             observer: observer.clone(),
             writer: Tasks::default(),
             tasks: Tasks::default(),
-            stopping: tokio::sync::Notify::new(),
+            schedules: Schedules::default(),
+            stopping: watch::Sender::new(false),
         });
         let (kills, kills_receiver) = mpsc::channel(KILLS_MAX);
         let (commits, commits_receiver) = mpsc::channel(QUEUE_MAX);
@@ -148,10 +157,14 @@ impl Node {
         let checkpoints = checkpoints::run(shared.clone());
         shared.tasks.spawn(checkpoints, threads.work());
         let senders = ArcSwapOption::from_pointee(Senders { kills, commits });
-        Ok(Self {
+        let node = Self {
             shared,
             senders: Arc::new(senders),
-        })
+        };
+        let schedules = schedules::run(node.clone());
+        let Shared { tasks, threads, .. } = &*node.shared;
+        tasks.spawn(schedules, threads.work());
+        Ok(node)
     }
 
     /// The state and the views, now.
@@ -230,9 +243,7 @@ impl Node {
     /// # Errors
     /// As [`commit`](Self::commit), for the command itself.
     pub async fn preview(&self, scope: &Scope, command: Command) -> Result<Preview, CommitError> {
-        scope
-            .check(&command)
-            .map_err(|violations| Rejection { violations })?;
+        let command = authorised(scope, command)?;
         let (prepared, plan) = self.decide(&Arc::new(command)).await?;
         Ok(Preview {
             before: self.snapshot(),
@@ -280,10 +291,7 @@ impl Node {
     /// [`CommitError::Rejected`]: correct the command. [`CommitError::IdReused`]: take another id.
     /// The others: nothing was committed, or the outcome is unknown; send it again with the same id.
     pub async fn commit(&self, scope: &Scope, command: Command) -> Result<Committed, CommitError> {
-        scope
-            .check(&command)
-            .map_err(|violations| Rejection { violations })?;
-        let mut command = command;
+        let mut command = authorised(scope, command)?;
         let is_new = command.id.is_empty();
         if is_new {
             command.id = new_id();
@@ -561,6 +569,19 @@ impl Node {
         self.shared.observer.store()
     }
 
+    /// What came of schedules since the node started.
+    pub fn schedule_counts(&self) -> ScheduleCounts {
+        self.schedules().counts()
+    }
+
+    pub(crate) fn schedules(&self) -> &Schedules {
+        &self.shared.schedules
+    }
+
+    pub(crate) async fn stopping(&self) {
+        self.shared.stopping().await;
+    }
+
     /// How the node is.
     pub fn status(&self) -> Status {
         let snapshot = self.snapshot();
@@ -585,10 +606,19 @@ impl Node {
     pub async fn shutdown(&self) {
         self.senders.store(None);
         self.shared.writer.join().await;
-        self.shared.stopping.notify_one();
+        self.shared.stopping.send_replace(true);
         self.shared.observer.stop();
         self.shared.tasks.join().await;
     }
+}
+
+/// Refuses a command that its sender may not give, and writes into it who files what is to be done later.
+fn authorised(scope: &Scope, mut command: Command) -> Result<Command, Rejection> {
+    let checked = scope
+        .check(&command)
+        .and_then(|()| scope.sign(&mut command));
+    checked.map_err(|violations| Rejection { violations })?;
+    Ok(command)
 }
 
 fn committed(done: Done, plan: Plan) -> Committed {

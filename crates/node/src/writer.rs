@@ -527,7 +527,12 @@ pub(crate) fn is_heavy(command: &Command) -> bool {
         || command.ops.iter().any(|op| {
             matches!(
                 op.key.kind(),
-                Kind::Config | Kind::Schema | Kind::Environment | Kind::Tenant | Kind::Flag
+                Kind::Config
+                    | Kind::Schema
+                    | Kind::Environment
+                    | Kind::Tenant
+                    | Kind::Flag
+                    | Kind::Schedule
             )
         })
 }

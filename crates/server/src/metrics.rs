@@ -12,7 +12,7 @@ use std::time::Duration;
 use plane_api::{AlertRule, Operation, SignatureState, status};
 use plane_eval::Reason;
 use plane_model::{ArtifactKind, Code};
-use plane_node::Node;
+use plane_node::{Node, ScheduleCounts};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -30,6 +30,10 @@ pub(crate) use evaluations::{Asker, Given, Served};
 
 /// How many versions have counters of deprecated uses of their own.
 const VERSIONS_MAX: usize = 2_000;
+/// What comes of schedules that are due.
+const RAN: &str = "ran";
+/// The same.
+const FAILED: &str = "failed";
 /// The name that stands for all that are beyond a limit.
 const OTHER: &str = "__other__";
 /// One in so many evaluations is timed, so that reading the clock does not slow the others.
@@ -188,6 +192,7 @@ pub(crate) struct Metrics {
     asset_tenants: Family<Tenants, Gauge>,
     deprecated_uses: Family<Used, Counter>,
     alerts: Family<Alert, Counter>,
+    schedules: Family<Outcome, Counter>,
     versions_seen: Mutex<HashSet<String>>,
     http_requests: Family<Http, Counter>,
     http_duration: Histograms,
@@ -205,6 +210,7 @@ pub(crate) struct Metrics {
 struct LastRead {
     revision: u64,
     anomalies: u64,
+    schedules: ScheduleCounts,
     /// The revision that the gauges about documents are of.
     gauges: Option<u64>,
 }
@@ -240,6 +246,7 @@ impl Metrics {
             asset_tenants: Family::default(),
             deprecated_uses: Family::default(),
             alerts: Family::default(),
+            schedules: Family::default(),
             versions_seen: Mutex::default(),
             http_requests: Family::default(),
             http_duration: Family::new_with_constructor(|| Histogram::new(HTTP_BUCKETS)),
@@ -252,6 +259,7 @@ impl Metrics {
             read: Mutex::new(LastRead {
                 revision: status.revision,
                 anomalies: status.anomalies,
+                schedules: node.schedule_counts(),
                 gauges: None,
             }),
         };
@@ -343,8 +351,13 @@ impl Metrics {
         );
         it.register(
             "alerts",
-            "Stops and revivals of flags, agents and tools that this node has committed",
+            "Stops and revivals of flags, agents and tools that this node has committed, and schedules that failed",
             self.alerts.clone(),
+        );
+        it.register(
+            "schedules",
+            "Schedules that were due, by what came of them on this node",
+            self.schedules.clone(),
         );
         it.register("http_requests", "Requests", self.http_requests.clone());
         it.register_with_unit(
@@ -405,6 +418,9 @@ impl Metrics {
         }
         for result in ["verified", "unsigned", "mismatch"] {
             drop(self.signatures.get_or_create(&Outcome { result }));
+        }
+        for result in [RAN, FAILED] {
+            drop(self.schedules.get_or_create(&Outcome { result }));
         }
         for code in INTEGRITY {
             drop(self.integrity_failures.get_or_create(&cause(code)));

@@ -344,8 +344,8 @@ pub(crate) fn part(
 /// Says whether documents of this name can be in the views of an environment.
 pub(crate) fn is_shared(key: &DocumentKey, environment: &EnvironmentName) -> bool {
     match key.kind() {
-        // Who may do what is nobody's business but the server's.
-        Kind::Token | Kind::RoleBinding => false,
+        // Who may do what, and what is to be, is nobody's business but the server's.
+        Kind::Token | Kind::RoleBinding | Kind::Schedule => false,
         _ => key.environment_name().is_none_or(|it| it == *environment),
     }
 }

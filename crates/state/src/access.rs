@@ -53,9 +53,30 @@ impl Scope {
                 _ => None,
             })
             .ok_or(Denied::Unknown)?;
+        Self::of_valid(state, key, &token, now)
+    }
+
+    /// Finds what the token of this name allows now.
+    ///
+    /// # Errors
+    /// There is no such token, or its time is over.
+    pub fn of_token(state: &State, id: &TokenId, now: Timestamp) -> Result<Self, Denied> {
+        let key = DocumentKey::token(id);
+        match state.document(&key).map(|it| &**it) {
+            Some(Document::Token(token)) => Self::of_valid(state, &key, token, now),
+            _ => Err(Denied::Unknown),
+        }
+    }
+
+    fn of_valid(
+        state: &State,
+        key: &DocumentKey,
+        token: &Token,
+        now: Timestamp,
+    ) -> Result<Self, Denied> {
         match token.expires_at {
             Some(expiry) if expiry <= now => Err(Denied::Expired(expiry)),
-            _ => Ok(Self::of(state, key, &token)),
+            _ => Ok(Self::of(state, key, token)),
         }
     }
 
@@ -186,6 +207,8 @@ impl Scope {
                 .as_ref()
                 .is_none_or(|it| grant.environments.has(it))
                 && tenant.as_ref().is_none_or(|it| grant.tenants.has(it))
+                // A schedule may hold what is to become of any tenant.
+                && (key.kind() != Kind::Schedule || grant.tenants.is_all())
                 && (!matches!(key.kind(), Kind::Token | Kind::RoleBinding)
                     || grant.role == Role::Admin)
         })
@@ -214,7 +237,7 @@ impl Scope {
         }
     }
 
-    fn check_write(&self, key: &DocumentKey) -> Result<(), Violation> {
+    pub(crate) fn check_write(&self, key: &DocumentKey) -> Result<(), Violation> {
         // Whether there is such a token or binding stays unknown; that only admins change them does not.
         let is_access = matches!(key.kind(), Kind::Token | Kind::RoleBinding);
         if is_access && self.role() != Some(Role::Admin) {
@@ -297,7 +320,8 @@ fn needed_role(kind: Kind) -> Role {
         | Kind::Config
         | Kind::Tool
         | Kind::Agent
-        | Kind::Status => Role::Editor,
+        | Kind::Status
+        | Kind::Schedule => Role::Editor,
         Kind::Pin | Kind::Channel => Role::Releaser,
         Kind::Environment | Kind::Trust | Kind::Token | Kind::RoleBinding => Role::Admin,
     }

@@ -25,6 +25,8 @@ pub enum Action {
     Migrate,
     /// Somebody grants or withdraws access.
     Access,
+    /// What was scheduled is due: it is done, or it is written down why not.
+    Run,
     /// An operator goes on from a backup: the epoch rises, and no document changes.
     Recover,
 }
@@ -40,6 +42,7 @@ impl Action {
             Self::Revert => "revert",
             Self::Migrate => "migrate",
             Self::Access => "access",
+            Self::Run => "run",
             Self::Recover => "recover",
         }
     }
@@ -67,6 +70,8 @@ pub enum Expect {
 pub enum Change {
     /// It gets this body. For agents and tools: the manifest to publish.
     Put(Value),
+    /// It is there, and this JSON merge patch (RFC 7396) is applied to what it says.
+    Patch(Value),
     /// It goes away.
     Delete,
 }
@@ -149,6 +154,11 @@ impl Command {
                     text.extend_from_slice(&canonical::to_canonical(body)?);
                     text.extend_from_slice(b"}]");
                 }
+                Change::Patch(body) => {
+                    text.extend_from_slice(b",{\"patch\":");
+                    text.extend_from_slice(&canonical::to_canonical(body)?);
+                    text.extend_from_slice(b"}]");
+                }
                 Change::Delete => text.extend_from_slice(b",\"delete\"]"),
             }
         }
@@ -188,6 +198,7 @@ mod tests {
                 op("one", Change::Put(body.clone()), Expect::Any),
                 op("two", Change::Put(json!(null)), Expect::Absent),
                 op("three", Change::Delete, Expect::Revision(7)),
+                op("four", Change::Patch(json!({"c": null})), Expect::Any),
             ],
         };
         let expected = json!([
@@ -198,7 +209,8 @@ mod tests {
             [
                 ["segment", "", "one", null, {"put": body}],
                 ["segment", "", "two", "absent", {"put": null}],
-                ["segment", "", "three", 7, "delete"]
+                ["segment", "", "three", 7, "delete"],
+                ["segment", "", "four", null, {"patch": {"c": null}}]
             ]
         ]);
         let expected = canonical::to_canonical(&expected).unwrap();

@@ -117,6 +117,12 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Notes that the decision rests on all that another one rests on.
+    pub(crate) fn read_also(&mut self, reads: ReadSet) {
+        self.reads.documents.extend(reads.documents);
+        self.reads.kinds.extend(reads.kinds);
+    }
+
     /// The document as the command would leave it.
     pub(crate) fn get(&mut self, key: &DocumentKey) -> Option<Arc<Document>> {
         self.read(key);

@@ -31,6 +31,7 @@ mod prepare;
 pub mod reconcile;
 mod record;
 pub mod revert;
+pub mod schedule;
 mod seal;
 mod source;
 mod stale;

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use plane_model::{
     Code, Digest, Document, DocumentKey, Kind, Timestamp, Violation, Violations, canonical, limits,
+    merge::merge_patch,
 };
 
 use crate::command::{Action, Change, Command, Expect};
 use crate::draft::{Draft, ReadSet};
 use crate::state::State;
-use crate::{tree, validate};
+use crate::{schedule, tree, validate};
 
 /// A command that was found valid, and what it changes.
 #[derive(Debug, Clone)]
@@ -196,14 +197,16 @@ fn read_ops(
             continue;
         }
         match &op.change {
-            Change::Put(body) => match read_put(draft, &op.key, body, command, now) {
-                Ok(Some(document)) => draft.put(op.key.clone(), Some(document)),
-                Ok(None) => {}
-                Err(violations) => {
-                    draft.refuse(op.key.clone());
-                    let body = format!("{pointer}/body");
-                    found.extend(violations.into_iter().map(|it| it.below(&body)));
+            Change::Put(body) => {
+                let read = read_put(draft, &op.key, body, command, now);
+                take(draft, &op.key, read, &pointer, found);
+            }
+            Change::Patch(patch) => match patched(draft.base(), &op.key, patch) {
+                Ok(body) => {
+                    let read = read_put(draft, &op.key, &body, command, now);
+                    take(draft, &op.key, read, &pointer, found);
                 }
+                Err(violation) => found.push(violation.below(&pointer)),
             },
             Change::Delete if matches!(op.key.kind(), Kind::Agent | Kind::Tool) => found.push(
                 Violation::new(
@@ -221,6 +224,45 @@ fn read_ops(
         }
     }
     touched
+}
+
+/// Takes over what was read of a body, or what is wrong with it.
+fn take(
+    draft: &mut Draft<'_>,
+    key: &DocumentKey,
+    read: Result<Option<Arc<Document>>, Violations>,
+    pointer: &str,
+    found: &mut Violations,
+) {
+    match read {
+        Ok(Some(document)) => draft.put(key.clone(), Some(document)),
+        Ok(None) => {}
+        Err(violations) => {
+            draft.refuse(key.clone());
+            let body = format!("{pointer}/body");
+            found.extend(violations.into_iter().map(|it| it.below(&body)));
+        }
+    }
+}
+
+/// What a document says after a patch.
+fn patched(
+    state: &State,
+    key: &DocumentKey,
+    patch: &serde_json::Value,
+) -> Result<serde_json::Value, Violation> {
+    if matches!(key.kind(), Kind::Agent | Kind::Tool) {
+        let detail = format!("{key} is published, and published versions stay");
+        let violation = Violation::new(Code::Immutable, "", detail);
+        return Err(violation.next("publish another version, or set its status"));
+    }
+    match state.document(key) {
+        Some(document) => Ok(merge_patch(document.to_value(), patch)),
+        None => Err(
+            Violation::new(Code::NotFound, "", format!("there is no {key} to patch"))
+                .next("put the whole document, or correct the name"),
+        ),
+    }
 }
 
 /// Some kinds are written by one action only, so that nothing else undoes a stop or grants access.
@@ -243,6 +285,9 @@ fn check_action(action: Action, op: &crate::command::Op) -> Result<(), Violation
         (Kind::Token | Kind::RoleBinding, _, _) => {
             refuse("use `POST /v1/tokens` and `PUT /v1/role-bindings/ID`, or `control-plane token`")
         }
+        (Kind::Schedule, _, Action::Apply) => refuse(
+            "leave it out of the tree: `PUT /v1/environments/ENVIRONMENT/schedules/NAME` files it",
+        ),
         (Kind::Environment, Change::Put(_), Action::Migrate) => Ok(()),
         (
             _,
@@ -301,7 +346,13 @@ fn read_put(
     if matches!(key.kind(), Kind::Agent | Kind::Tool) {
         return validate::registry::publish(draft, key, body, &command.actor, now);
     }
-    let document = Document::parse(key, body)?;
+    let document = match Document::parse(key, body)? {
+        Document::Schedule(it) => {
+            let filed = schedule::file(draft, key, *it, command, now)?;
+            Document::Schedule(filed.into())
+        }
+        document => document,
+    };
     let previous = draft.base().document(key).map(|document| &**document);
     Ok(Some(Arc::new(document.settled(previous))))
 }
@@ -341,7 +392,9 @@ fn write_ops(
             }
         };
         // Segments are bounded by their ids, and schemas where they are compiled.
-        let has_another_bound = matches!(key.kind(), Kind::Segment | Kind::Schema);
+        // That a schedule failed has to be written into it, however large it is.
+        let has_failed = matches!(&**document, Document::Schedule(it) if it.failed.is_some());
+        let has_another_bound = matches!(key.kind(), Kind::Segment | Kind::Schema) || has_failed;
         if bytes.len() > limits::DOCUMENT_BYTES_MAX && !has_another_bound {
             let detail = format!(
                 "{key} has {} bytes, more than the {} of one document",

@@ -38,7 +38,7 @@ impl Filter {
 pub struct Reversal {
     /// The operations.
     pub ops: Vec<Op>,
-    /// Documents of kinds that are not reverted: published versions, kills and access.
+    /// What is not reverted: published versions, kills and access; schedules that would be filed again.
     pub excluded: Vec<DocumentKey>,
 }
 
@@ -72,11 +72,14 @@ pub fn revert(
             }
         }
     }
-    excluded.sort();
-    excluded.dedup();
     let mut violations = Vec::new();
     let mut ops = Vec::new();
     for (key, revision) in last {
+        // What was cancelled or has run is not to happen by surprise, nor by another's authority.
+        if key.kind() == Kind::Schedule && before.entry(&key).is_some() {
+            excluded.push(key);
+            continue;
+        }
         let later = match now.entry(&key) {
             Some(entry) if entry.revision != revision => Some(entry.revision),
             _ => None,
@@ -106,6 +109,8 @@ pub fn revert(
             expect,
         });
     }
+    excluded.sort();
+    excluded.dedup();
     if ops.is_empty() && violations.is_empty() {
         let next = if excluded.is_empty() {
             "name a commit that changed documents which still differ".to_owned()

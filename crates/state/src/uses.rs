@@ -178,6 +178,7 @@ const fn users(kind: Kind) -> &'static [Kind] {
             Kind::Channel,
             Kind::Token,
             Kind::RoleBinding,
+            Kind::Schedule,
         ],
         Kind::Tenant => &[
             Kind::Segment,
@@ -187,15 +188,23 @@ const fn users(kind: Kind) -> &'static [Kind] {
             Kind::Config,
             Kind::Token,
             Kind::RoleBinding,
+            Kind::Schedule,
         ],
-        Kind::Segment => &[Kind::Segment, Kind::Targeting],
-        Kind::Flag => &[Kind::Targeting, Kind::ExclusionGroup, Kind::Kill, Kind::Pin],
+        Kind::Segment => &[Kind::Segment, Kind::Targeting, Kind::Schedule],
+        Kind::Flag => &[
+            Kind::Targeting,
+            Kind::ExclusionGroup,
+            Kind::Kill,
+            Kind::Pin,
+            Kind::Schedule,
+        ],
         Kind::Agent => &[
             Kind::Flag,
             Kind::Kill,
             Kind::Pin,
             Kind::Status,
             Kind::Channel,
+            Kind::Schedule,
         ],
         Kind::Tool => &[
             Kind::Flag,
@@ -204,6 +213,7 @@ const fn users(kind: Kind) -> &'static [Kind] {
             Kind::Agent,
             Kind::Status,
             Kind::Channel,
+            Kind::Schedule,
         ],
         _ => &[],
     }

@@ -20,6 +20,7 @@ pub(crate) fn check_counts(draft: &Draft<'_>, found: &mut Violations) {
     for (kind, max, what) in [
         (Kind::Flag, limits::FLAGS_MAX, "flags"),
         (Kind::Tenant, limits::TENANTS_MAX, "tenants"),
+        (Kind::Schedule, limits::SCHEDULES_MAX, "schedules"),
     ] {
         let (mut created, mut deleted) = (0, 0);
         for (key, document) in draft.changed().filter(|(key, _)| key.kind() == kind) {

@@ -112,6 +112,14 @@ fn document_operations(table: &mut Vec<Operation>) {
     )
     .kills(table);
     Family::new(
+        "Schedule",
+        "Schedules",
+        "schedules",
+        "/v1/environments/{environment}/schedules",
+        "{schedule}",
+    )
+    .operations::<documents::Schedule>(table);
+    Family::new(
         "ConfigLayer",
         "ConfigLayers",
         "config",

@@ -3,11 +3,12 @@
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use plane_api::BucketingRequest;
-use plane_client::{Condition, Write};
+use plane_client::{Client, Condition, Write};
 use plane_model::documents::{Bucketing, Environment as Body};
 use plane_model::{DocumentKey, EnvironmentName, Kind};
 
 use super::{WriteArgs, show_commit};
+use crate::failure::Failure;
 use crate::output::{Cell, Paint};
 use crate::session::Session;
 
@@ -83,6 +84,25 @@ fn bucketing(text: &str) -> Result<Bucketing, String> {
     let all = [Bucketing::FlagdV3, Bucketing::FlagdV2];
     let found = all.into_iter().find(|it| it.as_str() == text);
     found.ok_or_else(|| "use `flagd-v3` or `flagd-v2`".to_owned())
+}
+
+/// The environments that an answer covers: the one that was named, else all in their order.
+pub(crate) fn named_or_all(
+    session: &Session,
+    client: &Client,
+    at: Option<&str>,
+) -> Result<Vec<EnvironmentName>> {
+    if let Some(name) = session.environment_if_named() {
+        return Ok(vec![name.clone()]);
+    }
+    let mut found = client.documents::<Body>(Kind::Environment, at)?;
+    found.sort_by(|a, b| (a.body.order, &a.name).cmp(&(b.body.order, &b.name)));
+    found
+        .iter()
+        .map(|it| {
+            EnvironmentName::new(&it.name).map_err(|error| Failure::new(error.to_string()).into())
+        })
+        .collect()
 }
 
 impl Environment {

@@ -14,15 +14,16 @@ use clap::{Args, Subcommand};
 use plane_api::{DocumentReply, EvaluateRequest};
 use plane_client::{Client, Condition};
 use plane_model::documents::{
-    Environment as EnvironmentBody, Flag as FlagBody, FlagType, Kill as KillBody, Targeting,
+    Flag as FlagBody, FlagType, Kill as KillBody, ScheduledChange, ScheduledOp, Targeting,
 };
-use plane_model::{DocumentKey, EnvironmentName, FlagKey, Kind, Serve, VariantName};
+use plane_model::{DocumentKey, FlagKey, Kind, Serve, VariantName};
 use serde_json::{Map, Value, json};
 
 use super::context::ContextArgs;
 use super::kill::{KillArgs, ReviveArgs, kill, revive};
 use super::registry::channel::shares;
-use super::{WriteArgs, show_commit};
+use super::schedule::ScheduleArgs;
+use super::{WriteArgs, environment, show_commit};
 use crate::failure::Failure;
 use crate::output::{Cell, Paint, inline, shortened};
 use crate::parse;
@@ -71,12 +72,16 @@ pub(crate) struct List {
 Rules and targets stay as they are; --file replaces everything. A percentage that grows keeps who is
 in. A boolean flag that is switched on where it has no targeting yet is on for everybody.
 
+With --schedule it is done at that time, in your name. What others changed until then stays, but for what is set;
+where --file would undo their work, or the targeting is new by then, it fails and says so.
+
 Examples:
   control-plane flag set beta_features -e production --percent on=50 --reason 'halfway'
   control-plane flag set beta_features -e production --percent on=10 --by tenant.id
   control-plane flag set new_search_algorithm -e staging --on
   control-plane flag set new_search_algorithm -e staging --default hybrid
-  control-plane flag set beta_features -e production --file targeting.yaml")]
+  control-plane flag set beta_features -e production --file targeting.yaml
+  control-plane flag set beta_features -e production --on --schedule 2026-12-10T09:00:00Z --reason 'launch'")]
 #[group(id = "what", required = true, multiple = true)]
 pub(crate) struct Set {
     /// The flag
@@ -104,6 +109,8 @@ pub(crate) struct Set {
     /// The whole targeting, from a file of YAML or JSON
     #[arg(long, group = "what", value_name = "FILE", conflicts_with_all = ["on", "off", "percent", "default"])]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -172,25 +179,6 @@ impl Flag {
     }
 }
 
-/// The environments that an answer covers: the one that was named, else all in their order.
-fn environments(
-    session: &Session,
-    client: &Client,
-    at: Option<&str>,
-) -> Result<Vec<EnvironmentName>> {
-    if let Some(name) = session.environment_if_named() {
-        return Ok(vec![name.clone()]);
-    }
-    let mut found = client.documents::<EnvironmentBody>(Kind::Environment, at)?;
-    found.sort_by(|a, b| (a.body.order, &a.name).cmp(&(b.body.order, &b.name)));
-    found
-        .iter()
-        .map(|it| {
-            EnvironmentName::new(&it.name).map_err(|error| Failure::new(error.to_string()).into())
-        })
-        .collect()
-}
-
 impl List {
     fn run(&self, session: &Session) -> Result<()> {
         let client = session.client()?;
@@ -201,7 +189,7 @@ impl List {
                 .as_ref()
                 .is_none_or(|tag| it.body.tags.contains(tag))
         });
-        let environments = environments(session, &client, at)?;
+        let environments = environment::named_or_all(session, &client, at)?;
         let mut states: BTreeMap<(String, String), Cell> = BTreeMap::new();
         let mut values: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
         for environment in &environments {
@@ -281,12 +269,67 @@ impl Set {
         let condition = found
             .as_ref()
             .map_or(Condition::Absent, |it| Condition::Revision(it.revision));
+        let before = found.map(|it| it.body);
         let body = match &self.file {
             Some(file) => parse::file_value(file)?,
-            None => self.edited(&client, found.map(|it| it.body))?,
+            None => self.edited(&client, before.clone())?,
         };
-        let reply = client.put_document(&key, &body, condition, &self.write.to_write())?;
-        show_commit(session, &reply)
+        let write = self.write.to_write();
+        let put = |client: &Client| client.put_document(&key, &body, condition, &write);
+        let Some(at) = self.schedule.at() else {
+            return show_commit(session, &put(&client)?);
+        };
+        let op = self.scheduled(&key, before.as_ref(), &body, condition)?;
+        let now = |client: &Client| Ok(put(client)?);
+        self.schedule
+            .file(session, at, self.key.as_str(), op, &write, now)
+    }
+
+    /// What is to be done later: what is named here changes, or the targeting becomes what the file says.
+    fn scheduled(
+        &self,
+        key: &DocumentKey,
+        before: Option<&Targeting>,
+        body: &Value,
+        condition: Condition,
+    ) -> Result<ScheduledOp> {
+        let whole = ScheduledOp {
+            op: ScheduledChange::Put,
+            kind: key.kind(),
+            scope: key.scope().to_owned(),
+            name: key.name().to_owned(),
+            body: Some(body.clone()),
+            if_revision: match condition {
+                Condition::Revision(revision) => Some(revision),
+                Condition::None | Condition::Absent => None,
+            },
+            if_absent: condition == Condition::Absent,
+        };
+        let Some(before) = before.filter(|_| self.file.is_none()) else {
+            return Ok(whole);
+        };
+        let before = serde_json::to_value(before)?;
+        let mut patch = Map::new();
+        if self.on || self.off {
+            patch.insert("state".to_owned(), body["state"].clone());
+        }
+        if !self.percent.is_empty() || self.default.is_some() {
+            let mut default = body["default"].clone();
+            // What another kind of default says beside it would stay.
+            if let (Some(new), Some(old)) = (default.as_object_mut(), before["default"].as_object())
+            {
+                for name in old.keys() {
+                    new.entry(name).or_insert(Value::Null);
+                }
+            }
+            patch.insert("default".to_owned(), default);
+        }
+        Ok(ScheduledOp {
+            op: ScheduledChange::Patch,
+            body: Some(Value::Object(patch)),
+            if_revision: None,
+            ..whole
+        })
     }
 
     fn edited(&self, client: &Client, found: Option<Targeting>) -> Result<Value> {

@@ -14,6 +14,7 @@ pub(crate) mod registry;
 pub(crate) mod resolve;
 pub(crate) mod rev;
 pub(crate) mod revert;
+pub(crate) mod schedule;
 pub(crate) mod serve;
 pub(crate) mod server_key;
 pub(crate) mod sign;
@@ -56,6 +57,7 @@ pub(crate) fn run(cli: Cli) -> Result<u8> {
         Command::Token(command) => command.run(&session),
         Command::Whoami => token::whoami(&session),
         Command::Uses(command) => command.run(&session),
+        Command::Schedule(command) => command.run(&session),
         Command::Plan(command) => return command.run(&session),
         Command::Apply(command) => command.run(&session),
         Command::Export(command) => command.run(&session),

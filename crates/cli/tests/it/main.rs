@@ -11,6 +11,7 @@ mod import;
 mod memory;
 mod platform;
 mod posting;
+mod schedules;
 mod sdk;
 mod secrecy;
 mod server_keys;

@@ -6,6 +6,7 @@ mod exclusion;
 mod flag;
 mod place;
 mod registry;
+mod schedule;
 mod targeting;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use exclusion::{ExclusionGroup, GroupRange};
 pub use flag::{All, Applies, Flag, FlagType, Kill, Lifecycle, Overrides, Pin, Variants};
 pub use place::{Bucketing, Environment, Segment, Tenant, TenantStatus};
 pub use registry::{Channel, Published, Release, Signing, Status, StatusState, Trust, TrustedKey};
+pub use schedule::{Author, Schedule, ScheduleFailure, ScheduledChange, ScheduledOp};
 pub use targeting::{FlagState, Prerequisite, Rule, Target, Targeting, Window};
 
 use crate::{Code, DocumentKey, Kind, Violation, Violations, limits, parse_strict};
@@ -61,6 +63,8 @@ pub enum Document {
     Token(Box<Token>),
     /// A role that a principal has.
     RoleBinding(Box<RoleBinding>),
+    /// Changes to be made later.
+    Schedule(Box<Schedule>),
 }
 
 /// Stored bytes that are not a document of their kind.
@@ -100,6 +104,7 @@ impl Document {
             Kind::Channel => Self::Channel(parse_strict(value)?),
             Kind::Token => Self::Token(parse_strict(value)?),
             Kind::RoleBinding => Self::RoleBinding(parse_strict(value)?),
+            Kind::Schedule => Self::Schedule(parse_strict(value)?),
         };
         let mut found = Violations::new();
         document.check(key, &mut found);
@@ -133,6 +138,7 @@ impl Document {
             Kind::Channel => Self::Channel(decode(kind, bytes)?),
             Kind::Token => Self::Token(decode(kind, bytes)?),
             Kind::RoleBinding => Self::RoleBinding(decode(kind, bytes)?),
+            Kind::Schedule => Self::Schedule(decode(kind, bytes)?),
         })
     }
 
@@ -164,6 +170,7 @@ impl Document {
             Self::Channel(it) => value(it),
             Self::Token(it) => value(it),
             Self::RoleBinding(it) => value(it),
+            Self::Schedule(it) => value(it),
         }
     }
 
@@ -204,6 +211,7 @@ impl Document {
             Self::Status(it) => it.check(found),
             Self::Channel(it) => it.check(found),
             Self::Token(it) => it.check(found),
+            Self::Schedule(it) => it.check(key, found),
             Self::Schema(_) | Self::Tool(_) | Self::Agent(_) | Self::RoleBinding(_) => {}
         }
     }

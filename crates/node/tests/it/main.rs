@@ -1,6 +1,7 @@
 //! A node on its stores: what is committed is durable, visible, and never taken back.
 
 mod crowd;
+mod schedules;
 mod telling;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use axum::response::Response;
 use plane_api::{CommitReply, Committed, DocumentReply, Plan, Planned};
 use plane_model::{
     ArtifactName, Code, ConfigName, DocumentKey, EnvironmentName, FlagKey, GroupName, Kind,
-    Namespace, SegmentName, Selector, TenantId, TokenId,
+    Namespace, ScheduleName, SegmentName, Selector, TenantId, TokenId,
 };
 use plane_node::{Preview, Snapshot};
 use plane_state::{Action, Change, Command, Content, Entry, Expect, Op};
@@ -470,6 +470,11 @@ pub(super) fn channel(call: &Call) -> Result<DocumentKey, Failure> {
     Ok(DocumentKey::channel(&known_environment(call)?, &agent))
 }
 
+pub(super) fn schedule(call: &Call) -> Result<DocumentKey, Failure> {
+    let name = ScheduleName::new(call.param("schedule")?)?;
+    Ok(DocumentKey::schedule(&known_environment(call)?, &name))
+}
+
 pub(super) fn kill(call: &Call) -> Result<DocumentKey, Failure> {
     Ok(DocumentKey::kill(
         &known_environment(call)?,
@@ -569,6 +574,10 @@ pub(super) fn targetings(call: &Call) -> Result<Collection, Failure> {
 
 pub(super) fn channels(call: &Call) -> Result<Collection, Failure> {
     Ok(within(Kind::Channel, known_environment(call)?.to_string()))
+}
+
+pub(super) fn schedules(call: &Call) -> Result<Collection, Failure> {
+    Ok(within(Kind::Schedule, known_environment(call)?.to_string()))
 }
 
 /// All kills of the environment, those for single tenants included.

@@ -34,9 +34,10 @@ async fn submitted(
     change: Change,
     reason: Option<String>,
 ) -> Answer {
-    let action = match rule {
-        AlertRule::Killed => Action::Kill,
-        AlertRule::Revived => Action::Revive,
+    let action = if rule == AlertRule::Killed {
+        Action::Kill
+    } else {
+        Action::Revive
     };
     let reason = call.reason()?.or(reason);
     let op = Op {

@@ -59,7 +59,10 @@ pub(super) async fn export(call: Call) -> Answer {
     let state = snapshot.state();
     let mut documents = Vec::new();
     for (key, entry) in state.entries() {
-        let is_held = !matches!(key.kind(), Kind::Kill | Kind::Token | Kind::RoleBinding);
+        let is_held = !matches!(
+            key.kind(),
+            Kind::Kill | Kind::Token | Kind::RoleBinding | Kind::Schedule
+        );
         if !is_held || !call.scope().sees(key) || entry.document().is_none() {
             continue;
         }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use plane_api::AlertRule;
 use plane_model::documents::StatusState;
 use plane_model::{ArtifactKind, ArtifactVersion, Document, DocumentKey, EnvironmentName, Kind};
-use plane_node::Node;
+use plane_node::{Node, ScheduleCounts};
 use plane_state::State;
 
-use super::{Killed, LastRead, Metrics, Reload, Tenants};
+use super::{Alert, FAILED, Killed, LastRead, Metrics, Outcome, RAN, Reload, Tenants};
 
 impl Metrics {
     pub(super) fn read(&self, node: &Node) {
@@ -42,6 +43,8 @@ impl Metrics {
             .set(i64::try_from(state.len()).unwrap_or(i64::MAX));
         let dropped = i64::try_from(status.observations_dropped).unwrap_or(i64::MAX);
         self.observations_dropped.set(dropped);
+        let schedules = node.schedule_counts();
+        self.count_schedules(schedules, read.schedules);
         if read.gauges != Some(status.revision) {
             self.read_kills(state);
             self.read_tenants(state);
@@ -49,8 +52,21 @@ impl Metrics {
         *read = LastRead {
             revision: status.revision,
             anomalies: status.anomalies,
+            schedules,
             gauges: Some(status.revision),
         };
+    }
+
+    fn count_schedules(&self, now: ScheduleCounts, before: ScheduleCounts) {
+        let failed = now.failed - before.failed;
+        for (result, more) in [(RAN, now.ran - before.ran), (FAILED, failed)] {
+            let counter = self.schedules.get_or_create(&Outcome { result });
+            counter.inc_by(more);
+        }
+        if failed > 0 {
+            let rule = AlertRule::ScheduleFailed.as_str();
+            self.alerts.get_or_create(&Alert { rule }).inc_by(failed);
+        }
     }
 
     fn read_kills(&self, state: &State) {

@@ -124,30 +124,28 @@ impl Change {
     }
 }
 
-/// What those who are called at night are told of a commit: an event for each stop and each revival.
+/// What those who are called at night are told of a commit: an event for each stop, each revival, and each
+/// schedule that failed.
 ///
 /// They have no id: who resumes is told again rather than not at all.
 pub(super) fn alerts(event: &Event, environment: &EnvironmentName, scope: &Scope) -> String {
     let mut alerts = String::new();
     for change in &event.changes {
         let is_here = || change.key.environment_name().as_ref() == Some(environment);
-        if change.key.kind() != Kind::Kill || !is_here() || !scope.sees(&change.key) {
+        let Some((rule, reason)) = alert(change).filter(|_| is_here() && scope.sees(&change.key))
+        else {
             continue;
-        }
-        let rule = match change.bytes {
-            Some(_) => AlertRule::Killed,
-            None => AlertRule::Revived,
         };
-        let reason = match change.document.as_deref() {
-            Some(Document::Kill(kill)) => Some(kill.reason.clone()),
-            _ => None,
+        let subject = match rule {
+            AlertRule::ScheduleFailed => format!("schedule:{}", change.key.name()),
+            AlertRule::Killed | AlertRule::Revived => change.key.name().to_owned(),
         };
         let alert = AlertEvent {
             rule,
             severity: rule.severity(),
             environment: environment.clone(),
             tenant: change.key.tenant_id(),
-            subject: change.key.name().to_owned(),
+            subject,
             reason,
             revision: event.revision,
             at: event.at,
@@ -156,6 +154,24 @@ pub(super) fn alerts(event: &Event, environment: &EnvironmentName, scope: &Scope
         let _ = write!(alerts, "event: alert\ndata: {data}\n\n");
     }
     alerts
+}
+
+/// What a change is an alert about, and why.
+fn alert(change: &Changed) -> Option<(AlertRule, Option<String>)> {
+    let document = change.document.as_deref();
+    match (change.key.kind(), document) {
+        (Kind::Kill, Some(Document::Kill(kill))) => {
+            Some((AlertRule::Killed, Some(kill.reason.clone())))
+        }
+        (Kind::Kill, _) if change.bytes.is_some() => Some((AlertRule::Killed, None)),
+        (Kind::Kill, _) => Some((AlertRule::Revived, None)),
+        (Kind::Schedule, Some(Document::Schedule(it))) => {
+            let failed = it.failed.as_ref()?;
+            let reason = format!("{}: {}", failed.code, failed.detail);
+            Some((AlertRule::ScheduleFailed, Some(reason)))
+        }
+        _ => None,
+    }
 }
 
 /// Says whether a commit can change what somebody may see.

@@ -17,6 +17,7 @@ mod load;
 mod ofrep;
 mod registry;
 mod runtime;
+mod schedules;
 mod server;
 mod stale;
 mod tricks;

@@ -158,8 +158,8 @@ impl Projection {
     fn has(&self, key: &DocumentKey, scope: &Scope) -> bool {
         match key.kind() {
             Kind::Agent | Kind::Tool | Kind::Status => self.reachable.documents.contains(key),
-            // Who may do what is nobody's business but the server's.
-            Kind::Token | Kind::RoleBinding => false,
+            // Who may do what, and what is to be, is nobody's business but the server's.
+            Kind::Token | Kind::RoleBinding | Kind::Schedule => false,
             _ => {
                 key.environment_name()
                     .is_none_or(|it| it == self.environment)

@@ -158,7 +158,7 @@ impl Writer {
             Kind::Targeting | Kind::Pin | Kind::Status | Kind::Channel => {
                 return self.add_part(key, body, locks);
             }
-            Kind::Kill | Kind::Token | Kind::RoleBinding => return Ok(()),
+            Kind::Kill | Kind::Token | Kind::RoleBinding | Kind::Schedule => return Ok(()),
         };
         refuse_reserved(key, &body)?;
         if let (Kind::Flag, Value::Object(members)) = (key.kind(), &mut body) {

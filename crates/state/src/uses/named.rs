@@ -1,6 +1,6 @@
 //! What a document names, and where.
 
-use plane_model::documents::{Allowed, Applies, Flag, Pin, Targeting};
+use plane_model::documents::{Allowed, Applies, Flag, Pin, Schedule, ScheduledChange, Targeting};
 use plane_model::{
     AttributePath, Clause, Document, DocumentKey, EnvironmentName, Expr, Kind, Operand, Operator,
     Pointer, TenantId,
@@ -123,6 +123,7 @@ pub(crate) fn for_each_named(key: &DocumentKey, document: &Document, visit: &mut
         }
         Document::Token(it) => grants(&it.environments, &it.tenants, visit),
         Document::RoleBinding(it) => grants(&it.environments, &it.tenants, visit),
+        Document::Schedule(it) => scheduled(it, visit),
         Document::Environment(_)
         | Document::Tenant(_)
         | Document::Schema(_)
@@ -257,6 +258,47 @@ fn pin(key: &DocumentKey, pin: &Pin, visit: &mut Visit<'_>) {
         }
         (Some((kind, name)), None) => visit(Named::new(kind, name), &Pointer::root),
         (None, _) => {}
+    }
+}
+
+/// What a schedule changes, and what the documents that it puts name. One that failed changes nothing any more.
+fn scheduled(schedule: &Schedule, visit: &mut Visit<'_>) {
+    if schedule.failed.is_some() {
+        return;
+    }
+    for (index, op) in schedule.ops.iter().enumerate() {
+        let at = || Pointer::root().key("ops").index(index);
+        let Ok(key) = op.key() else { continue };
+        changed(&key, &mut |named, _| visit(named, &at));
+        let body = op.body.as_ref();
+        let body = body.filter(|_| op.op == ScheduledChange::Put);
+        let document = body.and_then(|body| Document::parse(&key, body).ok());
+        if let Some(document) = document {
+            let at = || at().key("body");
+            for_each_named(&key, &document, &mut |named, place| {
+                visit(named, &|| at().join(&place()));
+            });
+        }
+    }
+}
+
+/// What the name of a document that changes says: the document itself, or what it is about.
+fn changed(key: &DocumentKey, visit: &mut Visit<'_>) {
+    place(key, visit);
+    let named = match key.kind() {
+        Kind::Environment | Kind::Tenant | Kind::Segment | Kind::Flag => {
+            Some((key.kind(), key.name()))
+        }
+        Kind::Targeting => Some((Kind::Flag, key.name())),
+        Kind::Channel => Some((Kind::Agent, key.name())),
+        Kind::Pin | Kind::Status => {
+            let about = subject(key);
+            about.map(|(kind, id)| (kind, id.split('@').next().unwrap_or(id)))
+        }
+        _ => None,
+    };
+    if let Some((kind, name)) = named {
+        visit(Named::new(kind, name), &Pointer::root);
     }
 }
 

@@ -15,7 +15,13 @@ use crate::prepare::Touched;
 use crate::uses;
 
 /// The kinds whose documents keep a flag from being deleted.
-const USERS: [Kind; 4] = [Kind::Targeting, Kind::Pin, Kind::Kill, Kind::ExclusionGroup];
+const USERS: [Kind; 5] = [
+    Kind::Targeting,
+    Kind::Pin,
+    Kind::Kill,
+    Kind::ExclusionGroup,
+    Kind::Schedule,
+];
 
 pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violations) {
     for key in touched.keys() {
@@ -54,7 +60,7 @@ pub(crate) fn check(draft: &mut Draft<'_>, touched: &Touched, found: &mut Violat
     }
 }
 
-/// Refuses to archive a flag that an exclusion group or a tenant's pin still uses.
+/// Refuses to archive a flag that an exclusion group, a tenant's pin or a schedule still uses.
 fn check_archived(
     draft: &mut Draft<'_>,
     key: &DocumentKey,
@@ -70,7 +76,7 @@ fn check_archived(
         return;
     }
     let pointer = format!("{pointer}/archived");
-    for kind in [Kind::ExclusionGroup, Kind::Pin] {
+    for kind in [Kind::ExclusionGroup, Kind::Pin, Kind::Schedule] {
         let user = uses::user_of(draft, &[kind], key);
         found.extend(user.map(|user| in_use(pointer.clone(), key, &user)));
     }

@@ -12,12 +12,13 @@ use crate::prepare::Touched;
 use crate::uses;
 
 /// The kinds whose documents may be bound to an environment or a tenant.
-const BOUND: [Kind; 5] = [
+const BOUND: [Kind; 6] = [
     Kind::Targeting,
     Kind::Kill,
     Kind::Pin,
     Kind::Config,
     Kind::Channel,
+    Kind::Schedule,
 ];
 
 pub(crate) fn check(

@@ -77,14 +77,18 @@ pub(super) fn check_named(
     }
 }
 
-/// Refuses to delete a segment that rules or other segments name.
+/// Refuses to delete a segment that rules, other segments or schedules name.
 pub(super) fn check_unused(
     draft: &mut Draft<'_>,
     key: &DocumentKey,
     pointer: String,
     found: &mut Violations,
 ) {
-    let user = uses::user_of(draft, &[Kind::Targeting, Kind::Segment], key);
+    let user = uses::user_of(
+        draft,
+        &[Kind::Targeting, Kind::Segment, Kind::Schedule],
+        key,
+    );
     found.extend(user.map(|user| in_use(pointer, key, &user)));
 }
 

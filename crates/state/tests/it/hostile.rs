@@ -369,7 +369,7 @@ fn unsigned(op: Op, change: impl FnOnce(&mut Map<String, Value>)) -> Value {
         change(manifest);
     });
     match op.change {
-        Change::Put(manifest) => manifest,
+        Change::Put(manifest) | Change::Patch(manifest) => manifest,
         Change::Delete => Value::Null,
     }
 }

@@ -9,6 +9,7 @@ mod hostile;
 mod laws;
 mod limits;
 mod publishing;
+mod schedules;
 mod stale;
 mod trees;
 mod uses;

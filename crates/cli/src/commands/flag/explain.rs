@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::show::expression;
 use crate::commands::context::ContextArgs;
+use crate::commands::schedule;
 use crate::failure::Failure;
 use crate::output::{Page, Paint, inline};
 use crate::session::Session;
@@ -35,13 +36,17 @@ impl Explain {
             explain: true,
         };
         let environment = session.environment()?;
-        let reply = session
-            .client()?
-            .evaluate(environment, &request, self.at.as_deref())?;
+        let client = session.client()?;
+        let reply = client.evaluate(environment, &request, self.at.as_deref())?;
         let found = reply
             .flags
             .get(self.key.as_str())
             .ok_or_else(|| Failure::new(format!("the server said nothing about `{}`", self.key)))?;
+        let to_come = if self.at.is_none() && !session.is_json() {
+            schedule::of_flag(&client, environment, &self.key)?
+        } else {
+            Vec::new()
+        };
         session.show(&reply, |page| {
             let title = page.paint(Paint::Bold, self.key.as_str());
             page.line(format!(
@@ -67,6 +72,11 @@ impl Explain {
                     let detail = page.paint(Paint::Dim, &detail);
                     page.line(format!("        {detail}"));
                 }
+            }
+            for it in &to_come {
+                page.gap();
+                let line = schedule::line(page, it);
+                page.line(line);
             }
             for warning in &reply.warnings {
                 let line = page.paint(Paint::Warn, &format!("warning: {warning}"));

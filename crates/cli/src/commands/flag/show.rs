@@ -1,14 +1,15 @@
-//! `flag show`: a flag and everything that decides about it.
+//! `flag show`: a flag and everything that decides about it, now or later.
 
 use anyhow::Result;
 use clap::Args;
 use plane_api::{DocumentReply, ViewDocument};
-use plane_model::documents::{Flag as Body, FlagState, Kill, Pin, Targeting, Window};
+use plane_model::documents::{Flag as Body, FlagState, Kill, Pin, Schedule, Targeting, Window};
 use plane_model::{
     AttributePath, Course, DocumentKey, EnvironmentName, FlagKey, Kind, Serve, Split,
 };
 use serde_json::{Value, json};
 
+use crate::commands::{environment, schedule};
 use crate::output::{Cell, Page, Paint, inline, percent, shortened, time};
 use crate::session::Session;
 
@@ -33,6 +34,8 @@ struct Place {
     /// By tenant; for everybody where there is none.
     kills: Vec<(Option<String>, Kill)>,
     pins: Vec<(String, Pin)>,
+    /// What is to become of it, and what could not be done.
+    schedules: Vec<DocumentReply<Schedule>>,
 }
 
 impl Show {
@@ -40,9 +43,13 @@ impl Show {
         let client = session.client()?;
         let found: DocumentReply<Body> = client.document(&DocumentKey::flag(&self.key), None)?;
         let mut places = Vec::new();
-        for environment in super::environments(session, &client, None)? {
+        for environment in environment::named_or_all(session, &client, None)? {
             let view = client.view(&environment)?;
-            places.push(self.place(environment, view.documents));
+            let schedules = schedule::of_flag(&client, &environment, &self.key)?;
+            places.push(Place {
+                schedules,
+                ..self.place(environment, view.documents)
+            });
         }
         let value = json!({ "key": found.name, "revision": found.revision, "flag": found.body, "environments": places });
         session.show(&value, |page| {
@@ -60,6 +67,7 @@ impl Show {
             targeting: None,
             kills: Vec::new(),
             pins: Vec::new(),
+            schedules: Vec::new(),
         };
         let subject = format!("flag:{}", self.key);
         for document in documents {
@@ -150,6 +158,10 @@ fn show_place(page: &mut Page, place: &Place) {
             .map_or_else(|| "for everybody".to_owned(), |it| format!("for {it}"));
         let line = page.paint(Paint::Error, &format!("  killed {whom}: {}", kill.reason));
         page.line(line);
+    }
+    for it in &place.schedules {
+        let line = schedule::line(page, it);
+        page.line(format!("  {line}"));
     }
     let Some(targeting) = &place.targeting else {
         page.line("  off: no targeting here");

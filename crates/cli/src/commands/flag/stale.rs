@@ -6,6 +6,7 @@ use plane_api::StaleFlag;
 use plane_model::EnvironmentName;
 use serde_json::json;
 
+use crate::commands::environment;
 use crate::output::{Page, Paint, time};
 use crate::session::Session;
 
@@ -29,7 +30,7 @@ impl Stale {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         let client = session.client()?;
         let mut places = Vec::new();
-        for environment in super::environments(session, &client, None)? {
+        for environment in environment::named_or_all(session, &client, None)? {
             let found = client.stale_flags(&environment, Some(self.days))?;
             places.push((environment, found));
         }

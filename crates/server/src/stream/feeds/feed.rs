@@ -188,8 +188,14 @@ impl Feed {
         let mut gathered = Gathered::default();
         for commit in commits {
             let place = (commit.revision, commit.hash);
-            let told = self.look(audience, commit);
             let alerts = frame::alerts(commit, audience.environment(), &self.scope);
+            let told = match self.look(audience, commit) {
+                // An alert goes with a change of nothing where it is about nothing that the reader holds.
+                Told::Nothing if !alerts.is_empty() => {
+                    Change::of(place, &[]).map_or(Told::Nothing, Told::Change)
+                }
+                told => told,
+            };
             let is_about_access = frame::is_about_access(commit);
             match told {
                 Told::Nothing if !is_about_access => self.follow(commit),
@@ -253,7 +259,8 @@ impl Feed {
             let Followed::Changes(mine) = projection.look(&self.scope, &event.changes) else {
                 return Again::Whole;
             };
-            if mine.is_empty() {
+            let alerts = frame::alerts(event, audience.environment(), &self.scope);
+            if mine.is_empty() && alerts.is_empty() {
                 continue;
             }
             let at = (event.revision, event.hash);
@@ -262,7 +269,7 @@ impl Feed {
             };
             // Digests of the newest revision, which the head at the end is of.
             change.tell_parts(projection);
-            change.alert(frame::alerts(event, audience.environment(), &self.scope));
+            change.alert(alerts);
             text.extend_from_slice(&change.frame(None));
             if text.len() >= bytes_max {
                 return Again::Frames(text, at);
