@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a change would change for the tenants of one environment, each asked for as itself, without a user.
+/// What a change would change in one environment: for its tenants, each asked for as itself, without a user,
+/// and for units that only requests name, such as users.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Impact {
     /// The environment.
@@ -23,6 +24,8 @@ pub struct Impact {
     pub agents: Vec<AgentImpact>,
     /// The config documents that would differ for some tenant, by name.
     pub configs: Vec<ConfigImpact>,
+    /// The flags whose answers would change with what only requests tell, by key.
+    pub units: Vec<UnitImpact>,
 }
 
 /// A flag that would give some tenants something else.
@@ -112,4 +115,32 @@ pub struct ConfigImpact {
     pub pointers: Vec<String>,
     /// Some of the tenants: as many as were asked to be named.
     pub named: Vec<TenantId>,
+}
+
+/// A flag whose answers a change would change, or may change, for what only requests tell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UnitImpact {
+    /// The flag.
+    pub flag: FlagKey,
+    /// What of a request the flag divides by, before or after: attributes such as `user.id`.
+    pub by: Vec<String>,
+    /// How many units were invented and asked for, spread over the known tenants; 0 if the flag divides by none.
+    pub asked: usize,
+    /// How many of those it would give something else: about the same share as of real ones.
+    pub units: usize,
+    /// From what to what, the most frequent first.
+    pub shifts: Vec<UnitShift>,
+    /// What else of a request its rules and targets ask for, where those change: what comes of that is not foreseen.
+    pub unforeseen: Vec<String>,
+}
+
+/// What a flag gives and would give to invented units.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UnitShift {
+    /// What it gives now.
+    pub before: Given,
+    /// What it would give.
+    pub after: Given,
+    /// To how many units.
+    pub units: usize,
 }

@@ -37,6 +37,7 @@ pub use documents::{BucketingRequest, ConfigSummary, DocumentName, DocumentReply
 pub use history::{CommitRecord, CommitRecordOp, RecordReply};
 pub use impact::{
     AgentImpact, AgentShift, ConfigImpact, FlagImpact, FlagShift, Given, Impact, Offered,
+    UnitImpact, UnitShift,
 };
 pub use instances::{
     AckProblem, AckReply, AckRequest, AckState, AgentContract, Contract, InstanceCounts,

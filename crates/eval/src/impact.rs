@@ -1,10 +1,12 @@
 //! What a change of a view changes for the tenants that are known: counts first, some ids with them.
 //!
-//! Every tenant is asked for as itself, with no user and no attributes of a request: what only those
-//! tell apart is not seen here. Only what can differ is asked for: flags that were compiled anew and
-//! those that need them, agents and config documents that changed, and all of it for tenants that did.
+//! Every tenant is asked for as itself, with no user and no attributes of a request; what flags make of
+//! those is asked for invented units besides. Only what can differ is asked for: flags that were compiled
+//! anew and those that need them, agents and config documents that changed, and all of it for tenants
+//! that did.
 
 mod tally;
+mod units;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ pub use self::tally::{
     AgentImpact, AgentShift, ConfigImpact, FlagImpact, FlagShift, Given, Offered,
 };
 use self::tally::{AgentTally, ConfigTally, FlagTally};
+pub use self::units::{UnitImpact, UnitShift};
 use crate::config;
 use crate::context::Context;
 use crate::table::Slot;
@@ -40,12 +43,15 @@ pub struct Impact {
     pub agents: Vec<AgentImpact>,
     /// The config documents that differ for some tenant, by name.
     pub configs: Vec<ConfigImpact>,
+    /// The flags whose answers change with what only requests tell, by key.
+    pub units: Vec<UnitImpact>,
 }
 
 impl Impact {
-    /// Says whether no tenant gets anything else.
+    /// Says whether nobody gets anything else, as far as that can be foreseen.
     pub fn is_empty(&self) -> bool {
-        self.flags.is_empty() && self.agents.is_empty() && self.configs.is_empty()
+        let nobody = self.flags.is_empty() && self.agents.is_empty() && self.configs.is_empty();
+        nobody && self.units.is_empty()
     }
 }
 
@@ -110,6 +116,8 @@ pub fn impact(before: &View, after: &View, inquiry: &Inquiry<'_>) -> Impact {
             config.ask(&sides);
         }
     }
+    let changed_flags = flags.get(..touched_flags).unwrap_or_default();
+    let units = units::units(before, after, &tenants, changed_flags, inquiry.now);
     flags.sort_by_key(|it| it.key);
     agents.sort_by_key(|it| it.agent);
     configs.sort_by_key(|it| it.document);
@@ -120,6 +128,7 @@ pub fn impact(before: &View, after: &View, inquiry: &Inquiry<'_>) -> Impact {
         flags: flags.into_iter().filter_map(FlagTally::told).collect(),
         agents: agents.into_iter().filter_map(AgentTally::told).collect(),
         configs: configs.into_iter().filter_map(ConfigTally::told).collect(),
+        units,
     }
 }
 

@@ -48,7 +48,7 @@ pub use explain::{ExplainExpr, ExplainServe, ExplainStep, Explanation, Outcome};
 pub use flagd::FlagdExport;
 pub use impact::{
     AgentImpact, AgentShift, ConfigImpact, FlagImpact, FlagShift, Given, Impact, Inquiry, Offered,
-    impact,
+    UnitImpact, UnitShift, impact,
 };
 pub use resolve::{
     CallPolicy, ChosenBy, Origin, Override, ResolveError, Resolved, ResolvedBody, ResolvedTool,

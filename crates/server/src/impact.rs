@@ -69,6 +69,22 @@ fn written(found: plane_eval::Impact) -> api::Impact {
         pointers: it.pointers.into_iter().collect(),
         named: it.named,
     });
+    let units = found.units.into_iter().map(|it| api::UnitImpact {
+        flag: it.flag,
+        by: it.by.into_iter().collect(),
+        asked: it.asked,
+        units: it.units,
+        shifts: it
+            .shifts
+            .into_iter()
+            .map(|shift| api::UnitShift {
+                before: given(shift.before),
+                after: given(shift.after),
+                units: shift.units,
+            })
+            .collect(),
+        unforeseen: it.unforeseen.into_iter().collect(),
+    });
     api::Impact {
         environment: found.environment,
         tenants: found.tenants,
@@ -76,6 +92,7 @@ fn written(found: plane_eval::Impact) -> api::Impact {
         flags: flags.collect(),
         agents: agents.collect(),
         configs: configs.collect(),
+        units: units.collect(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a plan would change for tenants, as a person reads it.
 
-use plane_api::{AgentShift, ConfigImpact, Given, Impact, Offered};
+use plane_api::{AgentShift, ConfigImpact, Given, Impact, Offered, UnitImpact};
 use plane_model::TenantId;
 
 use crate::output::{Cell, Page, Paint, count, inline, shortened};
@@ -20,9 +20,57 @@ pub(crate) fn impacts(page: &mut Page, impacts: &[Impact]) {
         } else {
             count(it.tenants, "tenant")
         };
-        page.heading(&format!("Impact in {}, on {of}", it.environment));
-        page.table(&["WHAT", "NAME", "TENANTS", "CHANGE", "SUCH AS"], &rows(it));
+        let rows = rows(it);
+        if !rows.is_empty() {
+            page.heading(&format!("Impact in {}, on {of}", it.environment));
+            page.table(&["WHAT", "NAME", "TENANTS", "CHANGE", "SUCH AS"], &rows);
+        }
+        if !it.units.is_empty() {
+            page.heading(&format!("Impact in {}, on requests", it.environment));
+            let rows: Vec<_> = it.units.iter().flat_map(of_requests).collect();
+            let titles = ["FLAG", "DIVIDES BY", "SHARE", "CHANGE", "NOT FORESEEN"];
+            page.table(&titles, &rows);
+        }
     }
+}
+
+/// What a flag changes for units that only requests name, and what it asks of requests besides.
+fn of_requests(impact: &UnitImpact) -> Vec<Vec<Cell>> {
+    let row = |share: String, change: String, is_first: bool| {
+        let once = |text: String| if is_first { text } else { String::new() };
+        let by = if impact.units > 0 {
+            impact.by.join(", ")
+        } else {
+            String::new()
+        };
+        let unforeseen = match impact.unforeseen.join(", ") {
+            none if none.is_empty() => none,
+            asked => format!("what {asked} changes"),
+        };
+        vec![
+            Cell::new(impact.flag.as_str(), Paint::Bold),
+            once(by).into(),
+            share.into(),
+            change.into(),
+            once(unforeseen).into(),
+        ]
+    };
+    if impact.shifts.is_empty() {
+        return vec![row(String::new(), String::new(), true)];
+    }
+    let shifts = impact.shifts.iter().enumerate();
+    shifts
+        .map(|(at, shift)| {
+            let change = format!("{} → {}", given(&shift.before), given(&shift.after));
+            row(share(shift.units, impact.asked), change, at == 0)
+        })
+        .collect()
+}
+
+/// The share of units that were asked for, in percent.
+fn share(units: usize, asked: usize) -> String {
+    let tenths = (units * 1_000 + asked / 2) / asked.max(1);
+    format!("about {}.{} %", tenths / 10, tenths % 10)
 }
 
 fn rows(impact: &Impact) -> Vec<Vec<Cell>> {

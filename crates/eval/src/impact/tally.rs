@@ -105,13 +105,13 @@ pub struct ConfigImpact {
 }
 
 /// What a flag gave: a variant of its chunk, or an error.
-type Outcome = (Option<u16>, Option<ErrorCode>);
+pub(super) type Outcome = (Option<u16>, Option<ErrorCode>);
 
 pub(super) struct FlagTally<'a> {
     pub(super) key: &'a FlagKey,
     pub(super) is_touched: bool,
-    old: Option<(u32, &'a Slot)>,
-    new: Option<(u32, &'a Slot)>,
+    pub(super) old: Option<(u32, &'a Slot)>,
+    pub(super) new: Option<(u32, &'a Slot)>,
     /// What was given before and after, whether it differs, and to how many.
     seen: Vec<(Outcome, Outcome, bool, usize)>,
     named: Vec<TenantId>,
@@ -137,6 +137,13 @@ impl<'a> FlagTally<'a> {
     pub(super) fn ask(&mut self, sides: &Sides<'_>) {
         let before = outcome(sides.before, self.old, sides.ctx, sides.old, sides.now);
         let after = outcome(sides.after, self.new, sides.ctx, sides.new, sides.now);
+        if self.count(before, after) && self.named.len() < sides.named {
+            self.named.push(sides.id.clone());
+        }
+    }
+
+    /// Counts one who was given something and would be given something; says whether that differs.
+    pub(super) fn count(&mut self, before: Outcome, after: Outcome) -> bool {
         let known = self
             .seen
             .iter()
@@ -146,12 +153,10 @@ impl<'a> FlagTally<'a> {
             self.seen.push((before, after, differs, 0));
             self.seen.len() - 1
         });
-        if let Some((_, _, differs, count)) = self.seen.get_mut(at) {
+        self.seen.get_mut(at).is_some_and(|(_, _, differs, count)| {
             *count += 1;
-            if *differs && self.named.len() < sides.named {
-                self.named.push(sides.id.clone());
-            }
-        }
+            *differs
+        })
     }
 
     pub(super) fn told(self) -> Option<FlagImpact> {
@@ -175,7 +180,7 @@ impl<'a> FlagTally<'a> {
     }
 }
 
-fn outcome(
+pub(super) fn outcome(
     view: &View,
     slot: Option<(u32, &Slot)>,
     ctx: &Context,

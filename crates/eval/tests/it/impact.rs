@@ -132,6 +132,78 @@ fn a_layer_changes_the_document_only_where_it_applies_and_says_something_new() {
     assert!(ask(&before, &after(&before, &[same])).is_empty());
 }
 
+fn targeting(flag: &str, body: &Value) -> Written {
+    written("targeting", "production", flag, body)
+}
+
+#[test]
+fn a_rollout_by_user_shows_the_share_of_users_that_get_something_else() {
+    let by_user = |percent: u32| {
+        let default = json!({"percent": {"on": percent}, "by": "user.id"});
+        targeting("c", &json!({"state": "enabled", "default": default}))
+    };
+    let before = after(&platform(), &[by_user(25)]);
+    let found = ask(&before, &after(&before, &[by_user(75)]));
+    assert_eq!(counts(&found), [], "no tenant has a user of its own");
+    let [flag] = found.units.as_slice() else {
+        panic!("{:?}", found.units)
+    };
+    assert_eq!(flag.by.iter().collect::<Vec<_>>(), ["user.id"]);
+    // The share is of invented units: the hash spreads them as evenly as any others.
+    let share = flag.units * 100 / flag.asked;
+    assert!((48..=52).contains(&share), "{share} % of {}", flag.asked);
+    let [shift] = flag.shifts.as_slice() else {
+        panic!("{:?}", flag.shifts)
+    };
+    assert_eq!(shift.before.value, Some(json!(false)));
+    assert_eq!(shift.after.value, Some(json!(true)));
+}
+
+#[test]
+fn a_rollout_within_a_rule_is_foreseen_for_the_tenants_that_it_matches() {
+    let within = |percent: u32| {
+        let serve = json!({"percent": {"on": percent}, "by": "conversation"});
+        let when = json!({"attribute": "tenant.plan", "equals": "enterprise"});
+        let rule = json!([{"name": "big", "if": when, "serve": serve}]);
+        targeting(
+            "c",
+            &json!({"state": "enabled", "rules": rule, "default": "off"}),
+        )
+    };
+    let before = after(&platform(), &[within(0)]);
+    let found = ask(&before, &after(&before, &[within(100)]));
+    let flag = &found.units[0];
+    assert_eq!(
+        flag.units * 4,
+        flag.asked,
+        "a quarter of the tenants is on that plan"
+    );
+}
+
+#[test]
+fn what_a_rule_asks_of_a_request_is_named_and_not_guessed() {
+    let country = |operand: &str| {
+        let when = json!({"attribute": "country", "equals": operand});
+        let rule = json!([{"name": "there", "if": when, "serve": "on"}]);
+        targeting(
+            "c",
+            &json!({"state": "enabled", "rules": rule, "default": "off"}),
+        )
+    };
+    let before = after(&platform(), &[country("DE")]);
+    let found = ask(&before, &after(&before, &[country("FR")]));
+    assert_eq!(
+        found.units[0].unforeseen.iter().collect::<Vec<_>>(),
+        ["country"]
+    );
+    assert_eq!((found.units[0].asked, found.units[0].units), (0, 0));
+    let same = after(&before, &[country("DE")]);
+    assert!(ask(&before, &same).is_empty());
+    let described = json!({"type": "boolean", "description": "says more"});
+    let described = written("flag", "", "c", &described);
+    assert!(ask(&before, &after(&before, &[described])).is_empty());
+}
+
 #[test]
 fn another_bucketing_shows_how_many_tenants_move() {
     let before = platform();
