@@ -19,8 +19,7 @@ pub fn slot(bucketing: Bucketing, salt: &str, unit: &str) -> u32 {
 pub fn hash(bucketing: Bucketing, salt: &str, unit: &str) -> u32 {
     let mut murmur = Murmur::default();
     if bucketing == Bucketing::FlagdV3 {
-        let (head, length) = text_head(salt.len() + unit.len());
-        murmur.write(head.get(..length).unwrap_or_default());
+        murmur.begin_text(salt.len() + unit.len());
     }
     murmur.write(salt.as_bytes());
     murmur.write(unit.as_bytes());
@@ -40,9 +39,11 @@ fn scale(hash: u32) -> u32 {
     ((u64::from(hash) * u64::from(SLOTS)) >> 32) as u32
 }
 
-/// The head of a CBOR text string (major type 3) of `length` bytes, and how long the head is.
+/// The major type of a CBOR text string.
+const TEXT: u8 = 3 << 5;
+
+/// The head of a CBOR text string of `length` bytes, and how long the head is.
 fn text_head(length: usize) -> ([u8; 9], usize) {
-    const TEXT: u8 = 3 << 5;
     let length = length as u64;
     let mut head = [0; 9];
     let (first, argument): (u8, usize) = match length {
@@ -93,6 +94,23 @@ impl Murmur {
             .rotate_left(13)
             .wrapping_mul(5)
             .wrapping_add(0xe654_6b64);
+    }
+
+    /// Begins with the head of a CBOR text string of `length` bytes.
+    ///
+    /// The heads of nearly all texts fit into the carry, and need not go through memory.
+    #[inline]
+    fn begin_text(&mut self, length: usize) {
+        let (carry, carried) = match u8::try_from(length) {
+            Ok(length @ ..24) => (u32::from(TEXT | length), 1),
+            Ok(length) => (u32::from(TEXT | 24) | u32::from(length) << 8, 2),
+            Err(_) => {
+                let (head, length) = text_head(length);
+                self.write(head.get(..length).unwrap_or_default());
+                return;
+            }
+        };
+        (self.carry, self.carried, self.length) = (carry, carried, carried);
     }
 
     #[expect(

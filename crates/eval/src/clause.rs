@@ -18,7 +18,7 @@ use crate::context::{Context, Seen};
 use crate::hash::Ends;
 use crate::tenant::TenantFacts;
 
-use self::texts::Text;
+use self::texts::Heads;
 pub(crate) use self::texts::Texts;
 use self::version::VersionTest;
 
@@ -260,7 +260,7 @@ enum Test {
     AmongTexts(Texts),
     Among(Box<Mixed>),
     Contains(Single),
-    StartsWith(Box<[Text]>),
+    StartsWith(Heads),
     EndsWith(Box<[Box<str>]>),
     Exists(bool),
     Lt(f64),
@@ -323,7 +323,7 @@ impl Compiled {
                 Some(Operand::Text(text)) => Test::Contains(Single::Text(text.as_str().into())),
                 None => Test::Never,
             },
-            Operator::StartsWith => Test::StartsWith(texts().map(Into::into).collect()),
+            Operator::StartsWith => Test::StartsWith(Heads::new(texts())),
             Operator::EndsWith => Test::EndsWith(texts().map(Into::into).collect()),
             Operator::Exists => clause
                 .operands
@@ -401,7 +401,7 @@ impl Test {
     fn of_text<'t>(&self, ends: Ends, text: impl Fn() -> &'t str, facts: Facts<'_>) -> Verdict {
         match self {
             Self::AmongTexts(texts) => texts.has_ends(ends, text).into(),
-            Self::StartsWith(heads) => heads.iter().any(|it| it.starts(ends, &text)).into(),
+            Self::StartsWith(heads) => heads.start(ends, text).into(),
             _ => self.of_whole_text(text(), facts),
         }
     }

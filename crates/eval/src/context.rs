@@ -328,17 +328,20 @@ impl Context {
     #[inline]
     fn entry(&self, ends: Ends, path: &str) -> Option<&Entry> {
         let entries = self.entries.as_slice();
-        let entries = if entries.len() <= SCAN_MAX {
-            entries
-        } else {
-            let first = entries.partition_point(|entry| entry.name.ends < ends);
-            let rest = entries.get(first..).unwrap_or_default();
-            let is_same = |entry: &&Entry| entry.name.ends == ends;
-            let same = rest.iter().take_while(is_same).count();
-            rest.get(..same).unwrap_or_default()
-        };
+        if entries.len() > SCAN_MAX {
+            return self.entry_of_many(ends, path);
+        }
         entries
             .iter()
+            .find(|entry| self.is_called(entry, ends, path))
+    }
+
+    /// As [`entry`](Self::entry), where there are too many to look through.
+    #[cold]
+    fn entry_of_many(&self, ends: Ends, path: &str) -> Option<&Entry> {
+        let first = self.entries.partition_point(|it| it.name.ends < ends);
+        let rest = self.entries.get(first..)?.iter();
+        rest.take_while(|it| it.name.ends == ends)
             .find(|entry| self.is_called(entry, ends, path))
     }
 

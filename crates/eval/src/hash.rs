@@ -148,6 +148,29 @@ impl Ends {
     }
 }
 
+/// What comes after the first and before the last eight bytes of a text of 17 to 32 bytes; with its ends, all of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Middle {
+    second: u64,
+    last_but_one: u64,
+}
+
+impl Middle {
+    /// None for texts of another length.
+    #[inline]
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        if !(17..=32).contains(&bytes.len()) {
+            return None;
+        }
+        let (_, second) = bytes.first_chunk::<16>()?.split_last_chunk::<8>()?;
+        let (last_but_one, _) = bytes.last_chunk::<16>()?.split_first_chunk::<8>()?;
+        Some(Self {
+            second: u64::from_le_bytes(*second),
+            last_but_one: u64::from_le_bytes(*last_but_one),
+        })
+    }
+}
+
 /// Reads fewer than eight bytes as one word, the rest of which is zero.
 #[inline]
 fn few(bytes: &[u8]) -> u64 {
@@ -188,6 +211,15 @@ mod tests {
             } else if a == b {
                 prop_assert_eq!(ends_a, ends_b);
             }
+        }
+
+        #[test]
+        fn ends_and_middle_are_all_of_a_text(a in "[ab]{17,32}", at: prop::sample::Index, same: bool) {
+            let mut b = a.clone().into_bytes();
+            let at = at.index(b.len());
+            b[at] ^= u8::from(!same);
+            let parts = |bytes: &[u8]| (Ends::of(bytes), Middle::of(bytes).unwrap());
+            prop_assert_eq!(parts(a.as_bytes()) == parts(&b), a.as_bytes() == b);
         }
 
         #[test]

@@ -6,7 +6,7 @@ use plane_model::FlagKey;
 
 use crate::evaluation::Decision;
 use crate::flag::Chunk;
-use crate::hash::{Ends, hash_text};
+use crate::hash::{Ends, Middle, hash_text};
 
 /// Flags that share a page are copied together when one of them changes.
 const PAGE: usize = 64;
@@ -22,8 +22,8 @@ pub(crate) struct FlagTable {
 /// A flag and what can be said of it without looking further.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
-    /// The ends of the flag's key, by which most keys are told apart.
-    key: Ends,
+    /// The ends of the flag's key, and what follows and precedes them: all of it, up to 32 bytes.
+    key: (Ends, Middle),
     pub(crate) chunk: Arc<Chunk>,
     /// How many tenants of the environment have a pin or a kill of this flag.
     pub(crate) bound: u32,
@@ -34,7 +34,14 @@ pub(crate) struct Slot {
 impl Slot {
     #[inline]
     fn has_key(&self, ends: Ends, key: &str) -> bool {
-        self.key == ends && (ends.are_whole() || self.chunk.key().as_str() == key)
+        let (own, middle) = self.key;
+        if own != ends || ends.are_whole() {
+            return own == ends;
+        }
+        match Middle::of(key.as_bytes()) {
+            Some(of_key) => middle == of_key,
+            None => self.chunk.key().as_str() == key,
+        }
     }
 
     fn refresh(&mut self) {
@@ -89,7 +96,10 @@ impl FlagTable {
         }
         let place = self.count;
         let slot = Slot {
-            key: Ends::of(key.as_str().as_bytes()),
+            key: (
+                Ends::of(key.as_str().as_bytes()),
+                Middle::of(key.as_str().as_bytes()).unwrap_or_default(),
+            ),
             chunk: Arc::new(absent()),
             bound: 0,
             fixed: None,

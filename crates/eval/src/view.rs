@@ -23,7 +23,7 @@ use crate::pages::Pages;
 use crate::resolve::{self, Manifests, Registry, ResolveError, Resolved};
 use crate::segments::Segments;
 use crate::source::{Change, Source};
-use crate::table::FlagTable;
+use crate::table::{FlagTable, Slot};
 use crate::tenant::TenantFacts;
 
 pub use keep::Keep;
@@ -217,25 +217,32 @@ impl View {
     #[inline]
     fn evaluate_slot<'a>(
         &'a self,
-        slot: Option<(u32, &'a crate::table::Slot)>,
+        slot: Option<(u32, &'a Slot)>,
         ctx: &'a Context,
         now: Timestamp,
     ) -> Evaluation<'a> {
         let Some((place, slot)) = slot else {
             return self.evaluation(None, ctx, now, Decision::error(ErrorCode::FlagNotFound));
         };
-        let chunk = &*slot.chunk;
-        if let Some(decision) = slot.fixed {
-            return self.evaluation(Some(chunk), ctx, now, decision);
-        }
+        let decision = slot
+            .fixed
+            .unwrap_or_else(|| self.decided(place, slot, ctx, now));
+        self.evaluation(Some(&*slot.chunk), ctx, now, decision)
+    }
+
+    /// Decides where context or time can change what a flag gives.
+    ///
+    /// Not inlined, so that the flags for which it is not needed do not pay for its frame.
+    #[inline(never)]
+    fn decided(&self, place: u32, slot: &Slot, ctx: &Context, now: Timestamp) -> Decision {
         let bound = slot.bound > 0;
-        let tenant = if bound || chunk.reads_tenant() {
+        let tenant = if bound || slot.chunk.reads_tenant() {
             self.tenant_facts(ctx)
         } else {
             None
         };
-        let decision = chunk.decide(place, bound, &self.question(ctx, tenant, now));
-        self.evaluation(Some(chunk), ctx, now, decision)
+        let question = self.question(ctx, tenant, now);
+        slot.chunk.decide(place, bound, &question)
     }
 
     #[inline]

@@ -24,7 +24,7 @@ impl Text {
     }
 
     #[inline]
-    pub(super) fn starts<'t>(&self, ends: Ends, text: impl Fn() -> &'t str) -> bool {
+    fn starts<'t>(&self, ends: Ends, text: impl Fn() -> &'t str) -> bool {
         const ENDS_MAX: u32 = 8;
         if self.ends.length() <= ENDS_MAX {
             ends.starts_with(self.ends)
@@ -37,6 +37,7 @@ impl Text {
 /// Texts to be found among.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Texts {
+    One(Text),
     /// Few enough to be looked through.
     Few {
         /// The bits of all of them, so that most others are told apart by one look.
@@ -49,8 +50,12 @@ pub(crate) enum Texts {
 impl Texts {
     const FEW: usize = 8;
 
-    pub(crate) fn new<'t>(texts: impl ExactSizeIterator<Item = &'t str>) -> Self {
-        if texts.len() <= Self::FEW {
+    pub(crate) fn new<'t>(mut texts: impl ExactSizeIterator<Item = &'t str>) -> Self {
+        if texts.len() == 1
+            && let Some(only) = texts.next()
+        {
+            Self::One(only.into())
+        } else if texts.len() <= Self::FEW {
             let texts: Box<[Text]> = texts.map(Into::into).collect();
             let bits = texts.iter().fold(0, |bits, it| bits | it.ends.bit());
             Self::Few { bits, texts }
@@ -67,6 +72,7 @@ impl Texts {
     #[inline]
     pub(super) fn has_ends<'t>(&self, ends: Ends, text: impl Fn() -> &'t str) -> bool {
         match self {
+            Self::One(only) => only.is(ends, text),
             Self::Few { bits, texts } => {
                 bits & ends.bit() != 0 && texts.iter().any(|it| it.is(ends, &text))
             }
@@ -76,5 +82,31 @@ impl Texts {
 
     pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::Few { texts, .. } if texts.is_empty())
+    }
+}
+
+/// Texts to begin with.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Heads {
+    One(Text),
+    Some(Box<[Text]>),
+}
+
+impl Heads {
+    pub(super) fn new<'t>(heads: impl Iterator<Item = &'t str>) -> Self {
+        let heads: Vec<Text> = heads.map(Into::into).collect();
+        match <[Text; 1]>::try_from(heads) {
+            Ok([only]) => Self::One(only),
+            Err(heads) => Self::Some(heads.into()),
+        }
+    }
+
+    /// Says whether a text begins with one of them.
+    #[inline]
+    pub(super) fn start<'t>(&self, ends: Ends, text: impl Fn() -> &'t str) -> bool {
+        match self {
+            Self::One(only) => only.starts(ends, text),
+            Self::Some(heads) => heads.iter().any(|it| it.starts(ends, &text)),
+        }
     }
 }
