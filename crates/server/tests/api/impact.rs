@@ -44,6 +44,14 @@ async fn a_dry_run_counts_the_tenants_that_a_change_would_reach_and_names_some()
         json!({ "variant": "off", "value": false })
     );
     assert_eq!(flag["named"], json!(["acme"]));
+    let by_user = json!({"state": "enabled", "default": {"percent": {"on": 10}, "by": "user.id"}});
+    let path = format!("{TARGETING}?dry_run=true");
+    let divided = put(&server, &path, by_user).await.ok();
+    let units = &divided["plan"]["impact"][0]["units"][0];
+    assert_eq!(units["flag"], "reasoning");
+    assert_eq!(units["by"], json!(["user.id"]));
+    let counted = [&units["units"], &units["asked"]].map(|it| it.as_u64().unwrap());
+    assert!(0 < counted[0] && counted[0] <= counted[1], "{units}");
     let unnamed = put(
         &server,
         &format!("{TARGETING}?dry_run=true&impact_tenants=0"),
