@@ -157,14 +157,18 @@ impl Node {
         let checkpoints = checkpoints::run(shared.clone());
         shared.tasks.spawn(checkpoints, threads.work());
         let senders = ArcSwapOption::from_pointee(Senders { kills, commits });
-        let node = Self {
+        Ok(Self {
             shared,
             senders: Arc::new(senders),
-        };
-        let schedules = schedules::run(node.clone());
-        let Shared { tasks, threads, .. } = &*node.shared;
-        tasks.spawn(schedules, threads.work());
-        Ok(node)
+        })
+    }
+
+    /// Makes what is scheduled happen from now on, until the node shuts down; to be called once, by who serves.
+    ///
+    /// Whoever only mends a log does not want anything to happen meanwhile.
+    pub fn run_schedules(&self) {
+        let Shared { tasks, threads, .. } = &*self.shared;
+        tasks.spawn(schedules::run(self.clone()), threads.work());
     }
 
     /// The state and the views, now.

@@ -153,6 +153,7 @@ impl Serve {
         let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen")?;
         let mut signals = Signals::listen()?;
         let app = router(node.clone(), options.clone());
+        node.run_schedules();
         tracing::info!(%address, data = %self.data.display(), "serving");
         print(&format!("ready http://{address}\n"))?;
 

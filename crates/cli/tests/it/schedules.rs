@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use plane_client::sdk::Update;
 use plane_model::Timestamp;
 use plane_node::{Clock as _, SystemClock};
 use serde_json::Value;
 
+use crate::sdk::{SURE, big, client, telling};
 use crate::support::Server;
 
 /// Switches a flag off; whether it is off already makes no difference.
@@ -157,6 +159,36 @@ fn what_fails_says_why_and_stays() {
     assert!(log.contains("schedule-failed"), "{log}");
     server.ok("schedule cancel whole -e production");
     assert_eq!(server.ok("schedule list"), "nothing is scheduled\n");
+}
+
+#[test]
+fn a_client_follows_over_a_schedule_that_fails_and_fetches_nothing_anew() {
+    let server = Server::with_platform();
+    let (plane, _events) = telling(client(&server, &server.url));
+    plane.wait_ready(SURE).unwrap();
+    let (told, updates) = std::sync::mpsc::channel();
+    let tell = move |update: &Update| told.send(update.new.clone()).unwrap_or_default();
+    let environment = plane.default_environment().unwrap();
+    let _watch = environment.watch_flag("reasoning", &big(), tell).unwrap();
+    let views = || server.log().matches("operation=\"getView\"").count();
+    let before = views();
+    assert!(before > 0);
+    let whole = server.path("targeting.yaml");
+    std::fs::write(&whole, "state: enabled\n").unwrap();
+    let (at, whole) = (seconds_from_now(1), whole.to_str().unwrap());
+    server.ok(&format!(
+        "flag set beta -e production --file {whole} --schedule {at} --schedule-name whole --reason launch"
+    ));
+    server.ok("flag set beta -e production --off --reason meanwhile");
+    until(&server, "schedule show whole -e production", |it| {
+        !it["body"]["failed"].is_null()
+    });
+    let at = seconds_from_now(1);
+    server.ok(&format!(
+        "flag set reasoning -e production --off --schedule {at} --reason over"
+    ));
+    assert_eq!(updates.recv_timeout(SURE).unwrap(), Some(false.into()));
+    assert_eq!(views(), before);
 }
 
 #[test]

@@ -26,6 +26,7 @@ async fn platform(log: Arc<dyn ChangeLog>, clock: &Arc<StillClock>) -> Node {
         let command = command(Action::Access, token);
         node.commit(&admin(), command).await.unwrap();
     }
+    node.run_schedules();
     node
 }
 
@@ -153,6 +154,9 @@ async fn what_a_stop_left_overdue_happens_at_the_next_start_in_its_order() {
     node.shutdown().await;
     clock.0.fetch_add(9 * HOUR, Ordering::Relaxed);
     let again = super::node(log, clock.clone()).await;
+    tokio::time::sleep(std::time::Duration::from_hours(1)).await;
+    assert_eq!(again.snapshot().revision(), filed, "nobody serves yet");
+    again.run_schedules();
     pass(&again, &clock, 0, 3).await;
     let ran = records(&again, filed).await;
     let ran: Vec<_> = ran.iter().map(|it| it.reason.as_str()).collect();

@@ -52,6 +52,7 @@ impl Asked {
             ("flag", "reasoning"),
             ("segment", "staff"),
             ("group", "checkout"),
+            ("schedule", "launch"),
             ("namespace", "default"),
             ("id", "nobody"),
             ("key", "reasoning"),

@@ -169,6 +169,7 @@ impl Server {
             shutdown,
         };
         server.first_token().await;
+        server.node.run_schedules();
         server
     }
 
