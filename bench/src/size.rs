@@ -133,6 +133,16 @@ fn ask_all(asker: &mut Asker, head: u64) -> Result<Vec<Row>> {
     let again = asker.p50(&past, 21)?;
     rows.push(row("`?at=` half of the revisions ago, first time", human(first)));
     rows.push(row("`?at=` the same revision again", human(again)));
+    for (what, path) in [
+        ("who uses a tenant", "uses/tenant/tenant-050000"),
+        ("who uses a segment", "uses/segment/segment-7"),
+        ("who uses a flag", "uses/flag/team-5.flag-05000"),
+        ("who uses a tool", "uses/tool/tool-007"),
+        ("a page of 100 stale flags", "stale-flags"),
+    ] {
+        let time = asker.p50(&format!("/v1/environments/production/{path}"), 21)?;
+        rows.push(row(format!("{what}, p50"), human(time)));
+    }
     let view = "/v1/environments/production/view";
     let begin = Instant::now();
     let plain = asker.get(view, false)?;

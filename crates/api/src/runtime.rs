@@ -28,7 +28,8 @@ pub struct EvaluateReply {
     pub revision: u64,
     /// The result of each flag, by its key.
     pub flags: BTreeMap<String, FlagReply>,
-    /// What is odd about the request, such as `TENANT_UNKNOWN`.
+    /// What is odd about the request: `TENANT_UNKNOWN`; `UNIT_NOT_ASCII` where the environment's bucketing is
+    /// `flagd-v2`, whose implementations do not agree about such units.
     #[serde(default)]
     pub warnings: Vec<String>,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plane_model::{Digest, EnvironmentName, Kind, TenantId, Timestamp};
+use plane_model::{Digest, EnvironmentName, Kind, PrincipalId, TenantId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -159,7 +159,10 @@ pub struct AlertEvent {
     /// Why it was stopped, or why it failed; why it was revived is in the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The revision of the commit, which says by whom.
+    /// Who did it: whoever may know of a stop may read its commit, which says so too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<PrincipalId>,
+    /// The revision of the commit.
     pub revision: u64,
     /// When it was committed.
     pub at: Timestamp,

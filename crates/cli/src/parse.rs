@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use plane_model::{json, limits, text, yaml};
 use serde_json::{Map, Value};
 
@@ -74,7 +74,10 @@ pub(crate) fn read_bounded(file: &Path, bytes_max: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(file)
         .and_then(|open| open.take(bytes_max as u64 + 1).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read `{}`", file.display()))?;
+        .map_err(|error| {
+            Failure::new(format!("cannot read `{}`: {error}", file.display()))
+                .next("name a file that is there and that you may read")
+        })?;
     if bytes.len() > bytes_max {
         let what = format!("`{}` has more than {bytes_max} bytes", file.display());
         return Err(Failure::new(what)

@@ -34,6 +34,16 @@ pub enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    fn negated(self) -> Self {
+        match self {
+            Self::True => Self::False,
+            Self::False => Self::True,
+            Self::Unknown => Self::Unknown,
+        }
+    }
+}
+
 impl From<bool> for Verdict {
     #[inline]
     fn from(holds: bool) -> Self {
@@ -196,6 +206,8 @@ pub(crate) struct Audience {
     include: Texts,
     exclude: Texts,
     when: Option<Tree>,
+    /// Whether who is in it depends on the tenant, here or in a segment that it is made of.
+    reads_tenant: bool,
 }
 
 impl Audience {
@@ -207,10 +219,12 @@ impl Audience {
         let Document::Segment(body) = document else {
             return None;
         };
+        let when = body.when.as_ref().map(|when| Tree::new(when, &segment));
         Some(Self {
             include: Texts::new(body.include.iter().map(String::as_str)),
             exclude: Texts::new(body.exclude.iter().map(String::as_str)),
-            when: body.when.as_ref().map(|when| Tree::new(when, &segment)),
+            reads_tenant: when.as_ref().is_some_and(Tree::reads_tenant),
+            when,
         })
     }
 
@@ -223,10 +237,6 @@ impl Audience {
             Some(when) if !self.exclude.has(id) => when.verdict(facts),
             _ => Verdict::False,
         }
-    }
-
-    fn reads_tenant(&self) -> bool {
-        self.when.as_ref().is_some_and(Tree::reads_tenant)
     }
 }
 
@@ -375,7 +385,7 @@ impl Compiled {
             Test::Segment { segments, .. } => &segments[..],
             _ => &[],
         };
-        self.place.reads_tenant() || segments.iter().any(|it| it.reads_tenant())
+        self.place.reads_tenant() || segments.iter().any(|it| it.reads_tenant)
     }
 
     #[inline]
@@ -544,14 +554,23 @@ impl Tree {
         }
     }
 
+    /// Asks each part once at most: segments ask so, and one after the other would double at each.
     fn verdict(&self, facts: Facts<'_>) -> Verdict {
-        if self.is_true(facts) {
-            Verdict::True
-        } else if self.is_false(facts) {
-            Verdict::False
-        } else {
-            Verdict::Unknown
+        let (parts, decides) = match self {
+            Self::Clause(clause) => return clause.verdict(facts),
+            Self::Not(part) => return part.verdict(facts).negated(),
+            Self::All(parts) => (parts, Verdict::False),
+            Self::Any(parts) => (parts, Verdict::True),
+        };
+        let mut verdict = decides.negated();
+        for part in parts {
+            match part.verdict(facts) {
+                Verdict::Unknown => verdict = Verdict::Unknown,
+                it if it == decides => return decides,
+                _ => {}
+            }
         }
+        verdict
     }
 
     pub(crate) fn reads_tenant(&self) -> bool {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use explain::{ConfigExplanation, ConfigSource, Contribution};
-pub use merge::{defaults, merge};
+pub use merge::{defaults, follows_all_defaults, merge};
 
 use crate::context::Context;
 use crate::hash::FastMap;

@@ -302,6 +302,19 @@ impl View {
         ctx.tenant().is_some() && known().is_none()
     }
 
+    /// Says whether other implementations of `flagd-v2` may put a unit of the context elsewhere: they do not
+    /// agree about text that is not ASCII. Every evaluator of ours hashes the bytes of UTF-8.
+    pub fn unit_not_ascii(&self, ctx: &Context) -> bool {
+        let units = [
+            ctx.targeting_key(),
+            ctx.tenant(),
+            ctx.user(),
+            ctx.agent(),
+            ctx.conversation(),
+        ];
+        self.bucketing == Bucketing::FlagdV2 && units.iter().flatten().any(|it| !it.is_ascii())
+    }
+
     /// The config documents that there is something to say about.
     pub fn configs(&self) -> impl Iterator<Item = &ConfigName> {
         self.configs.keys()

@@ -26,10 +26,15 @@ pub const FLAG_VARIANTS_MAX: usize = 100;
 pub const EXPRESSION_DEPTH_MAX: usize = 16;
 /// How deep segments may be made of each other.
 pub const SEGMENT_DEPTH_MAX: usize = 16;
+/// How often one evaluation may ask others for one flag, or for one segment: each as often as it is
+/// named, and through each that names it. Also how often one targeting names segments.
+pub const REFERENCES_ASKED_MAX: usize = 1_000;
 /// Ids in one segment.
 pub const SEGMENT_IDS_MAX: usize = 100_000;
 /// Nesting of one config document.
 pub const CONFIG_DEPTH_MAX: usize = 32;
+/// Bytes of all defaults behind the `$ref`s of a config schema, and 8 for each place that has one or none.
+pub const DEFAULTS_REFERRED_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one manifest in canonical JSON.
 pub const MANIFEST_BYTES_MAX: usize = 1024 * 1024;
 /// Tools in one lock.

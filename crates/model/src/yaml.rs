@@ -204,6 +204,10 @@ impl Reader {
         if unknown_anchor {
             return self.anchor(at);
         }
+        if error.info().contains("recursion limit") {
+            let detail = "the nesting is deeper than can be read";
+            return self.builder.error(TextProblem::Depth, at, detail);
+        }
         self.builder.error(TextProblem::Syntax, at, error.info())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use plane_model::{Digest, Timestamp};
+use plane_model::{Digest, PrincipalId, Timestamp};
 use plane_state::delivery::Changed;
 use tokio::sync::{broadcast, mpsc};
 
@@ -22,6 +22,8 @@ pub struct Event {
     pub hash: Digest,
     /// When.
     pub at: Timestamp,
+    /// By whom; none if its record cannot be read.
+    pub actor: Option<PrincipalId>,
     /// What changed.
     pub changes: Vec<Changed>,
     telling: Mutex<Option<Telling>>,
@@ -46,6 +48,7 @@ impl Event {
     pub(crate) fn new(
         (revision, hash): (u64, Digest),
         at: Timestamp,
+        actor: Option<PrincipalId>,
         changes: Vec<Changed>,
         telling: Option<Telling>,
     ) -> Self {
@@ -53,6 +56,7 @@ impl Event {
             revision,
             hash,
             at,
+            actor,
             changes,
             telling: Mutex::new(telling),
         }

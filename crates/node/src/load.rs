@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use plane_log::{ChangeLog, ReadError, ReadLimit, StoredEntry};
-use plane_model::{Digest, DocumentKey, Kind, Timestamp};
+use plane_model::{Digest, DocumentKey, Kind, PrincipalId, Timestamp};
 use plane_state::delivery::Changed;
 use plane_state::{BodyRef, Head, Record, State, checkpoint, salted_digest};
 
@@ -101,7 +101,13 @@ fn decode(bytes: &[u8], fetched: &Fetched) -> Result<State, checkpoint::Checkpoi
 }
 
 /// What folding one record told.
-pub(crate) type Folded = (Head, Vec<Changed>);
+#[derive(Debug)]
+pub(crate) struct Folded {
+    pub(crate) head: Head,
+    /// None if the record cannot be read.
+    pub(crate) actor: Option<PrincipalId>,
+    pub(crate) changes: Vec<Changed>,
+}
 
 /// Folds consecutive entries, each checked against the chain.
 ///
@@ -113,18 +119,19 @@ pub(crate) async fn fold(
     page: &[StoredEntry],
 ) -> Result<(State, Vec<Folded>), StartError> {
     let (mut bodies, mut blobs) = (BTreeSet::new(), BTreeSet::new());
-    for record in page
-        .iter()
-        .filter_map(|entry| Record::decode(&entry.record).ok())
-    {
-        for op in record.ops {
+    let mut actors = Vec::with_capacity(page.len());
+    for entry in page {
+        let record = Record::decode(&entry.record).ok();
+        let (actor, ops) = record.map(|it| (it.actor, it.ops)).unzip();
+        actors.push(actor);
+        for op in ops.into_iter().flatten() {
             bodies.extend(op.digest);
             blobs.extend(op.blobs);
         }
     }
     let fetched = fetch(log, &bodies, &blobs).await?;
     let mut folded = Vec::with_capacity(page.len());
-    for entry in page {
+    for (entry, actor) in page.iter().zip(actors) {
         check_link(&state, entry)?;
         let (next, applied) =
             state.apply(entry.revision, digest(&entry.hash), &entry.record, &fetched);
@@ -134,7 +141,11 @@ pub(crate) async fn fold(
         state = next;
         let changes = applied.changes.into_iter();
         let changes = changes.map(|change| Changed::of(&state, change));
-        folded.push((state.head(), changes.collect()));
+        folded.push(Folded {
+            head: state.head(),
+            actor,
+            changes: changes.collect(),
+        });
     }
     Ok((state, folded))
 }

@@ -407,7 +407,8 @@ impl Writer {
                 None
             };
             let place = (record.revision, it.sealed.hash);
-            let event = Event::new(place, record.at, it.changes, telling);
+            let actor = Some(record.actor.clone());
+            let event = Event::new(place, record.at, actor, it.changes, telling);
             self.shared.events.publish(Arc::new(event));
             let done = Done {
                 revision: record.revision,
@@ -473,12 +474,12 @@ impl Writer {
             match folded {
                 Ok((state, folded)) => {
                     let changes: Vec<_> = (folded.iter())
-                        .flat_map(|it| it.1.iter().map(Changed::change))
+                        .flat_map(|it| it.changes.iter().map(Changed::change))
                         .collect();
                     self.shared.publish(before.after(state, &changes));
-                    for (head, changes) in folded {
-                        let place = (head.revision, head.hash);
-                        let event = Event::new(place, head.at, changes, None);
+                    for it in folded {
+                        let place = (it.head.revision, it.head.hash);
+                        let event = Event::new(place, it.head.at, it.actor, it.changes, None);
                         self.shared.events.publish(Arc::new(event));
                     }
                     self.shared

@@ -492,6 +492,16 @@ impl Metrics {
         }
     }
 
+    /// Times some of the evaluations that are made as they are taken.
+    pub(crate) fn timed<I: Iterator>(&self, mut evaluations: I) -> impl Iterator<Item = I::Item> {
+        std::iter::from_fn(move || {
+            let timer = self.evaluation_timer();
+            let evaluation = evaluations.next()?;
+            self.evaluation_took(timer);
+            Some(evaluation)
+        })
+    }
+
     /// Counts a resolve that gave an agent.
     pub(crate) fn resolved(&self) {
         self.agent_hits.inc();

@@ -232,6 +232,12 @@ pub(crate) fn texts(root: &Path) -> Result<Vec<File>> {
     Ok(files)
 }
 
+/// Refuses what cannot be read: passed over, its documents would be missing, and `--prune` would delete them.
+fn unread(what: impl Into<String>) -> anyhow::Error {
+    let next = "put a file or a folder itself in its place, or move it out of the tree";
+    Failure::new(what).next(next).into()
+}
+
 /// Whether a file of this name is read as documents, by its ending.
 fn holds_documents(path: &str) -> bool {
     let extension = Path::new(path).extension().and_then(|it| it.to_str());
@@ -243,15 +249,18 @@ fn place(root: &Path, file: &str, line: usize, column: usize) -> String {
 }
 
 fn collect(dir: &Path, below: &str, files: &mut Vec<File>) -> Result<()> {
-    let cannot_read = || format!("cannot read `{}`", dir.display());
-    for entry in fs::read_dir(dir).with_context(cannot_read)? {
-        let entry = entry.with_context(cannot_read)?;
+    let cannot_read = |path: &Path, error: &std::io::Error| {
+        unread(format!("cannot read `{}`: {error}", path.display()))
+    };
+    for entry in fs::read_dir(dir).map_err(|error| cannot_read(dir, &error))? {
+        let entry = entry.map_err(|error| cannot_read(dir, &error))?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else {
-            note(&format!(
-                "passed over {}: its name is not UTF-8",
-                entry.path().display()
-            ));
+            let shown = entry.path().display().to_string();
+            if holds_documents(&shown) {
+                return Err(unread(format!("the name of `{shown}` is not UTF-8")));
+            }
+            note(&format!("passed over {shown}: its name is not UTF-8"));
             continue;
         };
         if name.starts_with('.') || name == "__pycache__" {
@@ -262,17 +271,22 @@ fn collect(dir: &Path, below: &str, files: &mut Vec<File>) -> Result<()> {
         } else {
             format!("{below}/{name}")
         };
-        let metadata = fs::metadata(entry.path())
-            .with_context(|| format!("cannot read `{}`", entry.path().display()))?;
+        let metadata =
+            fs::metadata(entry.path()).map_err(|error| cannot_read(&entry.path(), &error))?;
         if metadata.is_dir() {
-            if entry.file_type().with_context(cannot_read)?.is_symlink() {
+            let kind = entry.file_type();
+            let kind = kind.map_err(|error| cannot_read(&entry.path(), &error))?;
+            if kind.is_symlink() {
+                let folder = path.split('/').next().unwrap_or_default();
+                if tree::FOLDERS.contains(&folder) {
+                    return Err(unread(format!("`{path}` is a link to a directory")));
+                }
                 note(&format!("passed over {path}: it is a link to a directory"));
                 continue;
             }
             collect(&entry.path(), &path, files)?;
         } else if metadata.is_file() {
             if metadata.len() > FILE_BYTES_MAX {
-                // Passed over, its documents would be missing, and `--prune` would delete them.
                 if holds_documents(&path) {
                     let what = format!("`{path}` is larger than {} MiB", FILE_BYTES_MAX >> 20);
                     return Err(Failure::new(what)
@@ -285,9 +299,11 @@ fn collect(dir: &Path, below: &str, files: &mut Vec<File>) -> Result<()> {
                 ));
                 continue;
             }
-            let bytes = fs::read(entry.path())
-                .with_context(|| format!("cannot read `{}`", entry.path().display()))?;
+            let bytes = fs::read(entry.path());
+            let bytes = bytes.map_err(|error| cannot_read(&entry.path(), &error))?;
             files.push(File { path, bytes });
+        } else if holds_documents(&path) {
+            return Err(unread(format!("`{path}` is no file")));
         } else {
             note(&format!("passed over {path}: it is no file"));
         }

@@ -179,3 +179,50 @@ fn a_file_of_documents_that_is_too_large_is_refused_lest_they_be_pruned() {
         plan()
     );
 }
+
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_read_as_documents_is_refused_lest_they_be_pruned() {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::symlink;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::create_dir_all(at("tenants")).unwrap();
+    std::fs::write(at("tenants/a.yaml"), "{}").unwrap();
+    symlink("nowhere", at("notes")).unwrap();
+    let refused = |what: &str| {
+        let said = crate::support::offline(&["plan", path]).failed();
+        assert!(
+            said.contains(what) && said.contains("next: put a file"),
+            "{said}"
+        );
+    };
+    refused("notes`: No such file");
+    std::fs::remove_file(at("notes")).unwrap();
+    for (name, target, what) in [
+        ("tenants/b.yaml", "nowhere", "b.yaml`: No such file"),
+        ("tenants/b.yaml", "/dev/null", "`tenants/b.yaml` is no file"),
+        (
+            "feature_flags",
+            "tenants",
+            "`feature_flags` is a link to a directory",
+        ),
+    ] {
+        symlink(target, at(name)).unwrap();
+        refused(what);
+        std::fs::remove_file(at(name)).unwrap();
+    }
+    let odd = dir
+        .path()
+        .join("tenants")
+        .join(std::ffi::OsStr::from_bytes(b"\xff.yaml"));
+    std::fs::write(&odd, "{}").unwrap();
+    refused("is not UTF-8");
+    std::fs::remove_file(&odd).unwrap();
+    // Outside of the tree's folders nothing is missed.
+    symlink("tenants", at("latest")).unwrap();
+    let said = crate::support::offline(&["plan", path]).failed();
+    assert!(said.contains("passed over latest"), "{said}");
+}

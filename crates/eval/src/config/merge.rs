@@ -25,38 +25,113 @@ pub fn merge<'l>(
 
 /// Returns what a schema says a document holds where no layer says otherwise.
 ///
-/// A `default` counts at every object that `properties` leads to; one of an object is filled up
-/// with those of its own properties. Elsewhere (behind a `$ref`, in a combination, in items) it is the
-/// annotation that JSON Schema takes it for, and no layer.
+/// A `default` counts at every object that `properties` and `$ref`s to places in the schema lead to; one
+/// of an object is filled up with those of its own properties, and these with what is behind its `$ref`.
+/// A `$ref` that leads back to where it is followed from adds nothing. Elsewhere (in a combination, in
+/// items) a `default` is the annotation that JSON Schema takes it for, and no layer.
 pub fn defaults(schema: &Value) -> Map<String, Value> {
-    match default_at(schema, limits::CONFIG_DEPTH_MAX) {
+    let mut defaults = Defaults::of(schema);
+    match defaults.at(schema, limits::CONFIG_DEPTH_MAX) {
         Some(Value::Object(members)) => members,
         _ => Map::new(),
     }
 }
 
-fn default_at(schema: &Value, depth: usize) -> Option<Value> {
-    let own = schema.get("default").cloned();
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
-        return own;
+/// Says whether a schema's `$ref`s are followed to all the defaults that they lead to; some are left out
+/// where they are more than [`limits::DEFAULTS_REFERRED_BYTES_MAX`].
+pub fn follows_all_defaults(schema: &Value) -> bool {
+    let mut defaults = Defaults::of(schema);
+    drop(defaults.at(schema, limits::CONFIG_DEPTH_MAX));
+    !defaults.is_exhausted
+}
+
+/// The way through a schema along which its defaults are gathered.
+struct Defaults<'s> {
+    root: &'s Value,
+    /// The schemas that `$ref`s led to, from the root to here.
+    open: Vec<&'s Value>,
+    /// How much more is taken from behind `$ref`s.
+    bytes_left: usize,
+    is_exhausted: bool,
+}
+
+impl<'s> Defaults<'s> {
+    fn of(root: &'s Value) -> Self {
+        Self {
+            root,
+            open: vec![root],
+            bytes_left: limits::DEFAULTS_REFERRED_BYTES_MAX,
+            is_exhausted: false,
+        }
+    }
+
+    fn at(&mut self, schema: &'s Value, depth: usize) -> Option<Value> {
+        let own = schema.get("default");
+        if self.open.len() > 1 {
+            // Few definitions that refer to each other can be many places.
+            let Some(left) = self.bytes_left.checked_sub(own.map_or(8, bytes)) else {
+                self.is_exhausted = true;
+                return None;
+            };
+            self.bytes_left = left;
+        }
+        if own.is_some_and(|own| !own.is_object()) {
+            return own.cloned();
+        }
+        let behind = self.behind(schema, depth);
+        let members = self.of_properties(schema, depth);
+        let mut lighter = match (behind, members) {
+            (Some(Value::Object(behind)), Some(members)) => {
+                let mut lighter = behind;
+                merge_members(&mut lighter, &members, Some(schema));
+                lighter
+            }
+            (_, Some(members)) | (Some(Value::Object(members)), None) => members,
+            (behind, None) => return own.cloned().or(behind),
+        };
+        if let Some(own) = own.and_then(Value::as_object) {
+            merge_members(&mut lighter, own, Some(schema));
+        }
+        Some(Value::Object(lighter))
+    }
+
+    fn of_properties(&mut self, schema: &'s Value, depth: usize) -> Option<Map<String, Value>> {
+        let properties = schema.get("properties")?.as_object()?;
+        let depth = depth.checked_sub(1)?;
+        let mut members = Map::new();
+        for (name, property) in properties {
+            let value = self.at(property, depth);
+            members.extend(value.map(|value| (name.clone(), value)));
+        }
+        (!members.is_empty()).then_some(members)
+    }
+
+    /// What the schema that this one refers to says.
+    fn behind(&mut self, schema: &'s Value, depth: usize) -> Option<Value> {
+        let pointer = schema.get("$ref")?.as_str()?.strip_prefix('#')?;
+        let target = self.root.pointer(pointer)?;
+        if self.open.iter().any(|open| std::ptr::eq(*open, target)) {
+            return None;
+        }
+        self.open.push(target);
+        let value = self.at(target, depth);
+        self.open.pop();
+        value
+    }
+}
+
+/// About how many bytes a value takes.
+fn bytes(value: &Value) -> usize {
+    let within: usize = match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(bytes).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, it)| name.len() + bytes(it))
+            .sum(),
+        _ => 0,
     };
-    if depth == 0 || own.as_ref().is_some_and(|own| !own.is_object()) {
-        return own;
-    }
-    let mut members = Map::new();
-    for (name, property) in properties {
-        if let Some(value) = default_at(property, depth - 1) {
-            members.insert(name.clone(), value);
-        }
-    }
-    match own {
-        Some(Value::Object(own)) => {
-            merge_members(&mut members, &own, Some(schema));
-            Some(Value::Object(members))
-        }
-        _ if members.is_empty() => None,
-        _ => Some(Value::Object(members)),
-    }
+    8 + within
 }
 
 /// Says whether a value is `{"$unset": true}`.

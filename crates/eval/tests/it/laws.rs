@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::resolution;
-use crate::support::{Held, Written, changes, context, read};
+use crate::support::{Held, Written, build, changes, context, read};
 
 const NOW: Timestamp = Timestamp(1_780_000_000_000);
 
@@ -100,6 +100,40 @@ fn observe(view: &View, keys: &[String]) -> Vec<String> {
     seen.extend(agents);
     seen.extend(flags);
     seen
+}
+
+#[test]
+fn a_chain_of_segments_is_asked_once_each_however_long_it_is() {
+    // Twice at each would be 2^60 questions.
+    let mut documents: Vec<Written> = (0..60)
+        .map(|at| {
+            let next = format!("s{}", at + 1);
+            let when = json!({"all": [{"attribute": "user.id", "segment": next}]});
+            let name = format!("s{at}");
+            json!({"kind": "segment", "name": name, "body": {"when": when}})
+        })
+        .chain([
+            json!({"kind": "segment", "name": "s60", "body": {"include": ["u-1"]}}),
+            json!({"kind": "flag", "name": "f", "body": {"type": "boolean"}}),
+        ])
+        .map(|it| serde_json::from_value(it).unwrap())
+        .collect();
+    let rules = json!([
+        {"name": "out", "if": {"not": {"attribute": "user.id", "segment": "s0"}}, "serve": "off"},
+        {"name": "in", "if": {"attribute": "user.id", "segment": "s0"}, "serve": "on"}
+    ]);
+    let body = json!({"state": "enabled", "default": "off", "rules": rules});
+    let targeting = json!({"kind": "targeting", "scope": "production", "name": "f", "body": body});
+    documents.push(serde_json::from_value(targeting).unwrap());
+    let view = build("production", &changes(&documents), &Held::default());
+    for (user, is_on) in [("u-1", true), ("u-2", false)] {
+        let ctx = context(&json!({"user": user}));
+        assert_eq!(
+            view.evaluate_key("f", &ctx, NOW).as_bool(),
+            Some(is_on),
+            "{user}"
+        );
+    }
 }
 
 /// The documents that there are after changes.

@@ -93,6 +93,7 @@ fn alert(
             ("severity", rule.severity().as_str()),
             ("environment", environment.as_str()),
             ("tenant", tenant),
+            ("principal", call.scope().principal().as_str()),
             ("revision", &revision),
         ],
     );

@@ -71,13 +71,14 @@ fn all(call: &Call) -> Answer {
     let snapshot = call.node().snapshot();
     let view = view(&snapshot, &environment)?;
     let now = call.node().now();
-    let all: Vec<_> = view.evaluate_all(&ctx, now).collect();
+    let metrics = &call.app().metrics;
+    let all: Vec<_> = metrics.timed(view.evaluate_all(&ctx, now)).collect();
     let order = call.app().orders.of(view, snapshot.revision());
     let in_order = (order.iter()).filter_map(|place| all.get(*place));
     let flags = in_order.map(|(key, evaluation)| (key.as_str(), evaluation));
     let evaluated = (flags.clone()).map(|(key, evaluation)| Given::new(key, evaluation));
     let asker = call.asker(&environment, now);
-    call.app().metrics.evaluated(&asker, evaluated);
+    metrics.evaluated(&asker, evaluated);
     let events = call.scope().token().map(|token| {
         let ticket = Ticket::new(environment.clone(), token.clone(), now);
         format!(
@@ -184,7 +185,7 @@ fn context(call: &Call, environment: &EnvironmentName) -> Result<Context, Failur
 }
 
 fn warning(view: &View, ctx: &Context) -> Option<&'static str> {
-    view.tenant_unknown(ctx).then_some("TENANT_UNKNOWN")
+    super::runtime::warnings(view, ctx).next()
 }
 
 /// Says whether the caller holds what this names.

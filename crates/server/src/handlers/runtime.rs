@@ -186,18 +186,14 @@ fn evaluated(
             }
         }
         None => {
-            for (key, evaluation) in view.evaluate_all(ctx, now) {
+            for (key, evaluation) in metrics.timed(view.evaluate_all(ctx, now)) {
                 metrics.evaluated(&asker, [Given::new(key.as_str(), &evaluation)]);
                 let flag = flag(view, key.as_str(), ctx, now, &evaluation, explain);
                 flags.insert(key.as_str(), flag);
             }
         }
     }
-    let warnings = if view.tenant_unknown(ctx) {
-        vec!["TENANT_UNKNOWN"]
-    } else {
-        Vec::new()
-    };
+    let warnings = warnings(view, ctx).collect();
     json(
         revision,
         &Evaluated {
@@ -206,6 +202,16 @@ fn evaluated(
             warnings,
         },
     )
+}
+
+/// What is odd about a context.
+pub(super) fn warnings(view: &View, ctx: &Context) -> impl Iterator<Item = &'static str> {
+    [
+        view.tenant_unknown(ctx).then_some("TENANT_UNKNOWN"),
+        view.unit_not_ascii(ctx).then_some("UNIT_NOT_ASCII"),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 fn flag<'a>(

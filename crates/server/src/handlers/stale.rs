@@ -16,7 +16,7 @@ const DAYS_MAX: u32 = 90;
 /// Lists the flags of an environment that should be gone, or are gone and still asked for.
 pub(super) async fn list(call: Call) -> Answer {
     let environment = call.environment()?;
-    let form = "a number of days from 1 to 90";
+    let form = "write a number of days from 1 to 90";
     let days = call.query().read("days", form)?.unwrap_or(DAYS);
     if !(1..=DAYS_MAX).contains(&days) {
         return Err(refuse("days", &days.to_string(), form));

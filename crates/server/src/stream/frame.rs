@@ -147,6 +147,7 @@ pub(super) fn alerts(event: &Event, environment: &EnvironmentName, scope: &Scope
             tenant: change.key.tenant_id(),
             subject,
             reason,
+            actor: event.actor.clone(),
             revision: event.revision,
             at: event.at,
         };

@@ -46,6 +46,7 @@ async fn every_stop_and_every_revival_is_an_alert_before_its_change() {
             "environment": "production",
             "subject": subject,
             "reason": "it lies",
+            "actor": "root",
             "revision": server.revision(),
             "at": told.data["at"],
         });

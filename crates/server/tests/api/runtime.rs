@@ -140,6 +140,19 @@ async fn flags_are_evaluated_all_or_by_name_and_explained() {
         .await
         .ok();
     assert_eq!(unknown["warnings"], json!(["TENANT_UNKNOWN"]));
+    let named = json!({ "context": { "user": "Jürgen" } });
+    let told = server.post(EVALUATE, named.clone()).await.ok();
+    assert_eq!(told["warnings"], json!([]));
+    let migration = json!({ "bucketing": "flagd-v2", "reason": "as before" });
+    let path = "/v1/environments/production/bucketing";
+    server.put(path, migration).await.ok();
+    let told = server.post(EVALUATE, named).await.ok();
+    assert_eq!(told["warnings"], json!(["UNIT_NOT_ASCII"]));
+    let told = server
+        .ofrep("reasoning", json!({ "user": "Jürgen" }))
+        .await
+        .ok();
+    assert_eq!(told["metadata"]["warning"], "UNIT_NOT_ASCII");
     let problem = server
         .post(EVALUATE, json!({ "context": { "x": 1 } }))
         .await;

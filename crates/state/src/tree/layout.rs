@@ -33,7 +33,7 @@ pub(super) enum Holds {
 }
 
 /// The folders that a tree may have at its root.
-const FOLDERS: [&str; 7] = [
+pub const FOLDERS: [&str; 7] = [
     "environments",
     "tenants",
     "segments",

@@ -31,6 +31,7 @@ use std::fmt;
 use plane_model::{DocumentKey, Pointer, Violation, text};
 use serde_json::Value;
 
+pub use layout::FOLDERS;
 pub use read::read;
 pub(crate) use write::refuse_reserved;
 pub use write::{Locks, WriteError, write};

@@ -10,7 +10,7 @@ use plane_eval::config;
 use plane_model::documents::Tenant;
 use plane_model::{
     Code, ConfigName, Document, DocumentKey, EnvironmentName, Kind, Label, Pointer, Selector,
-    TenantId, Violation, Violations,
+    TenantId, Violation, Violations, limits,
 };
 use plane_registry::{CompiledSchema, schema};
 use serde_json::{Map, Value};
@@ -164,7 +164,18 @@ fn check_document(
         None => None,
     };
     if let Some(schema) = schema_value.filter(|_| touched.has(&schema_key)) {
-        words::check(&touched.pointer(&schema_key), schema, found);
+        let here = touched.pointer(&schema_key);
+        words::check(&here, schema, found);
+        if !config::follows_all_defaults(schema) {
+            let detail = format!(
+                "the defaults behind `$ref`s, at all places that these lead to, are more than {} bytes",
+                limits::DEFAULTS_REFERRED_BYTES_MAX
+            );
+            found.push(
+                Violation::new(Code::LimitExceeded, here, detail)
+                    .next("let fewer properties refer to definitions that refer to others"),
+            );
+        }
     }
     let layers = match &extent {
         Extent::Everybody => draft.of_kind(Kind::Config),

@@ -164,6 +164,7 @@ fn check_targeting(
         let pointer = format!("{pointer}/rules/{index}/if");
         segments::check_named(draft, &segments::named(&rule.when), &pointer, found);
     }
+    segments::check_count(targeting, pointer, found);
 }
 
 /// What a kill or a pin names must be there.

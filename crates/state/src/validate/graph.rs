@@ -1,14 +1,16 @@
-//! Documents that need others of their kind: no circles, and no chains that are too long.
+//! Documents that need others of their kind: no circles, no chains that are too long, and no more
+//! ways through them than one evaluation may take.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-use plane_model::{Code, Violation};
+use plane_model::{Code, Violation, limits};
 
-/// What each needs.
+/// What each needs, as often as it asks for it.
 pub(super) type Needs<N> = BTreeMap<N, Vec<N>>;
 
-/// Refuses a way from `start` back to itself, and a chain through it that is longer than `depth_max`.
+/// Refuses a way from `start` back to itself, a chain through it that is longer than `depth_max`, and more
+/// questions than [`limits::REFERENCES_ASKED_MAX`] for it or for what needs it.
 pub(super) fn check<N: Ord + Clone + Display>(
     needs: &Needs<N>,
     start: &N,
@@ -33,14 +35,67 @@ pub(super) fn check<N: Ord + Clone + Display>(
         }
     }
     let depth = longest(needs, start, depth_max) + longest(&users, start, depth_max);
-    (depth > depth_max).then(|| {
-        Violation::new(
-            Code::LimitExceeded,
-            pointer,
-            format!("the chain of references through `{start}` is longer than {depth_max}"),
-        )
-        .next(format!("keep it to {depth_max}, one below another"))
-    })
+    if depth > depth_max {
+        let detail =
+            format!("the chain of references through `{start}` is longer than {depth_max}");
+        return Some(
+            Violation::new(Code::LimitExceeded, pointer, detail)
+                .next(format!("keep it to {depth_max}, one below another")),
+        );
+    }
+    let mut asked = Asked {
+        needs,
+        known: BTreeMap::new(),
+    };
+    let mut level = BTreeSet::from([start]);
+    while !level.is_empty() {
+        for name in &level {
+            let count = asked.of(name, depth_max);
+            if count > limits::REFERENCES_ASKED_MAX {
+                let detail = format!(
+                    "to know `{name}` others would be asked up to {count} times, more than {}: each as \
+                     often as it is named, by all that name it",
+                    limits::REFERENCES_ASKED_MAX
+                );
+                return Some(
+                    Violation::new(Code::LimitExceeded, pointer, detail)
+                        .next("name fewer, or what many are made of only once"),
+                );
+            }
+        }
+        // No chain through `start` is longer than the limit, so this ends.
+        let above = level.into_iter();
+        level = above
+            .flat_map(|it| users.get(it).into_iter().flatten())
+            .collect();
+    }
+    None
+}
+
+/// How many questions each takes, as far as that is known.
+struct Asked<'n, N> {
+    needs: &'n Needs<N>,
+    known: BTreeMap<&'n N, usize>,
+}
+
+impl<N: Ord> Asked<'_, N> {
+    /// How many others are asked in the worst case; those deeper than `depth` are refused for that.
+    fn of(&mut self, name: &N, depth: usize) -> usize {
+        let Some((name, needed)) = self.needs.get_key_value(name) else {
+            return 0;
+        };
+        if let Some(count) = self.known.get(name) {
+            return *count;
+        }
+        let Some(below) = depth.checked_sub(1) else {
+            return 0;
+        };
+        let count = needed.iter().fold(0_usize, |count, it| {
+            count.saturating_add(1).saturating_add(self.of(it, below))
+        });
+        self.known.insert(name, count);
+        count
+    }
 }
 
 /// A way from a name back to itself.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use plane_model::documents::Segment;
+use plane_model::documents::{Segment, Targeting};
 use plane_model::{
-    Document, DocumentKey, Expr, Kind, Operand, Operator, SegmentName, Violations, limits,
+    Code, Document, DocumentKey, Expr, Kind, Operand, Operator, SegmentName, Violation, Violations,
+    limits,
 };
 
 use super::graph::{self, Needs};
@@ -40,9 +41,7 @@ pub(super) fn check(
     let mut needs = Needs::new();
     for (other, document) in &all {
         if let (Ok(other), Document::Segment(it)) = (SegmentName::new(other.name()), &**document) {
-            let parts = it.when.as_ref().map(self::named).unwrap_or_default();
-            let parts = parts.iter().filter_map(|it| SegmentName::new(it).ok());
-            needs.insert(other, parts.collect());
+            needs.insert(other, it.when.as_ref().map(asked).unwrap_or_default());
         }
     }
     found.extend(graph::check(
@@ -92,16 +91,46 @@ pub(super) fn check_unused(
     found.extend(user.map(|user| in_use(pointer, key, &user)));
 }
 
+/// Refuses rules that name segments more often than one evaluation may ask.
+pub(super) fn check_count(targeting: &Targeting, pointer: &str, found: &mut Violations) {
+    let rules = targeting.rules.iter();
+    let count: usize = rules.map(|rule| asked(&rule.when).len()).sum();
+    if count > limits::REFERENCES_ASKED_MAX {
+        let detail = format!(
+            "the rules name segments {count} times, more than {}",
+            limits::REFERENCES_ASKED_MAX
+        );
+        found.push(
+            Violation::new(Code::LimitExceeded, format!("{pointer}/rules"), detail)
+                .next("make one segment of those that are named together"),
+        );
+    }
+}
+
 /// The segments that an expression names.
 pub(super) fn named(expr: &Expr) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    expr.for_each_clause(&mut |clause| {
-        if clause.operator == Operator::Segment {
-            names.extend(clause.operands.iter().filter_map(|operand| match operand {
-                Operand::Text(name) => Some(name.clone()),
-                _ => None,
-            }));
-        }
+    for_each_named(expr, |name| {
+        names.insert(name.to_owned());
     });
     names
+}
+
+/// The segments that an expression names, each as often as it does.
+fn asked(expr: &Expr) -> Vec<SegmentName> {
+    let mut names = Vec::new();
+    for_each_named(expr, |name| names.extend(SegmentName::new(name).ok()));
+    names
+}
+
+fn for_each_named(expr: &Expr, mut visit: impl FnMut(&str)) {
+    expr.for_each_clause(&mut |clause| {
+        if clause.operator == Operator::Segment {
+            for operand in &clause.operands {
+                if let Operand::Text(name) = operand {
+                    visit(name);
+                }
+            }
+        }
+    });
 }

@@ -241,3 +241,44 @@ fn a_layer_that_goes_away_leaves_its_tenant_with_what_is_right() {
         .write(vec![delete(Kind::Config, other, "ai")])
         .unwrap();
 }
+
+#[test]
+fn defaults_behind_references_add_up_within_bounds_and_count_in_what_is_validated() {
+    let mut world = World::platform();
+    // Each of a few definitions refers to the next one twice.
+    let chain = |depth: usize| {
+        let definition = |level: usize| {
+            let next = json!({"$ref": format!("#/$defs/d{}", level + 1)});
+            (
+                format!("d{level}"),
+                json!({"properties": {"a": next, "b": next}}),
+            )
+        };
+        let mut definitions: serde_json::Map<_, _> = (0..depth).map(definition).collect();
+        definitions.insert(
+            format!("d{depth}"),
+            json!({"type": "string", "default": "x"}),
+        );
+        json!({"properties": {"root": {"$ref": "#/$defs/d0"}}, "$defs": definitions})
+    };
+    world
+        .write(vec![put(Kind::Schema, "", "few", chain(8))])
+        .unwrap();
+    let report = world.refused(vec![put(Kind::Schema, "", "many", chain(28))]);
+    expect![[r"
+        /ops/0/body: the defaults behind `$ref`s, at all places that these lead to, are more than 65536 bytes [LIMIT_EXCEEDED]; let fewer properties refer to definitions that refer to others
+    "]]
+    .assert_eq(&report);
+    let schema = json!({
+        "properties": {"size": {"$ref": "#/$defs/size"}},
+        "$defs": {"size": {"type": "integer", "maximum": 5, "default": 6}}
+    });
+    let report = world.refused(vec![
+        put(Kind::Schema, "", "ai", schema),
+        put(Kind::Config, "base", "ai", json!({})),
+    ]);
+    assert!(
+        report.contains("CONFIG_INVALID") && report.contains("/size"),
+        "{report}"
+    );
+}

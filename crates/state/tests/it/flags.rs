@@ -118,6 +118,33 @@ fn a_chain_of_prerequisites_is_as_long_as_the_limit_says_wherever_it_grows() {
 }
 
 #[test]
+fn flags_are_asked_for_one_flag_as_often_as_the_limit_says_wherever_the_ways_multiply() {
+    // Ten in each of some layers, and each needs all of the next layer.
+    let key = |layer: usize, at: usize| format!("f{layer}.{at}");
+    let keys: Vec<String> = (0..5)
+        .flat_map(|layer| (0..10).map(move |at| key(layer, at)))
+        .collect();
+    let mut world = world(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+    let layer = |layer: usize| {
+        let below: Vec<_> = (0..10).map(|at| key(layer + 1, at)).collect();
+        let below: Vec<_> = below.iter().map(String::as_str).collect();
+        (0..10)
+            .map(|at| needing(&key(layer, at), &below))
+            .collect::<Vec<_>>()
+    };
+    // From the top, so that what is refused is below what then takes too much.
+    world.write(layer(0)).unwrap();
+    world.write(layer(1)).unwrap();
+    let report = world.refused(layer(2));
+    expect![[r"
+        /ops/0/body/prerequisites: to know `f0.0` others would be asked up to 1110 times, more than 1000: each as often as it is named, by all that name it [LIMIT_EXCEEDED]; name fewer, or what many are made of only once
+    "]].assert_eq(&report.lines().next().map(|it| format!("{it}\n")).unwrap());
+    let deep: Vec<Op> = (0..4).flat_map(layer).collect();
+    let report = world.refused(deep);
+    assert!(report.contains("LIMIT_EXCEEDED"), "{report}");
+}
+
+#[test]
 fn a_flag_that_another_one_needs_is_not_deleted_archived_or_robbed_of_its_variant() {
     let mut world = world(&["a", "b"]);
     world.write(vec![needing("a", &["b"])]).unwrap();
@@ -215,4 +242,49 @@ fn segments_are_made_of_each_other_as_deep_as_the_limit_says() {
         report.contains("/ops/0/body/when:") && report.contains("LIMIT_EXCEEDED"),
         "{report}"
     );
+}
+
+#[test]
+fn segments_are_asked_for_one_segment_or_flag_as_often_as_the_limit_says() {
+    let mut world = world(&["f"]);
+    let named = |layer: usize, times: usize| {
+        let names: Vec<_> = (0..times)
+            .map(|at| format!("s{layer}.{}", at % 10))
+            .collect();
+        json!({"any": [{"attribute": "user.id", "segment": names}]})
+    };
+    let segment = |layer: usize, at: usize, body: Value| {
+        put(Kind::Segment, "", &format!("s{layer}.{at}"), body)
+    };
+    let layer = |layer: usize| {
+        let body = json!({"when": named(layer + 1, 10)});
+        (0..10)
+            .map(move |at| segment(layer, at, body.clone()))
+            .collect::<Vec<_>>()
+    };
+    let last = |layer: usize| (0..10).map(move |at| segment(layer, at, json!({"include": ["u"]})));
+    let three: Vec<Op> = (0..3).flat_map(layer).chain(last(3)).collect();
+    let report = world.refused(three);
+    assert!(
+        report.contains("up to 1110 times") && report.contains("LIMIT_EXCEEDED"),
+        "{report}"
+    );
+    let two: Vec<Op> = (0..2).flat_map(layer).chain(last(2)).collect();
+    world.write(two).unwrap();
+
+    let often = |times: usize| {
+        let rule = json!({"name": "r", "if": named(0, times), "serve": "on"});
+        targeting(
+            "f",
+            json!({"state": "enabled", "off": "off", "rules": [rule]}),
+        )
+    };
+    world
+        .write(vec![often(limits::REFERENCES_ASKED_MAX)])
+        .unwrap();
+    let report = world.refused(vec![often(limits::REFERENCES_ASKED_MAX + 1)]);
+    expect![[r"
+        /ops/0/body/rules: the rules name segments 1001 times, more than 1000 [LIMIT_EXCEEDED]; make one segment of those that are named together
+    "]]
+    .assert_eq(&report);
 }

@@ -140,3 +140,25 @@ async fn flags_beyond_those_that_have_counters_share_one_whatever_their_variants
     }
     assert_eq!(counted.len(), 2_000 + 2);
 }
+
+#[tokio::test]
+async fn evaluations_of_all_flags_are_timed_as_those_of_one_are() {
+    let server = Server::start().await;
+    server.given_a_platform().await;
+    let timed = async || {
+        let text = server.get("/metrics").await.bytes;
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let name = "control_plane_flag_evaluation_duration_seconds_count ";
+        let count = text.lines().find_map(|line| line.strip_prefix(name));
+        count.unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(timed().await, 0);
+    server.ofrep("", json!({})).await.ok();
+    assert_eq!(timed().await, 1, "the first is");
+    for _ in 0..128 {
+        let all = json!({ "context": {} });
+        let path = "/v1/environments/production/evaluate";
+        server.post(path, all).await.ok();
+    }
+    assert!(timed().await > 1);
+}
