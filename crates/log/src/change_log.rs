@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 use crate::{
-    AppendError, Body, Bytes, DigestRef, DocumentKey, Entry, Facet, Hash, Head, HeadWatch, LogId,
-    Query, ReadError, ReadLimit, StoredEntry, WriteError,
+    AppendError, Body, Bytes, DigestRef, DocumentKey, Entry, Facet, Hash, Haste, Head, HeadWatch,
+    LogId, Query, ReadError, ReadLimit, StoredEntry, WriteError,
 };
 
 /// Stores commits in one total order, together with the bytes they point to.
@@ -29,6 +29,13 @@ pub trait ChangeLog: Send + Sync + Debug {
     /// [`AppendError::DuplicateId`]: answer with the entry that [`find`](Self::find) gives. The others: nothing was
     /// stored; [`AppendError::is_retryable`] says whether to try again.
     async fn append(&self, expected: Head, run: &[Entry]) -> Result<Appended, AppendError>;
+
+    /// Has upkeep give way while the guard is held: something urgent is about to be appended.
+    ///
+    /// A hint. A store without upkeep of its own has nothing to do.
+    fn hasten(&self) -> Haste {
+        Haste::default()
+    }
 
     /// Reads the head.
     async fn head(&self) -> Result<Head, ReadError>;

@@ -21,6 +21,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzz;
 mod hash;
+mod haste;
 mod head;
 pub mod memory;
 pub mod observations;
@@ -37,6 +38,7 @@ pub use change_log::{
 pub use entry::{Blob, Body, Change, DigestRef, DocumentKey, Entry, SALT_BYTES, StoredEntry};
 pub use error::{AppendError, LimitExceeded, OpenError, ReadError, WriteError};
 pub use hash::{Hash, HashParseError};
+pub use haste::Haste;
 pub use head::{Head, HeadWatch, LogId, LogIdError};
 pub use memory::MemoryLog;
 pub use observations::ObservationStore;

@@ -301,6 +301,8 @@ impl Node {
             command.id = new_id();
         }
         let command = Arc::new(command);
+        // From here on the store's upkeep makes room for it.
+        let _haste = command.is_kill().then(|| self.shared.log.hasten());
         let mut rebases = 0;
         loop {
             let decided = self.decide(&command).await;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::{
     AppendError, Appended, Body, Bytes, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta,
-    DocumentKey, Entry, Hash, Head, HeadWatch, LogId, Query, ReadError, ReadLimit, SnapshotRow,
+    DocumentKey, Entry, Hash, Haste, Head, HeadWatch, LogId, Query, ReadError, ReadLimit, SnapshotRow,
     StoredBlob, StoredBody, StoredChange, StoredEntry, StoredFacet, WriteError,
 };
 
@@ -71,6 +71,10 @@ impl ChangeLog for FaultyLog {
             Some(Fault::LoseRequest) => Err(AppendError::Unknown),
             Some(Fault::Refuse(error)) => Err(error),
         }
+    }
+
+    fn hasten(&self) -> Haste {
+        self.inner.hasten()
     }
 
     async fn head(&self) -> Result<Head, ReadError> {

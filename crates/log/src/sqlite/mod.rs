@@ -30,10 +30,11 @@ use self::schema::{LOG, LOG_ID_KEY};
 use self::tail::SharedTail;
 use self::write::{Writer, chunks};
 use crate::change_log::check_meta;
+use crate::haste::Hastened;
 use crate::run::check_run;
 use crate::{
     AppendError, Appended, Body, Bytes, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta,
-    DocumentKey, Entry, Hash, Head, HeadWatch, LogId, OpenError, Query, ReadError, ReadLimit,
+    DocumentKey, Entry, Hash, Haste, Head, HeadWatch, LogId, OpenError, Query, ReadError, ReadLimit,
     SnapshotRow, StoredBlob, StoredBody, StoredChange, StoredEntry, StoredFacet, WriteError,
 };
 
@@ -52,6 +53,7 @@ pub struct SqliteLog {
     dir: PathBuf,
     told: watch::Receiver<u64>,
     tail: SharedTail,
+    hastened: Hastened,
     // In the order of closing: readers, then the writer, which checkpoints as the last, then the lock.
     points: Lane<Connection>,
     scans: Lane<Connection>,
@@ -136,6 +138,7 @@ impl SqliteLog {
             dir: dir.to_owned(),
             told: writer.told(),
             tail: writer.tail(),
+            hastened: writer.hastened(),
             points: Lane::start("log-points", points)?,
             scans: Lane::start("log-scans", scans)?,
             writer: Lane::start("log-writer", writer)?,
@@ -189,6 +192,10 @@ impl ChangeLog for SqliteLog {
         self.writer
             .run(move |writer| writer.append(expected, run, bytes))
             .await?
+    }
+
+    fn hasten(&self) -> Haste {
+        self.hastened.ask()
     }
 
     async fn head(&self) -> Result<Head, ReadError> {
@@ -395,6 +402,35 @@ mod tests {
     async fn set(log: &SqliteLog, sql: &'static str) {
         let set = log.writer.run(move |writer| writer.db().execute_batch(sql));
         set.await.unwrap().unwrap();
+    }
+
+    async fn waiting_after(
+        log: &SqliteLog,
+        post: impl FnOnce(&mut Writer) -> Result<bool, WriteError> + Send + 'static,
+    ) -> usize {
+        assert_eq!(log.writer.run(post).await.unwrap(), Ok(true));
+        log.tail.lock().len()
+    }
+
+    #[test]
+    fn upkeep_gives_way_to_what_is_urgent_but_does_not_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = SqliteLog::open(dir.path(), &LogId::new("haste").unwrap()).unwrap();
+        block_on(async {
+            let mut head = Head::GENESIS;
+            for _ in 0..25 {
+                head = append_all(&log, head, &run(head, 40)).await;
+            }
+            assert_eq!(log.tail.lock().len(), 1_000);
+            let came_meanwhile = |writer: &mut Writer| writer.post_unless(500, 1 << 20, || true);
+            assert_eq!(waiting_after(&log, came_meanwhile).await, 1_000);
+            let haste = log.hasten();
+            assert_eq!(waiting_after(&log, Writer::post_slice).await, 920);
+            drop(haste);
+            assert_eq!(waiting_after(&log, Writer::post_slice).await, 400);
+            let key = DocumentKey::new("flag", "prod", "f1");
+            assert_eq!(log.history(&key, None, 1_000).await.unwrap().len(), 333);
+        });
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::schema::{Digest, INSTALLATION_PREFIX, Revision, State, facet_number};
 use super::tail::SharedTail;
 use super::{journal, read};
 use crate::change_log::CHECKPOINTS_KEPT;
+use crate::haste::Hastened;
 use crate::run::check_link;
 use crate::{
     AppendError, Appended, Blob, Bytes, CheckpointMeta, Entry, Facet, Hash, Head, ReadError,
@@ -40,9 +41,14 @@ const POST_OVERHEAD_BYTES: usize = 12 << 10;
 const TAIL_ENTRIES: usize = 1_024;
 const TAIL_BYTES: usize = 2 << 20;
 
-/// How many entries or bytes are posted at once while commits come: few, because a kill may be waiting behind them.
-const POST_ENTRIES: usize = 64;
-const POST_BYTES: usize = 128 << 10;
+/// How many entries or bytes are posted at once: many, because they share pages.
+const POST_ENTRIES: usize = 512;
+const POST_BYTES: usize = 1 << 20;
+
+/// The same while something urgent is about to be appended, which would wait behind them.
+const POST_ENTRIES_IN_HASTE: usize = 64;
+const POST_BYTES_IN_HASTE: usize = 128 << 10;
+
 
 /// How many entries or bytes may wait in the journal where they cannot be posted, before appends are refused.
 const TAIL_ENTRIES_MAX: usize = 16 << 10;
@@ -55,6 +61,19 @@ const JOURNALED_BYTES_MAX: usize = 256 << 10;
 /// How long emptying the write-ahead log waits for readers before it is put off.
 const SCRUB_TIMEOUT: Duration = Duration::from_millis(50);
 
+/// Why a slice of the journal was not posted.
+enum Unposted {
+    /// Something urgent came meanwhile.
+    GaveWay,
+    Failed(WriteError),
+}
+
+impl From<WriteError> for Unposted {
+    fn from(error: WriteError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// Owns the only connection that writes and checkpoints.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -63,6 +82,7 @@ pub(crate) struct Writer {
     tail: SharedTail,
     /// Whether the tail may be another than the journal's, because nobody said what became of a transaction.
     tail_doubtful: bool,
+    hastened: Hastened,
     /// How many bytes the write-ahead log has gained since it was last folded in, by guess.
     unfolded: usize,
     /// Whether the write-ahead log may still hold bytes that were erased.
@@ -86,6 +106,7 @@ impl Writer {
             told: watch::Sender::new(0),
             tail: SharedTail::default(),
             tail_doubtful: false,
+            hastened: Hastened::default(),
             unfolded: 0,
             scrub_due: false,
             purge_due: true,
@@ -101,6 +122,11 @@ impl Writer {
     /// The tail, for those who read.
     pub(crate) fn tail(&self) -> SharedTail {
         self.tail.clone()
+    }
+
+    /// Has upkeep give way, for those who ask.
+    pub(crate) fn hastened(&self) -> Hastened {
+        self.hastened.clone()
     }
 
     /// Tells the head.
@@ -207,22 +233,47 @@ impl Writer {
     }
 
     /// Posts the oldest rows of the journal, until they have so many entries or bytes; says whether more are left.
-    pub(crate) fn post(
+    fn post(&mut self, entries_max: usize, bytes_max: usize) -> Result<bool, WriteError> {
+        self.post_unless(entries_max, bytes_max, || false)
+    }
+
+    /// Posts a slice of the journal, and says whether more is left: a small one if something urgent is about to be
+    /// appended, and nothing of a large one if that comes meanwhile.
+    pub(crate) fn post_slice(&mut self) -> Result<bool, WriteError> {
+        let hastened = self.hastened.clone();
+        if hastened.is_asked() {
+            return self.post(POST_ENTRIES_IN_HASTE, POST_BYTES_IN_HASTE);
+        }
+        self.post_unless(POST_ENTRIES, POST_BYTES, || hastened.is_asked())
+    }
+
+    pub(crate) fn post_unless(
         &mut self,
         entries_max: usize,
         bytes_max: usize,
+        gives_way: impl Fn() -> bool,
     ) -> Result<bool, WriteError> {
         self.trust_tail()?;
         let oldest = self.tail.lock().oldest(entries_max, bytes_max);
         let Some(last) = oldest.entries.last() else {
             return Ok(false);
         };
-        let posted = transact::<_, WriteError>(&self.db, |db| {
-            insert(db, &oldest.entries)?;
+        let posted = transact::<_, Unposted>(&self.db, |db| {
+            for entries in oldest.entries.chunks(POST_ENTRIES_IN_HASTE) {
+                if gives_way() {
+                    return Err(Abort::Own(Unposted::GaveWay));
+                }
+                insert(db, entries)?;
+            }
             db.prepare_cached("DELETE FROM journal WHERE revision <= ?")?
                 .execute([Revision(last.revision)])?;
             Ok(())
         });
+        let posted = match posted {
+            Err(Unposted::GaveWay) => return Ok(true),
+            Err(Unposted::Failed(error)) => Err(error),
+            Ok(()) => Ok(()),
+        };
         self.doubt(&posted, |error| matches!(error, WriteError::Unknown));
         posted?;
         tracing::trace!(revision = last.revision, "posted");
@@ -234,7 +285,7 @@ impl Writer {
 
     /// Posts a slice of the journal, and says whether everything up to `revision` is in the tables.
     pub(crate) fn post_up_to(&mut self, revision: u64) -> Result<bool, WriteError> {
-        let more = self.post(POST_ENTRIES, POST_BYTES)?;
+        let more = self.post_slice()?;
         let after = self.tail.lock().after();
         Ok(!more || after.is_none_or(|after| after >= revision))
     }
@@ -496,7 +547,7 @@ impl Worker for Writer {
             return true;
         }
         if self.post_is_due() {
-            match self.post(POST_ENTRIES, POST_BYTES) {
+            match self.post_slice() {
                 Ok(_) => return true,
                 // The next job's upkeep tries again.
                 Err(error) => tracing::warn!(%error, "the journal could not be posted yet"),
