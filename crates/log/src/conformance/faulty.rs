@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use crate::{
     AppendError, Appended, Body, Bytes, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta,
-    DocumentKey, Entry, Hash, Haste, Head, HeadWatch, LogId, Query, ReadError, ReadLimit, SnapshotRow,
-    StoredBlob, StoredBody, StoredChange, StoredEntry, StoredFacet, WriteError,
+    DocumentKey, Entry, Hash, Haste, Head, HeadWatch, LogId, Query, ReadError, ReadLimit,
+    SnapshotRow, StoredBlob, StoredBody, StoredChange, StoredEntry, StoredFacet, WriteError,
 };
 
 /// Says how one append fails.

@@ -147,9 +147,9 @@ pub(crate) fn open_writer(dir: &Path, schema: &Schema) -> Result<Connection, Ope
     // 16 MiB: what one batch of commits touches in every tree stays at hand.
     db.pragma_update(None, "cache_size", -16_384)
         .map_err(failed)?;
-    // Upkeep folds the write-ahead log in while nobody waits. Where it never gets to, a commit does at 8 MiB: that
+    // Upkeep folds the write-ahead log in while nobody waits. Where it never gets to, a commit does at 16 MiB: that
     // bounds how long the commit takes.
-    db.pragma_update(None, "wal_autocheckpoint", 2_048)
+    db.pragma_update(None, "wal_autocheckpoint", 4_096)
         .map_err(failed)?;
     if found < schema.version {
         upgrade(&db, schema, found).map_err(failed)?;
@@ -167,6 +167,17 @@ fn upgrade(db: &Connection, schema: &Schema, found: i64) -> rusqlite::Result<()>
     }
     transaction.pragma_update(None, "user_version", schema.version)?;
     transaction.commit()
+}
+
+/// Opens a connection that only folds the write-ahead log in, after the one that writes.
+pub(crate) fn open_folder(dir: &Path, schema: &Schema) -> Result<Connection, OpenError> {
+    let path = dir.join(schema.file);
+    let open = || {
+        let db = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        db.pragma_update(None, "synchronous", schema.synchronous)?;
+        db.pragma_update(None, "query_only", "ON").map(|()| db)
+    };
+    open().map_err(|error| open_error(&path, error))
 }
 
 /// Opens a connection that only reads: it can neither write nor checkpoint.

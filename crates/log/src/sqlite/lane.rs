@@ -18,11 +18,43 @@ pub(crate) trait Worker: Send + 'static {
 
     /// Does what is left to do when no more jobs will come.
     fn finish(&mut self) {}
+
+    /// Takes what wakes its lane for upkeep.
+    fn woken_by(&mut self, wake: Wake<Self>)
+    where
+        Self: Sized,
+    {
+        drop(wake);
+    }
 }
 
 impl Worker for rusqlite::Connection {}
 
 type Job<W> = Box<dyn FnOnce(&mut W) + Send>;
+
+/// Has a lane look for upkeep, though no job comes; does not keep the lane from ending.
+pub(crate) struct Wake<W>(mpsc::WeakSender<Job<W>>);
+
+impl<W> Wake<W> {
+    pub(crate) fn wake(&self) {
+        if let Some(jobs) = self.0.upgrade() {
+            // Where there is no room jobs are waiting, and upkeep comes after each.
+            drop(jobs.try_send(Box::new(|_| ())));
+        }
+    }
+}
+
+impl<W> Clone for Wake<W> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<W> fmt::Debug for Wake<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(type_name::<Self>())
+    }
+}
 
 /// How many jobs wait in a lane before senders wait themselves.
 ///
@@ -42,8 +74,9 @@ pub(crate) struct Stopped;
 
 impl<W: Worker> Lane<W> {
     /// Starts the thread `name`, which owns `worker`.
-    pub(crate) fn start(name: &str, worker: W) -> Result<Self, OpenError> {
+    pub(crate) fn start(name: &str, mut worker: W) -> Result<Self, OpenError> {
         let (jobs, queue) = mpsc::channel(JOBS_WAITING_MAX);
+        worker.woken_by(Wake(jobs.downgrade()));
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || work(worker, queue))
@@ -70,6 +103,12 @@ impl<W: Worker> Lane<W> {
         let jobs = self.jobs.as_ref().ok_or(Stopped)?;
         jobs.send(job).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
+    }
+
+    /// Has `job` run, if there is room for it, and waits for nothing.
+    pub(crate) fn begin(&self, job: impl FnOnce(&mut W) + Send + 'static) -> Result<(), Stopped> {
+        let jobs = self.jobs.as_ref().ok_or(Stopped)?;
+        jobs.try_send(Box::new(job)).map_err(|_| Stopped)
     }
 }
 

@@ -1,16 +1,18 @@
 //! The durable log of one node: a `SQLite` file in write-ahead mode.
 //!
-//! Exactly one connection writes and checkpoints, on a thread of its own; two more only read, so that a read never
-//! waits behind a disk flush, and a point read never behind a scan. A lock file keeps other processes out. The file
-//! is `log.db` in the data directory; to copy a log, stop the process, or use `SQLite`'s own backup.
+//! Exactly one connection writes, on a thread of its own, and one folds the write-ahead log in beside it; two more only
+//! read, so that a read never waits behind a disk flush, and a point read never behind a scan. A lock file keeps other
+//! processes out. The file is `log.db` in the data directory; to copy a log, stop the process, or use `SQLite`'s own
+//! backup.
 //!
 //! What was appended last is in the journal, and in memory as the tail: reads by revision, id and digest look there
 //! first. The other reads have it posted to the tables before they begin.
 //!
-//! INVARIANT: no connection but the writer's can write or checkpoint.
+//! INVARIANT: no connection but the writer's can change a row, and none but those two can checkpoint.
 
 mod fault;
 mod file;
+mod insert;
 pub(crate) mod journal;
 mod lane;
 mod lock;
@@ -34,8 +36,9 @@ use crate::haste::Hastened;
 use crate::run::check_run;
 use crate::{
     AppendError, Appended, Body, Bytes, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta,
-    DocumentKey, Entry, Hash, Haste, Head, HeadWatch, LogId, OpenError, Query, ReadError, ReadLimit,
-    SnapshotRow, StoredBlob, StoredBody, StoredChange, StoredEntry, StoredFacet, WriteError,
+    DocumentKey, Entry, Hash, Haste, Head, HeadWatch, LogId, OpenError, Query, ReadError,
+    ReadLimit, SnapshotRow, StoredBlob, StoredBody, StoredChange, StoredEntry, StoredFacet,
+    WriteError,
 };
 
 pub(crate) use self::fault::{Abort, open_error, read_error, transact};
@@ -125,12 +128,14 @@ impl SqliteLog {
                 detail: "the log's id is missing".to_owned(),
             });
         };
-        let writer = Writer::new(db)
-            .map_err(failed)?
-            .map_err(|detail| OpenError::Damaged {
-                path: path.clone(),
-                detail,
-            })?;
+        let folder = Lane::start("log-folder", file::open_folder(dir, &LOG)?)?;
+        let writer =
+            Writer::new(db, folder)
+                .map_err(failed)?
+                .map_err(|detail| OpenError::Damaged {
+                    path: path.clone(),
+                    detail,
+                })?;
         let points = file::open_reader(dir, &LOG)?;
         let scans = file::open_reader(dir, &LOG)?;
         Ok(Self {
@@ -431,6 +436,33 @@ mod tests {
             let key = DocumentKey::new("flag", "prod", "f1");
             assert_eq!(log.history(&key, None, 1_000).await.unwrap().len(), 333);
         });
+    }
+
+    #[test]
+    fn commits_go_on_while_the_write_ahead_log_is_folded_in_and_the_rest_follows_unasked() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = SqliteLog::open(dir.path(), &LogId::new("fold").unwrap()).unwrap();
+        let (held, gate) = std::sync::mpsc::channel::<()>();
+        block_on(async {
+            let hold = move |writer: &mut Writer| writer.folder().begin(move |_| _ = gate.recv());
+            log.writer.run(hold).await.unwrap().unwrap();
+            let mut head = Head::GENESIS;
+            for _ in 0..100 {
+                head = append_all(&log, head, &run(head, 40)).await;
+            }
+        });
+        let waiting = || log.tail.lock().len();
+        assert!(
+            waiting() > 1_100,
+            "posting waits for the fold: {}",
+            waiting()
+        );
+        drop(held);
+        let posted = (0..100_000_000).any(|_| {
+            std::thread::yield_now();
+            waiting() < 1_024
+        });
+        assert!(posted, "{} still wait", waiting());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the one connection that writes does.
+//! What the one connection that writes does, and has another one do: fold the write-ahead log in.
 //!
 //! A run is stored as one row of the journal, which dirties a page or two, and its entries are *posted* to the tables
 //! later, many at a time, in one transaction that also deletes the row. Both transactions are flushed: a page that a
@@ -6,36 +6,37 @@
 //!
 //! INVARIANT: each entry is in the journal or in the tables, never in both; what is in the journal is in the tail.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::watch;
 
 use super::fault::{Abort, read_error, transact};
-use super::lane::Worker;
-use super::schema::{Digest, INSTALLATION_PREFIX, Revision, State, facet_number};
+use super::insert::{insert, insert_blobs};
+use super::lane::{Lane, Wake, Worker};
+use super::schema::{Digest, INSTALLATION_PREFIX, Revision, State};
 use super::tail::SharedTail;
 use super::{journal, read};
 use crate::change_log::CHECKPOINTS_KEPT;
 use crate::haste::Hastened;
 use crate::run::check_link;
 use crate::{
-    AppendError, Appended, Blob, Bytes, CheckpointMeta, Entry, Facet, Hash, Head, ReadError,
-    WriteError,
+    AppendError, Appended, Bytes, CheckpointMeta, Entry, Hash, Head, ReadError, WriteError,
 };
 
-/// After how many bytes of writing the write-ahead log is folded into the file while nobody waits: 2 MiB.
+/// After how many bytes of writing the write-ahead log is folded into the file: 8 MiB.
 ///
-/// Small, so that a kill that comes meanwhile waits briefly, and the log file is soon used again in place: appending to
-/// a file costs a second write of its length.
-const UNFOLDED_BYTES: usize = 2 << 20;
+/// Large, so that a page that many commits wrote is folded in once.
+const UNFOLDED_BYTES: usize = 8 << 20;
 
 /// What a run writes besides its payload, by guess: the page of the journal that it ends on, and the next.
 const RUN_OVERHEAD_BYTES: usize = 8 << 10;
 
 /// What an entry writes besides its payload when it is posted, by guess: its share of a page of each tree.
-const POST_OVERHEAD_BYTES: usize = 12 << 10;
+const POST_OVERHEAD_BYTES: usize = 6 << 10;
 
 /// How many entries or bytes in the journal make it worth posting some: a start reads no more than these again.
 const TAIL_ENTRIES: usize = 1_024;
@@ -48,7 +49,6 @@ const POST_BYTES: usize = 1 << 20;
 /// The same while something urgent is about to be appended, which would wait behind them.
 const POST_ENTRIES_IN_HASTE: usize = 64;
 const POST_BYTES_IN_HASTE: usize = 128 << 10;
-
 
 /// How many entries or bytes may wait in the journal where they cannot be posted, before appends are refused.
 const TAIL_ENTRIES_MAX: usize = 16 << 10;
@@ -77,6 +77,11 @@ impl From<WriteError> for Unposted {
 /// Owns the only connection that writes and checkpoints.
 #[derive(Debug)]
 pub(crate) struct Writer {
+    // Before the other connection: the last one to close folds in what is left.
+    folder: Lane<Connection>,
+    /// Ends once the folder has done what it was told.
+    folding: Option<Receiver<Infallible>>,
+    wake: Option<Wake<Self>>,
     db: Connection,
     told: watch::Sender<u64>,
     tail: SharedTail,
@@ -92,16 +97,23 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Takes over `db`; checkpoints that were being written when the process ended are dropped.
+    /// Takes over `db`, and `folder` to fold the write-ahead log in beside it; checkpoints that were being written when
+    /// the process ended are dropped.
     ///
     /// # Errors
     /// The inner one names a row of the journal that is not as it was written.
-    pub(crate) fn new(db: Connection) -> rusqlite::Result<Result<Self, String>> {
+    pub(crate) fn new(
+        db: Connection,
+        folder: Lane<Connection>,
+    ) -> rusqlite::Result<Result<Self, String>> {
         db.execute(
             "UPDATE checkpoint SET state = ?1 WHERE state = ?2",
             params![State::Dropped as i64, State::Writing as i64],
         )?;
         let mut writer = Self {
+            folder,
+            folding: None,
+            wake: None,
             db,
             told: watch::Sender::new(0),
             tail: SharedTail::default(),
@@ -315,6 +327,11 @@ impl Writer {
         &self.db
     }
 
+    #[cfg(test)]
+    pub(crate) fn folder(&self) -> &Lane<Connection> {
+        &self.folder
+    }
+
     fn post_is_due(&self) -> bool {
         let tail = self.tail.lock();
         tail.len() >= TAIL_ENTRIES || tail.bytes() >= TAIL_BYTES
@@ -517,12 +534,21 @@ impl Writer {
         })
     }
 
-    /// Folds the write-ahead log into the file as far as no reader stands in the way.
-    fn fold(&mut self) {
+    /// Has the write-ahead log folded in while commits go on.
+    fn begin_fold(&mut self) {
         self.unfolded = 0;
-        let folded = (self.db).query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        if let Err(error) = folded {
-            tracing::warn!(%error, "the write-ahead log could not be folded in yet");
+        let (folding, folded) = mpsc::channel();
+        let wake = self.wake.clone();
+        let begun = self.folder.begin(move |db| {
+            fold(db);
+            drop(folding);
+            if let Some(wake) = wake {
+                wake.wake();
+            }
+        });
+        match begun {
+            Ok(()) => self.folding = Some(folded),
+            Err(_) => fold(&self.db),
         }
     }
 
@@ -541,9 +567,19 @@ impl Writer {
 
 impl Worker for Writer {
     fn upkeep(&mut self) -> bool {
-        // Before anything that lets the write-ahead log grow: else a commit would have to fold in much at once.
+        // Before anything that lets the write-ahead log grow: it is used from its beginning again only once all of it
+        // is folded in.
+        if let Some(folded) = &self.folding {
+            if folded.try_recv() == Err(TryRecvError::Empty) {
+                return false;
+            }
+            self.folding = None;
+            // What was committed meanwhile.
+            fold(&self.db);
+            return true;
+        }
         if self.unfolded >= UNFOLDED_BYTES {
-            self.fold();
+            self.begin_fold();
             return true;
         }
         if self.post_is_due() {
@@ -573,6 +609,10 @@ impl Worker for Writer {
         false
     }
 
+    fn woken_by(&mut self, wake: Wake<Self>) {
+        self.wake = Some(wake);
+    }
+
     fn finish(&mut self) {
         if let Err(error) = self.post(usize::MAX, usize::MAX) {
             tracing::warn!(%error, "the journal was not posted; the next start reads it again");
@@ -580,108 +620,11 @@ impl Worker for Writer {
     }
 }
 
-/// Stores entries in the tables, all but their blobs; tree by tree and in its order, so that neighbours share pages.
-fn insert(db: &Connection, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
-    insert_entries(db, entries)?;
-    insert_bodies(db, entries)?;
-    insert_facets(db, entries)?;
-    insert_changes(db, entries)
-}
-
-fn insert_entries(db: &Connection, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
-    let mut statement = db.prepare_cached(
-        "INSERT INTO entry (revision, parent, hash, id, request, at_ms, record)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )?;
-    for entry in entries {
-        statement.execute(params![
-            Revision(entry.revision),
-            Digest(entry.parent),
-            Digest(entry.hash),
-            entry.id,
-            Digest(entry.request),
-            entry.at_ms,
-            &*entry.record
-        ])?;
+/// Folds the write-ahead log into the file as far as no reader stands in the way.
+fn fold(db: &Connection) {
+    if let Err(error) = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+        tracing::warn!(%error, "the write-ahead log could not be folded in yet");
     }
-    Ok(())
-}
-
-fn insert_bodies(db: &Connection, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
-    let mut statement = db.prepare_cached(
-        "INSERT INTO body (digest, salt, bytes) VALUES (?, ?, ?) ON CONFLICT (digest)
-         DO UPDATE SET salt = excluded.salt, bytes = excluded.bytes WHERE bytes IS NULL",
-    )?;
-    let mut bodies: Vec<_> = entries.iter().flat_map(|entry| &entry.bodies).collect();
-    bodies.sort_by_key(|body| body.digest);
-    for body in bodies {
-        statement.execute(params![
-            Digest(body.digest),
-            body.salt.as_slice(),
-            &*body.bytes
-        ])?;
-    }
-    Ok(())
-}
-
-fn insert_blobs(db: &Connection, blobs: &[Blob]) -> rusqlite::Result<()> {
-    let mut statement = db.prepare_cached(
-        "INSERT INTO blob (digest, bytes) VALUES (?, ?) ON CONFLICT (digest)
-         DO UPDATE SET bytes = excluded.bytes WHERE bytes IS NULL",
-    )?;
-    for blob in blobs {
-        statement.execute(params![Digest(blob.digest), &*blob.bytes])?;
-    }
-    Ok(())
-}
-
-fn insert_facets(db: &Connection, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
-    let mut statement =
-        db.prepare_cached("INSERT INTO facet (facet, value, revision) VALUES (?, ?, ?)")?;
-    let mut facets: Vec<(i64, &str, u64)> = Vec::new();
-    for entry in entries {
-        let mut add =
-            |facet: Facet, value| facets.push((facet_number(facet), value, entry.revision));
-        add(Facet::Actor, entry.actor.as_str());
-        add(Facet::Action, entry.action.as_str());
-        for tenant in &entry.tenants {
-            add(Facet::Tenant, tenant);
-        }
-        for change in &entry.changes {
-            add(Facet::Kind, &change.key.kind);
-        }
-    }
-    facets.sort_unstable();
-    facets.dedup();
-    for (facet, value, revision) in facets {
-        statement.execute(params![facet, value, Revision(revision)])?;
-    }
-    Ok(())
-}
-
-fn insert_changes(db: &Connection, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
-    let mut statement = db.prepare_cached(
-        "INSERT OR REPLACE INTO change (kind, scope, name, revision, blob, digest)
-         VALUES (?, ?, ?, ?, ?, ?)",
-    )?;
-    let mut changes: Vec<_> = entries
-        .iter()
-        .flat_map(|entry| entry.changes.iter().map(|change| (change, entry.revision)))
-        .collect();
-    // Stable: of several changes of a document in one entry the last one stands.
-    changes.sort_by(|(a, at), (b, bt)| (&a.key, at).cmp(&(&b.key, bt)));
-    for (change, revision) in changes {
-        let blob = change
-            .digest
-            .map(|digest| matches!(digest, crate::DigestRef::Blob(_)));
-        let digest = change.digest.map(|digest| Digest(digest.hash()));
-        let key = &change.key;
-        let revision = Revision(revision);
-        statement.execute(params![
-            key.kind, key.scope, key.name, revision, blob, digest
-        ])?;
-    }
-    Ok(())
 }
 
 fn superseded() -> WriteError {
