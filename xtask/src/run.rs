@@ -276,7 +276,8 @@ To try it, open another terminal in the root of this repository and paste:
   export CONTROL_PLANE_URL={address}
   export CONTROL_PLANE_TOKEN_FILE={token}
 
-1. The agent as two tenants get it: temperature 0.3 for the first, 0.7 for the second.
+1. The agent as two tenants get it: temperature 0.3 for the first, 0.7 for the second. If it is 0.7 for both,
+   the flag is still killed from an earlier run: 4 takes that back.
 
 {first}
 {second}
@@ -288,6 +289,10 @@ To try it, open another terminal in the root of this repository and paste:
 3. The first tenant's agent has changed: its temperature is 0.7 now.
 
 {first}
+
+4. Revive the flag: the first tenant's temperature is 0.3 again.
+
+  {binary} flag revive enhanced_reasoning --environment production --reason \"tried it\"
 
 ",
         first = resolve("tenant123"),

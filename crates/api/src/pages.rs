@@ -55,6 +55,7 @@ pages! {
     CommitEmpty = "COMMIT_EMPTY",
     DocumentRepeated = "DOCUMENT_REPEATED",
     ProtectionUnavailable = "PROTECTION_UNAVAILABLE",
+    LastAdmin = "LAST_ADMIN",
     NotRevertible = "NOT_REVERTIBLE",
     VariantUnknown = "VARIANT_UNKNOWN",
     VariantTypeMismatch = "VARIANT_TYPE_MISMATCH",

@@ -166,6 +166,7 @@ pub const fn status(code: Code) -> u16 {
         | Code::ReferenceInUse
         | Code::ReferenceCycle
         | Code::Immutable
+        | Code::LastAdmin
         | Code::NotRevertible
         | Code::VersionExists
         | Code::GovernanceChange
@@ -283,6 +284,7 @@ pub const fn is_retryable(code: Code) -> bool {
         | Code::CommitEmpty
         | Code::DocumentRepeated
         | Code::ProtectionUnavailable
+        | Code::LastAdmin
         | Code::NotRevertible
         | Code::VariantUnknown
         | Code::VariantTypeMismatch

@@ -94,10 +94,10 @@ Run:
   resolve          Show what agent a tenant gets: version, tools, prompt and parameters
 
 Flags and configuration:
-  flag             List, show, set, kill, revive, evaluate and explain flags
+  flag             List, create, set, kill, evaluate, explain and archive flags
   config           Read, set and explain configuration
-  segment          List and show segments
-  exclusion-group  List and show flags that exclude each other, and holdouts
+  segment          List, show, set and delete segments
+  exclusion-group  Set flags that exclude each other, and holdouts
 
 Registry:
   agent            List, show, publish, search, retire, kill and revive agents
@@ -109,12 +109,12 @@ Registry:
   verify           Check the checksum and the signatures of a manifest file
 
 Platform:
-  tenant           List, show and set tenants
-  environment      List, show and set environments
+  tenant           List, show, set and delete tenants
+  environment      List, show, set and delete environments
   pin              Give one tenant a variant or a version of its own
   uses             Show which documents refer to one, and where
   schedule         List, show, add and cancel what is to be done later
-  token            Create, list and revoke tokens
+  token            Create, list, revoke and recover tokens
   whoami           Show who you are and what your token covers
   server-key       Show and rotate the key that the server signs with
 
@@ -144,16 +144,16 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     /// Show what agent a tenant gets: version, tools, prompt and parameters
     Resolve(resolve::Resolve),
-    /// List, show, set, kill, revive, evaluate and explain flags
+    /// List, create, set, kill, evaluate, explain and archive flags
     #[command(subcommand)]
     Flag(flag::Flag),
     /// Read, set and explain configuration
     #[command(subcommand)]
     Config(config::Config),
-    /// List and show segments
+    /// List, show, set and delete segments
     #[command(subcommand)]
     Segment(tenant::Segment),
-    /// List and show flags that exclude each other, and holdouts
+    /// Set flags that exclude each other, and holdouts
     #[command(subcommand)]
     ExclusionGroup(exclusion_group::ExclusionGroup),
     /// List, show, publish, search, retire, kill and revive agents
@@ -174,10 +174,10 @@ pub(crate) enum Command {
     Sign(sign::Sign),
     /// Check the checksum and the signatures of a manifest file
     Verify(sign::Verify),
-    /// List, show and set tenants
+    /// List, show, set and delete tenants
     #[command(subcommand)]
     Tenant(tenant::Tenant),
-    /// List, show and set environments
+    /// List, show, set and delete environments
     #[command(subcommand, name = "environment", alias = "env")]
     Environment(environment::Environment),
     /// Give one tenant a variant or a version of its own
@@ -188,7 +188,7 @@ pub(crate) enum Command {
     /// List, show, add and cancel what is to be done later
     #[command(subcommand)]
     Schedule(schedule::Schedule),
-    /// Create, list and revoke tokens
+    /// Create, list, revoke and recover tokens
     #[command(subcommand)]
     Token(token::Token),
     /// Show who you are and what your token covers

@@ -60,7 +60,8 @@ impl Session {
         let url = self.global.url.as_str();
         let mut builder = ControlPlane::builder()
             .url(url)
-            .environment(environment.as_str());
+            .environment(environment.as_str())
+            .only_looks();
         if !url.starts_with("file:") {
             builder = builder.token(&self.token()?);
         }

@@ -110,6 +110,9 @@ pub enum ExplainStep {
         tenant: String,
         /// Whether it is.
         killed: bool,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Whether a flag that this one needs gives what is needed.
     Prerequisite {
@@ -157,6 +160,9 @@ pub enum ExplainStep {
         /// When the pin ends.
         #[serde(skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
+        /// Why there is a pin.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
         /// Whether there is a pin that holds now.
         verdict: Verdict,
     },

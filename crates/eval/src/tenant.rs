@@ -21,7 +21,7 @@ pub(crate) struct TenantFacts {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bound {
     /// The flags that are killed for this tenant, by their place in the view.
-    pub(crate) killed_flags: Sorted<u32, ()>,
+    pub(crate) killed_flags: Sorted<u32, Arc<Document>>,
     /// By the agent's name.
     pub(crate) agents: Sorted<ArtifactName, AgentFacts>,
     /// The tools that are killed for this tenant.
@@ -132,8 +132,18 @@ impl TenantFacts {
         };
         let killed = &bound.killed_flags;
         killed
-            .binary_search_by_key(&flag, |(flag, ())| *flag)
+            .binary_search_by_key(&flag, |(flag, _)| *flag)
             .is_ok()
+    }
+
+    /// Why the flag is killed for this tenant, if it is.
+    pub(crate) fn kill(&self, flag: u32) -> Option<&Kill> {
+        let killed = &self.bound.as_ref()?.killed_flags;
+        let at = killed.binary_search_by_key(&flag, |(flag, _)| *flag).ok()?;
+        match killed.get(at).map(|(_, document)| &**document) {
+            Some(Document::Kill(kill)) => Some(kill),
+            _ => None,
+        }
     }
 
     pub(crate) fn pin(&self, flag: u32) -> Option<&Pin> {

@@ -116,6 +116,8 @@ codes! {
     DocumentRepeated = "DOCUMENT_REPEATED",
     /// A protected environment needs approvals, which this version does not have.
     ProtectionUnavailable = "PROTECTION_UNAVAILABLE",
+    /// Nobody could administer the control plane any more.
+    LastAdmin = "LAST_ADMIN",
     /// The commit cannot be reverted, wholly or in the part named.
     NotRevertible = "NOT_REVERTIBLE",
 

@@ -20,6 +20,7 @@ mod node;
 mod observe;
 mod parallel;
 mod past;
+mod pointers;
 mod preview;
 mod requests;
 mod schedules;

@@ -17,6 +17,7 @@ use crate::history::{self, CommitDetail, HistoryQuery};
 use crate::load::{Loaded, load};
 use crate::observe::{Observer, Tally};
 use crate::past::{At, Past};
+use crate::pointers::relocated;
 use crate::preview::Preview;
 use crate::requests::{Committed, RevertOutcome, RevertRequest, Status, TreeOutcome, TreeRequest};
 use crate::schedules::{self, ScheduleCounts, Schedules};
@@ -374,6 +375,7 @@ impl Node {
         if found.ops.is_empty() {
             return Ok(nothing);
         }
+        let keys: Vec<_> = found.ops.iter().map(|op| op.key.clone()).collect();
         let command = self.command(scope, Action::Apply, &request.id, found.ops)?;
         let command = Command {
             reason: request.reason,
@@ -382,7 +384,8 @@ impl Node {
         };
         let origins = found.origins;
         let result = (self.preview_or_commit(scope, command, request.dry_run)).await;
-        let (committed, plan, preview) = result.map_err(|error| relocated(error, &origins))?;
+        let (committed, plan, preview) =
+            result.map_err(|error| relocated(error, &keys, &origins))?;
         Ok(TreeOutcome {
             committed,
             plan,
@@ -446,14 +449,15 @@ impl Node {
             return Err(Rejection::from(violation).into());
         }
         let reversal = revert::revert(snapshot.state(), before.state(), &records, &request.filter)?;
+        let keys: Vec<_> = reversal.ops.iter().map(|op| op.key.clone()).collect();
         let command = self.command(scope, Action::Revert, &request.id, reversal.ops)?;
         let command = Command {
             reason: request.reason,
             source: request.source,
             ..command
         };
-        let (committed, plan, preview) =
-            (self.preview_or_commit(scope, command, request.dry_run)).await?;
+        let result = (self.preview_or_commit(scope, command, request.dry_run)).await;
+        let (committed, plan, preview) = result.map_err(|error| relocated(error, &keys, &[]))?;
         Ok(RevertOutcome {
             committed,
             plan,
@@ -645,27 +649,6 @@ fn empty_plan(revision: u64) -> Plan {
         environments: Vec::new(),
         tenants: Vec::new(),
     }
-}
-
-/// Points the findings about operations at the documents of the tree that they came from.
-fn relocated(error: CommitError, origins: &[Option<usize>]) -> CommitError {
-    let CommitError::Rejected(mut rejection) = error else {
-        return error;
-    };
-    for violation in &mut rejection.violations {
-        let Some(rest) = violation.pointer.strip_prefix("/ops/") else {
-            continue;
-        };
-        let (index, rest) = rest.split_once('/').unwrap_or((rest, ""));
-        let origin = index
-            .parse::<usize>()
-            .ok()
-            .and_then(|index| *origins.get(index)?);
-        let Some(origin) = origin else { continue };
-        let rest = rest.strip_prefix("body").unwrap_or(rest);
-        violation.pointer = format!("/documents/{origin}{rest}");
-    }
-    CommitError::Rejected(rejection)
 }
 
 fn new_id() -> String {

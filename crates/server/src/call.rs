@@ -391,17 +391,18 @@ impl Call {
         &self.caller
     }
 
-    /// Who asks for evaluations.
+    /// Who asks for evaluations; none where a person does: whoever looks at a flag does not use it.
     pub(crate) fn asker<'a>(
         &'a self,
         environment: &'a EnvironmentName,
         at: Timestamp,
-    ) -> Asker<'a> {
-        Asker {
-            principal: self.caller.scope.principal(),
+    ) -> Option<Asker<'a>> {
+        let scope = &self.caller.scope;
+        (!scope.is_person()).then(|| Asker {
+            principal: scope.principal(),
             environment,
             at,
-        }
+        })
     }
 
     pub(crate) fn query(&self) -> &Query {
@@ -479,9 +480,17 @@ impl Call {
     /// The environment of the path and its view.
     pub(crate) fn view<'s>(&self, snapshot: &'s Snapshot) -> Result<&'s Arc<View>, Failure> {
         let name = self.environment()?;
-        snapshot
-            .view(&name)
-            .ok_or_else(|| no_environment(name.as_str()))
+        snapshot.view(&name).ok_or_else(|| {
+            if self.query.get("at").is_none() {
+                return no_environment(name.as_str());
+            }
+            let revision = snapshot.revision();
+            let detail = match revision {
+                0 => "nothing was there yet: the log begins later".to_owned(),
+                _ => format!("there was no environment `{name}` at revision {revision}"),
+            };
+            Failure::new(Code::EnvironmentNotFound, detail).next(COMMITS_TELL)
+        })
     }
 
     /// The tenant that a request is about: the one that it names if the token covers it, else the one
@@ -541,6 +550,10 @@ impl Call {
             })
     }
 }
+
+/// What to do where a moment of the past is not in the log.
+pub(crate) const COMMITS_TELL: &str =
+    "name a revision or a time that `control-plane log` lists (`GET /v1/commits`)";
 
 pub(crate) fn no_environment(text: &str) -> Failure {
     let shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();

@@ -9,6 +9,8 @@ use plane_model::{Code, NameError, Violation, Violations};
 use plane_node::{AtError, CommitError};
 use plane_state::Rejection;
 
+use crate::call::COMMITS_TELL;
+
 /// A request that ends in a problem.
 #[derive(Debug)]
 pub(crate) struct Failure(Box<Problem>);
@@ -123,8 +125,7 @@ impl From<AtError> for Failure {
     fn from(error: AtError) -> Self {
         match error {
             AtError::Ahead { .. } | AtError::Future(_) => {
-                Self::new(Code::RevisionNotFound, error.to_string())
-                    .next("`GET /v1/commits` lists the revisions and their times")
+                Self::new(Code::RevisionNotFound, error.to_string()).next(COMMITS_TELL)
             }
             AtError::Store(error) => store(&error),
         }

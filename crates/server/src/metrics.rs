@@ -454,10 +454,10 @@ impl Metrics {
         self.propagation.observe(took.as_secs_f64());
     }
 
-    /// Counts evaluations of flags that somebody asked for.
+    /// Counts evaluations of flags, and those that a service asked for by which it was.
     pub(crate) fn evaluated<'e>(
         &self,
-        asker: &Asker<'_>,
+        asker: Option<&Asker<'_>>,
         evaluations: impl IntoIterator<Item = Given<'e>>,
     ) {
         self.evaluations.count(asker, evaluations);

@@ -36,8 +36,8 @@ struct Grant {
 pub struct Scope {
     principal: PrincipalId,
     token: Option<TokenId>,
-    /// Whether a browser or a device acts.
-    is_client: bool,
+    /// What acts; none for the control plane itself.
+    kind: Option<TokenKind>,
     grants: Vec<Grant>,
 }
 
@@ -109,7 +109,7 @@ impl Scope {
         Self {
             principal: token.principal.clone(),
             token: TokenId::new(key.name()).ok(),
-            is_client,
+            kind: Some(token.kind),
             grants,
         }
     }
@@ -124,7 +124,7 @@ impl Scope {
         Self {
             principal,
             token: None,
-            is_client: false,
+            kind: None,
             grants: vec![grant],
         }
     }
@@ -141,7 +141,12 @@ impl Scope {
 
     /// Says whether a browser or a device acts, which gets evaluated flags and no documents.
     pub fn is_client(&self) -> bool {
-        self.is_client
+        self.kind == Some(TokenKind::Client)
+    }
+
+    /// Whether a person asks, and no service.
+    pub fn is_person(&self) -> bool {
+        self.kind == Some(TokenKind::Person)
     }
 
     /// The largest role that any grant gives.

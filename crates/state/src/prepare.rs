@@ -140,6 +140,7 @@ pub fn prepare(
     if found.is_empty() {
         validate::check_counts(&draft, &mut found);
         validate::registry::fill_locks(&mut draft, &touched, &mut found);
+        validate::access::check(&mut draft, &touched, now, &mut found);
         validate::places::check(&mut draft, command, &touched, &mut found);
         validate::flags::check(&mut draft, &touched, &mut found);
         validate::flags::check_ends(&draft, command, &touched, now, &mut found);
@@ -218,7 +219,7 @@ fn read_ops(
             ),
             Change::Delete if draft.base().entry(&op.key).is_none() => found.push(
                 Violation::new(Code::NotFound, pointer, format!("there is no {}", op.key))
-                    .next("remove the operation, or correct the name"),
+                    .next("correct the name; if it is gone already, there is nothing left to do"),
             ),
             Change::Delete => draft.put(op.key.clone(), None),
         }

@@ -1,11 +1,14 @@
 //! `config`: effective configuration and its layers.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use plane_client::{Condition, ConfigContext};
-use plane_model::{ConfigName, DocumentKey, Selector};
+use plane_model::{ConfigName, DocumentKey, Kind, Selector};
 use serde_json::{Map, Value};
 
+use super::document::{self, Existing, put_file};
 use super::{WriteArgs, show_commit};
 use crate::failure::Failure;
 use crate::output::{Cell, Paint, inline, shortened};
@@ -22,6 +25,10 @@ pub(crate) enum Config {
     Set(Set),
     /// Remove a value from one layer
     Unset(Unset),
+    /// Print a document's schema, or set it from a file
+    Schema(Schema),
+    /// Delete one layer of a document
+    Delete(Delete),
     /// Say which layer a value comes from, and what it hides
     Explain(Explain),
 }
@@ -116,8 +123,8 @@ somebody would read no longer matches its schema.
 
 Examples:
   control-plane config set ai.model_settings.max_tokens 500 --layer production.plan=free
-  control-plane config set database.url postgres://db/app --layer staging --reason 'new cluster'
-  control-plane config set ai.stop '[\"END\"]' --layer production.tenant=tenant123")]
+  control-plane config set database.pool_size_max 5 --layer staging --reason 'new cluster'
+  control-plane config set ai.model_settings.temperature 0.4 --layer production.tenant=tenant123")]
 pub(crate) struct Set {
     /// The value to set: DOCUMENT.PATH
     path: Path,
@@ -139,6 +146,42 @@ pub(crate) struct Unset {
     /// The value to remove: DOCUMENT.PATH
     path: Path,
     /// The layer to remove it from
+    #[arg(long, value_name = "SELECTOR")]
+    layer: Selector,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A schema is a JSON Schema; each property says with x-override which layers but the base may set it:
+environment, region, service, plan, tenant. Every effective document must match it.
+
+Examples:
+  control-plane config schema ai
+  control-plane config schema ai --file configs/ai.schema.yaml --dry-run
+  control-plane config schema ai --delete --dry-run")]
+pub(crate) struct Schema {
+    /// The document
+    document: ConfigName,
+    /// Set it to what this file of YAML or JSON says
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Delete it: then any layer may set anything
+    #[arg(long, conflicts_with = "file")]
+    delete: bool,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  control-plane config delete ai --layer production.plan=free --dry-run")]
+pub(crate) struct Delete {
+    /// The document
+    document: ConfigName,
+    /// The layer
     #[arg(long, value_name = "SELECTOR")]
     layer: Selector,
     #[command(flatten)]
@@ -174,8 +217,31 @@ impl Config {
             Self::Unset(command) => {
                 edit(session, &command.path, &command.layer, None, &command.write)
             }
+            Self::Schema(command) => command.run(session),
+            Self::Delete(command) => {
+                let key = DocumentKey::config(&command.layer, &command.document);
+                document::delete(session, &session.client()?, &[key], &command.write)
+            }
             Self::Explain(command) => command.run(session),
         }
+    }
+}
+
+impl Schema {
+    fn run(&self, session: &Session) -> Result<()> {
+        if let Some(file) = &self.file {
+            let place = format!("configs/{}.schema", self.document);
+            return put_file(session, &place, file, Existing::Replaced, &self.write);
+        }
+        let key = document::key(Kind::Schema, "", self.document.as_str())?;
+        let client = session.client()?;
+        if self.delete {
+            return document::delete(session, &client, &[key], &self.write);
+        }
+        let found = client.document::<Value>(&key, None)?;
+        session.show(&found, |page| {
+            page.line(serde_json::to_string_pretty(&found.body).unwrap_or_default());
+        })
     }
 }
 
@@ -200,6 +266,12 @@ impl List {
             });
         };
         let mut found = client.config_layers(document, self.at.as_deref())?;
+        if found.is_empty() {
+            let what = format!("there is no config document `{document}`");
+            let next = "`control-plane config list` shows them";
+            let failure = Failure::new(what).code(plane_model::Code::ConfigNotFound);
+            return Err(failure.next(next).into());
+        }
         found.sort_by_key(|it| it.scope.parse::<Selector>().map_or(0, |it| it.weight()));
         session.show(&found, |page| {
             let rows: Vec<Vec<Cell>> = found

@@ -2,13 +2,15 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use plane_api::BucketingRequest;
-use plane_client::{Client, Condition, Write};
+use plane_api::{BucketingRequest, CommitRequest, DocumentReply, OpChange, OpRequest};
+use plane_client::{Client, Condition, Error, Write};
 use plane_model::documents::{Bucketing, Environment as Body};
-use plane_model::{DocumentKey, EnvironmentName, Kind};
+use plane_model::{Code, DocumentKey, EnvironmentName, Kind, Selector};
+use serde_json::Value;
 
+use super::document::{self, Delete, op};
 use super::{WriteArgs, show_commit};
-use crate::failure::Failure;
+use crate::failure::{Failure, Located};
 use crate::output::{Cell, Paint};
 use crate::session::Session;
 
@@ -20,6 +22,8 @@ pub(crate) enum Environment {
     Show(Show),
     /// Create or change an environment
     Set(Set),
+    /// Delete an environment in which nothing stands
+    Delete(Delete),
     /// Hash the units of percentages in another way, which moves most of them
     Migrate(Migrate),
 }
@@ -43,9 +47,13 @@ pub(crate) struct Show {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  control-plane environment set staging --order 2 --description 'what goes live next'"
-)]
+#[command(after_help = "\
+An environment that every document of configuration must fit from the start takes that of another one:
+--like copies its config layers, its flags' targeting and its channels, in the same commit.
+
+Examples:
+  control-plane environment set staging --order 2 --description 'what goes live next'
+  control-plane environment set qa --order 4 --like staging --dry-run")]
 pub(crate) struct Set {
     /// The environment
     name: EnvironmentName,
@@ -55,6 +63,9 @@ pub(crate) struct Set {
     /// Where it stands in lists; the smallest first
     #[arg(long, value_name = "NUMBER")]
     order: Option<u32>,
+    /// A new environment takes what this one has: configuration, targeting and channels
+    #[arg(long, value_name = "NAME")]
+    like: Option<EnvironmentName>,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -95,6 +106,11 @@ pub(crate) fn named_or_all(
     if let Some(name) = session.environment_if_named() {
         return Ok(vec![name.clone()]);
     }
+    all(client, at)
+}
+
+/// All environments in their order.
+pub(crate) fn all(client: &Client, at: Option<&str>) -> Result<Vec<EnvironmentName>> {
     let mut found = client.documents::<Body>(Kind::Environment, at)?;
     found.sort_by(|a, b| (a.body.order, &a.name).cmp(&(b.body.order, &b.name)));
     found
@@ -111,6 +127,7 @@ impl Environment {
             Self::List(command) => command.run(session),
             Self::Show(command) => command.run(session),
             Self::Set(command) => command.run(session),
+            Self::Delete(command) => command.run(Kind::Environment, session),
             Self::Migrate(command) => command.run(session),
         }
     }
@@ -183,8 +200,76 @@ impl Set {
         if let Some(order) = self.order {
             body.order = order;
         }
-        let reply = client.put_document(&key, &body, condition, &self.write.to_write())?;
-        show_commit(session, &reply)
+        let write = self.write.to_write();
+        let Some(like) = &self.like else {
+            let reply = client.put_document(&key, &body, condition, &write);
+            return show_commit(
+                session,
+                &reply.map_err(|error| self.hinted(condition, error))?,
+            );
+        };
+        if condition != Condition::Absent {
+            let what = format!("there is an environment `{}` already", self.name);
+            let next = "leave --like out, or name another one";
+            return Err(Failure::new(what).next(next).into());
+        }
+        let from: DocumentReply<Body> = client.document(&DocumentKey::environment(like), None)?;
+        body.bucketing = from.body.bucketing;
+        let mut ops = vec![op(OpChange::Put, &key, Some(serde_json::to_value(body)?))];
+        ops.extend(self.copied(&client, like)?);
+        let request = CommitRequest {
+            reason: write.reason,
+            ops,
+        };
+        show_commit(session, &client.commit(&request, write.dry_run)?)
+    }
+
+    /// Everything that holds in another environment for all its tenants, for this one.
+    fn copied(&self, client: &Client, like: &EnvironmentName) -> Result<Vec<OpRequest>> {
+        let mut ops = Vec::new();
+        let put = |key: &DocumentKey, body| op(OpChange::Put, key, Some(body));
+        for found in client.config_documents(None)? {
+            let name = found.document;
+            for layer in client.config_layers(&name, None)? {
+                let selector = layer.scope.parse::<Selector>();
+                let mut selector = selector.map_err(|it| Failure::new(it.to_string()))?;
+                if selector.environment.as_ref() == Some(like) {
+                    selector.environment = Some(self.name.clone());
+                    ops.push(put(&DocumentKey::config(&selector, &name), layer.body));
+                }
+            }
+        }
+        for kind in [Kind::Targeting, Kind::Channel] {
+            for it in client.documents_in::<Value>(like, kind, None)? {
+                let key = document::key(kind, self.name.as_str(), &it.name)?;
+                ops.push(put(&key, it.body));
+            }
+        }
+        Ok(ops)
+    }
+
+    /// Says how a new environment comes to what configuration asks of it.
+    fn hinted(&self, condition: Condition, error: Error) -> anyhow::Error {
+        let Error::Problem(problem) = &error else {
+            return error.into();
+        };
+        let is_short = (problem.errors.iter()).any(|it| it.code == Code::ConfigInvalid.as_str());
+        if condition != Condition::Absent || !is_short {
+            return error.into();
+        }
+        let what = format!(
+            "configuration asks for more than `{}` would have",
+            self.name
+        );
+        let next = format!(
+            "take that of another environment in the same commit: `control-plane environment set {} --like NAME`; \
+             or apply a tree that has both",
+            self.name
+        );
+        let failure = Failure::new(what).code(Code::ConfigInvalid).next(next);
+        failure
+            .findings(problem.errors.iter().map(Located::from))
+            .into()
     }
 }
 

@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use plane_model::documents::ExclusionGroup as Body;
 use plane_model::{DocumentKey, GroupName, Kind, Share};
 
+use super::document::{Delete, SetFile};
 use crate::output::{Cell, Paint};
 use crate::session::Session;
 
@@ -14,6 +15,10 @@ pub(crate) enum ExclusionGroup {
     List(List),
     /// Show one exclusion group with the share of each flag
     Show(Show),
+    /// Create or replace an exclusion group, from a file
+    Set(SetFile),
+    /// Delete an exclusion group
+    Delete(Delete),
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +48,8 @@ impl ExclusionGroup {
         match self {
             Self::List(command) => command.run(session),
             Self::Show(command) => command.run(session),
+            Self::Set(command) => command.run("exclusion_groups", session),
+            Self::Delete(command) => command.run(Kind::ExclusionGroup, session),
         }
     }
 }

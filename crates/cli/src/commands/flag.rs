@@ -1,5 +1,6 @@
 //! `flag`: what is switched on for whom.
 
+mod define;
 mod explain;
 mod export;
 pub(super) mod show;
@@ -14,12 +15,14 @@ use clap::{Args, Subcommand};
 use plane_api::{DocumentReply, EvaluateRequest};
 use plane_client::{Client, Condition};
 use plane_model::documents::{
-    Flag as FlagBody, FlagType, Kill as KillBody, ScheduledChange, ScheduledOp, Targeting,
+    ExclusionGroup, Flag as FlagBody, FlagState, FlagType, Kill as KillBody, ScheduledChange,
+    ScheduledOp, Targeting,
 };
 use plane_model::{DocumentKey, FlagKey, Kind, Serve, VariantName};
 use serde_json::{Map, Value, json};
 
 use super::context::ContextArgs;
+use super::document::Delete;
 use super::kill::{KillArgs, ReviveArgs, kill, revive};
 use super::registry::channel::shares;
 use super::schedule::ScheduleArgs;
@@ -35,6 +38,8 @@ pub(crate) enum Flag {
     List(List),
     /// Show a flag, its rules, kills and pins
     Show(show::Show),
+    /// Make a flag, which is off until it is set
+    Create(define::Create),
     /// Switch a flag on or off, or change whom it is on for
     Set(Set),
     /// Stop a flag at once, for everybody or for one tenant
@@ -49,6 +54,12 @@ pub(crate) enum Flag {
     Usage(usage::Usage),
     /// List the flags that should be gone, why, and what to do about it
     Stale(stale::Stale),
+    /// Retire a flag: callers get their default
+    Archive(define::Archive),
+    /// Bring a retired flag back
+    Unarchive(define::Archive),
+    /// Delete a flag and all its rules
+    Delete(Delete),
     /// Write flags for another evaluator, and say which cannot be
     Export(export::Export),
 }
@@ -79,7 +90,7 @@ Examples:
   control-plane flag set beta_features -e production --percent on=50 --reason 'halfway'
   control-plane flag set beta_features -e production --percent on=10 --by tenant.id
   control-plane flag set new_search_algorithm -e staging --on
-  control-plane flag set new_search_algorithm -e staging --default hybrid
+  control-plane flag set new_search_algorithm -e staging --default off
   control-plane flag set beta_features -e production --file targeting.yaml
   control-plane flag set beta_features -e production --on --schedule 2026-12-10T09:00:00Z --reason 'launch'")]
 #[group(id = "what", required = true, multiple = true)]
@@ -160,6 +171,7 @@ impl Flag {
         match self {
             Self::List(command) => command.run(session),
             Self::Show(command) => command.run(session),
+            Self::Create(command) => command.run(session),
             Self::Set(command) => command.run(session),
             Self::Kill(command) => kill(
                 session,
@@ -174,6 +186,9 @@ impl Flag {
             Self::Explain(command) => command.run(session),
             Self::Usage(command) => command.run(session),
             Self::Stale(command) => command.run(session),
+            Self::Archive(command) => command.run(true, session),
+            Self::Unarchive(command) => command.run(false, session),
+            Self::Delete(command) => command.run(Kind::Flag, session),
             Self::Export(command) => command.run(session),
         }
     }
@@ -190,14 +205,26 @@ impl List {
                 .is_none_or(|tag| it.body.tags.contains(tag))
         });
         let environments = environment::named_or_all(session, &client, at)?;
+        let groups = client.documents::<ExclusionGroup>(Kind::ExclusionGroup, at)?;
+        let mut needs: Vec<(String, String, String)> = Vec::new();
         let mut states: BTreeMap<(String, String), Cell> = BTreeMap::new();
         let mut values: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
         for environment in &environments {
             for it in client.documents_in::<Targeting>(environment, Kind::Targeting, at)? {
-                states.insert(
-                    (it.name.clone(), environment.to_string()),
-                    show::summary(&it.body),
-                );
+                let mut state = show::summary(&it.body);
+                let grouped = |group: &&DocumentReply<ExclusionGroup>| {
+                    group.body.flags().any(|flag| flag.as_str() == it.name)
+                };
+                if it.body.state == FlagState::Enabled {
+                    for group in groups.iter().filter(grouped) {
+                        state = state.with(&format!(", within {}", group.name));
+                    }
+                    for needed in &it.body.prerequisites {
+                        let needed = needed.flag.to_string();
+                        needs.push((it.name.clone(), environment.to_string(), needed));
+                    }
+                }
+                states.insert((it.name.clone(), environment.to_string()), state);
                 let value = json!({ "revision": it.revision, "targeting": it.body });
                 values
                     .entry(it.name)
@@ -218,6 +245,20 @@ impl List {
                         .or_insert_with(|| json!({}));
                     entry["kill"] = json!(it.body);
                 }
+            }
+        }
+        for (flag, environment, needed) in needs {
+            let gives = |it: &Cell| it.paint() == Paint::Good;
+            let is_given = states.get(&(needed.clone(), environment.clone()));
+            let is_given = is_given.is_some_and(gives);
+            if let Some(state) = states.get_mut(&(flag, environment))
+                && state.paint() == Paint::Good
+            {
+                *state = if is_given {
+                    state.with(&format!(", needs {needed}"))
+                } else {
+                    Cell::new(format!("withheld: {needed} is off"), Paint::Warn)
+                };
             }
         }
         let value: Vec<Value> = flags
@@ -354,7 +395,15 @@ impl Set {
             body["default"] = variant.as_str().into();
         } else if is_new && self.on {
             let key = DocumentKey::flag(&self.key);
-            let flag: DocumentReply<FlagBody> = client.document(&key, None)?;
+            let found: Option<DocumentReply<FlagBody>> = client.find_document(&key, None)?;
+            let flag = found.ok_or_else(|| {
+                Failure::new(format!("there is no flag `{}`", self.key))
+                    .code(plane_model::Code::NotFound)
+                    .next(format!(
+                        "correct the name, or make it: `control-plane flag create {}`",
+                        self.key
+                    ))
+            })?;
             let on = flag
                 .body
                 .all_variants()

@@ -186,7 +186,7 @@ impl List {
 impl Recover {
     async fn run(&self, session: &Session) -> Result<()> {
         let node = start::node_on(open(&self.data)?, &self.data).await?;
-        let operator = PrincipalId::new("operator")?;
+        let operator = PrincipalId::new(start::OPERATOR)?;
         let done = node.recover(&Scope::system(operator), &self.reason).await;
         node.shutdown().await;
         let done = done.map_err(|error| match error {
@@ -232,14 +232,14 @@ impl Show {
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the threads that read the log")
 }
 
-fn open(data: &Path) -> Result<SqliteLog> {
+pub(super) fn open(data: &Path) -> Result<SqliteLog> {
     SqliteLog::open_existing(data).map_err(|error| match &error {
         OpenError::InUse { .. } => Failure::new(
             error

@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod context;
+pub(crate) mod document;
 pub(crate) mod environment;
 pub(crate) mod exclusion_group;
 pub(crate) mod explain;

@@ -489,6 +489,18 @@ fn relocated(texts: &[Text], error: plane_client::Error) -> anyhow::Error {
 
 impl Status {
     fn run(&self, kind: ArtifactKind, session: &Session) -> Result<()> {
+        let is_told = self
+            .message
+            .as_ref()
+            .is_some_and(|it| !it.trim().is_empty());
+        if self.to != StatusState::Active && !is_told {
+            let what = format!(
+                "`{}` needs a message for those who use it",
+                self.to.as_str()
+            );
+            let next = "say why with --message TEXT; --reason is for the log, and may be left out";
+            return Err(Failure::new(what).next(next).into());
+        }
         let key = DocumentKey::status(kind, &self.version);
         let client = session.client()?;
         let found = client.find_document::<StatusBody>(&key, None)?;

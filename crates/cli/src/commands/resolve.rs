@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use plane_eval::{ChosenBy, Origin, ResolvedBody, ResolvedTool};
+use plane_eval::{ChosenBy, Origin, ResolvedBody, ResolvedTool, WarningCode};
 use plane_model::ArtifactName;
 use serde_json::Value;
 
@@ -71,7 +71,13 @@ fn show(page: &mut Page, resolved: &ResolvedBody, full: bool) {
     if !resolved.warnings.is_empty() {
         page.heading("Warnings");
         for warning in &resolved.warnings {
-            let mut line = format!("{}: {}", warning.subject, warning.detail);
+            let state = match warning.code {
+                WarningCode::VersionDeprecated => " is deprecated",
+                WarningCode::VersionSunset => " is deprecated, and was to be gone by now",
+                WarningCode::VersionYanked => " is yanked",
+                _ => "",
+            };
+            let mut line = format!("{}{state}: {}", warning.subject, warning.detail);
             if let Some(replacement) = &warning.replacement {
                 line = format!("{line}; use {replacement}");
             }

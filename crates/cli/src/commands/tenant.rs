@@ -8,6 +8,7 @@ use plane_client::Condition;
 use plane_model::documents::{Segment as SegmentBody, Tenant as Body, TenantStatus};
 use plane_model::{DocumentKey, Kind, Label, SegmentName, TenantId};
 
+use super::document::{Delete, SetFile};
 use super::flag::show::expression;
 use super::{WriteArgs, show_commit};
 use crate::output::{Cell, Paint, count};
@@ -22,6 +23,8 @@ pub(crate) enum Tenant {
     Show(Show),
     /// Create or change a tenant
     Set(Set),
+    /// Delete a tenant
+    Delete(Delete),
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +90,10 @@ pub(crate) enum Segment {
     List(SegmentList),
     /// Show one segment with the ids in it
     Show(SegmentShow),
+    /// Create or replace a segment, from a file
+    Set(SetFile),
+    /// Delete a segment
+    Delete(Delete),
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +120,7 @@ impl Tenant {
             Self::List(command) => command.run(session),
             Self::Show(command) => command.run(session),
             Self::Set(command) => command.run(session),
+            Self::Delete(command) => command.run(Kind::Tenant, session),
         }
     }
 }
@@ -227,6 +235,8 @@ impl Segment {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         let client = session.client()?;
         match self {
+            Self::Set(command) => command.run("segments", session),
+            Self::Delete(command) => command.run(Kind::Segment, session),
             Self::List(command) => {
                 let found =
                     client.documents::<SegmentBody>(Kind::Segment, command.at.as_deref())?;

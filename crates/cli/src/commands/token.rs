@@ -1,13 +1,17 @@
 //! `token` and `whoami`: who may do what.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use plane_api::TokenRequest;
 use plane_model::documents::{Allowed, Role, TokenKind};
 use plane_model::{EnvironmentName, PrincipalId, TenantId, Timestamp, TokenId};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{WriteArgs, show_commit};
+use super::serve::start;
+use super::{WriteArgs, log, show_commit};
+use crate::failure::Failure;
 use crate::output::{Cell, Paint, inline};
 use crate::session::{Session, note};
 
@@ -19,6 +23,8 @@ pub(crate) enum Token {
     List,
     /// Withdraw a token, at once
     Revoke(Revoke),
+    /// Make a new admin token where all are lost, on the data directory of a stopped server
+    Recover(Recover),
 }
 
 #[derive(Debug, Args)]
@@ -66,6 +72,22 @@ pub(crate) struct Revoke {
     write: WriteArgs,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The new token goes to DATA/admin-token, which only its owner can read, in place of the one that is there.
+Tokens that work go on working. The log keeps that it was made so, when and why.
+
+Examples:
+  control-plane token recover --data /var/lib/control-plane --reason 'the last admin left'")]
+pub(crate) struct Recover {
+    /// The data directory of a server that is stopped
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Why, for those who read the log later
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
 fn token_kind(text: &str) -> Result<TokenKind, String> {
     match text {
         "person" => Ok(TokenKind::Person),
@@ -107,7 +129,29 @@ impl Token {
                 let reply = session.client()?.revoke_token(&command.id, &write)?;
                 show_commit(session, &reply)
             }
+            Self::Recover(command) => log::runtime()?.block_on(command.run(session)),
         }
+    }
+}
+
+impl Recover {
+    async fn run(&self, session: &Session) -> Result<()> {
+        if self.reason.trim().is_empty() {
+            let next = "say in --reason how the admin tokens were lost";
+            return Err(Failure::new("the reason is empty").next(next).into());
+        }
+        let node = start::node_on(log::open(&self.data)?, &self.data).await?;
+        let file = start::recovered_token(&node, &self.data, &self.reason).await;
+        node.shutdown().await;
+        let revision = node.snapshot().revision();
+        let file = file?;
+        let value = json!({ "file": file, "revision": revision });
+        session.show(&value, |page| {
+            page.line(format!(
+                "revision {revision}: a new admin token is in `{}`",
+                file.display()
+            ));
+        })
     }
 }
 

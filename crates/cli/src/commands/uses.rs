@@ -19,10 +19,10 @@ KIND is environment, tenant, segment, flag, agent or tool. The name of an agent 
 environments only is left out, and so is what your token does not cover.
 
 Examples:
-  control-plane uses segment beta_testers -e production
+  control-plane uses segment early_access -e production
   control-plane uses flag new_search_algorithm -e production
-  control-plane uses tenant acme -e production --output json
-  control-plane uses tool crm_tool@1.2.0 -e production --at 41")]
+  control-plane uses tenant tenant123 -e production --output json
+  control-plane uses tool crm_tool -e production --at 2")]
 pub(crate) struct Uses {
     /// The kind of document
     #[arg(value_parser = kind)]

@@ -19,6 +19,16 @@ impl Cell {
             paint,
         }
     }
+
+    /// The same with more text.
+    pub(crate) fn with(&self, more: &str) -> Self {
+        Self::new(format!("{}{more}", self.text), self.paint)
+    }
+
+    /// How it is coloured.
+    pub(crate) fn paint(&self) -> Paint {
+        self.paint
+    }
 }
 
 impl<T: Display> From<T> for Cell {
@@ -93,7 +103,13 @@ impl Page {
     }
 
     /// Adds a table with aligned columns; columns without any text are left out, and so are headers.
+    ///
+    /// Says so if there are no rows.
     pub(crate) fn table(&mut self, headers: &[&str], rows: &[Vec<Cell>]) {
+        if rows.is_empty() {
+            self.line("nothing to list");
+            return;
+        }
         let used: Vec<bool> = (0..headers.len())
             .map(|column| {
                 rows.iter()
@@ -158,6 +174,13 @@ mod tests {
             ],
         );
         assert_eq!(page.finish(), "NAME    SIZE\na       1\ngrößer  20\n");
+    }
+
+    #[test]
+    fn a_table_without_rows_says_so() {
+        let mut page = Page::new(Style::plain());
+        page.table(&["NAME"], &[]);
+        assert_eq!(page.finish(), "nothing to list\n");
     }
 
     #[test]

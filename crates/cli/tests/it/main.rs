@@ -9,6 +9,7 @@ mod herd;
 mod http;
 mod import;
 mod memory;
+mod newcomer;
 mod platform;
 mod posting;
 mod schedules;

@@ -45,6 +45,8 @@ pub struct Builder {
     pub(crate) listener: Listener,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sdk: String,
+    /// Whether servers are told nothing of this client.
+    pub(crate) only_looks: bool,
     /// What the service relies on; none if that is nothing.
     pub(crate) contract: Option<Contract>,
     /// The same, ready to be held against views.
@@ -144,6 +146,7 @@ impl Default for Builder {
             listener: Listener::default(),
             clock: Arc::new(SystemClock::new()),
             sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            only_looks: false,
             contract: None,
             checked: None,
             contract_digest: None,
@@ -361,6 +364,13 @@ impl Builder {
     #[must_use]
     pub fn sdk(mut self, name: &str) -> Self {
         name.clone_into(&mut self.sdk);
+        self
+    }
+
+    /// Tells servers neither what is held nor what is evaluated: for a program that looks, and serves nobody.
+    #[must_use]
+    pub fn only_looks(mut self) -> Self {
+        self.only_looks = true;
         self
     }
 

@@ -219,13 +219,15 @@ impl Core {
                     process.interruptible(http.agent());
                     follow::run(core, process, Box::new(http));
                 });
-                process.progress().is_telling = true;
-                self.usage.renew();
-                self.spawn(&process, |core, process| {
-                    let tells: Arc<dyn Tells> = Arc::new(Http::new(&core.settings.authorities));
-                    let usage = UsageReporter::new(tells.clone(), core);
-                    ack::run(core, process, Reporter::new(tells), usage);
-                });
+                if !self.settings.only_looks {
+                    process.progress().is_telling = true;
+                    self.usage.renew();
+                    self.spawn(&process, |core, process| {
+                        let tells: Arc<dyn Tells> = Arc::new(Http::new(&core.settings.authorities));
+                        let usage = UsageReporter::new(tells.clone(), core);
+                        ack::run(core, process, Reporter::new(tells), usage);
+                    });
+                }
             }
             None => {}
         }

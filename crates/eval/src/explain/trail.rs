@@ -79,6 +79,9 @@ impl Trail<'_> {
         self.steps.push(ExplainStep::TenantKill {
             tenant: id.to_owned(),
             killed,
+            reason: known
+                .and_then(|it| it.kill(self.place))
+                .map(|kill| kill.reason.clone()),
         });
         killed
     }
@@ -125,6 +128,7 @@ impl Trail<'_> {
             tenant: id.to_owned(),
             variant: pin.and_then(|pin| pin.variant.clone()),
             until: pin.and_then(|pin| pin.until),
+            reason: pin.and_then(|pin| pin.reason.clone()),
             verdict: holds.into(),
         });
         holds

@@ -189,7 +189,7 @@ impl Draft {
                 let mut before = false;
                 self.bound(tenant, |bound| {
                     let killed = &mut bound.killed_flags;
-                    before = tenant::set(killed, place, document.map(|_| ()));
+                    before = tenant::set(killed, place, document.cloned());
                 });
                 self.bind(place, before, document.is_some());
             }

@@ -245,9 +245,10 @@ fn check_prose(pointer: &str, text: Option<&str>, found: &mut Violations) {
 /// Refuses a reason that is missing or longer than the limit.
 fn check_reason(pointer: &str, text: &str, found: &mut Violations) {
     if text.trim().is_empty() {
+        let field = pointer.rsplit('/').next().unwrap_or_default();
         found.push(
-            Violation::new(Code::FieldInvalid, pointer, "the reason is empty")
-                .next("say why, for those who read the log later"),
+            Violation::new(Code::FieldInvalid, pointer, format!("the {field} is empty"))
+                .next(format!("say why in `{field}`, for those who read it later")),
         );
     } else if text.chars().count() > limits::PROSE_CHARS_MAX {
         found.push(over_limit(pointer, "characters", limits::PROSE_CHARS_MAX));

@@ -133,7 +133,25 @@ pub(crate) fn read(
     }
 }
 
+/// What only the metadata of an agent has.
+const OF_AGENTS: [&str; 6] = [
+    "capabilities",
+    "max_tokens",
+    "temperature",
+    "model",
+    "tools",
+    "system_prompt",
+];
+
 fn agent(fields: &mut Fields<'_, '_>) -> AgentMetadata {
+    // A version stays for ever, and one that nobody can run would, too.
+    let says = |key: &str| fields.members.contains_key(key);
+    if says("inputs_schema") && !OF_AGENTS.into_iter().any(says) {
+        let detail =
+            "this looks like a tool: it has `inputs_schema`, and nothing that an agent has";
+        let next = "publish it as a tool (`control-plane tool publish`), or say what the agent does, such as `model`";
+        fields.report("inputs_schema", Code::FieldInvalid, detail.to_owned(), next);
+    }
     AgentMetadata {
         description: prose(fields, "description"),
         capabilities: capabilities(fields),

@@ -10,7 +10,7 @@ use plane_state::revert::Filter;
 use plane_state::{Action, Change, Expect, Op, OpKind, Record, RecordOp, Scope, differences};
 
 use super::documents::{SOURCE, command, commit_reply, foreseen, give, plan_reply};
-use crate::call::{Answer, Call, json};
+use crate::call::{Answer, COMMITS_TELL, Call, json};
 use crate::failure::{Failure, store};
 use crate::query::refuse;
 
@@ -190,7 +190,7 @@ pub(super) async fn get(call: Call) -> Answer {
             Code::RevisionNotFound,
             format!("there is no commit {revision}"),
         )
-        .next("`GET /v1/commits` lists them")
+        .next(COMMITS_TELL)
     };
     let detail = call
         .node()

@@ -27,7 +27,7 @@ pub(super) fn evaluate(call: &Call) -> Answer {
     let evaluation = view.evaluate_key(key, &ctx, now);
     metrics.evaluation_took(timer);
     let asker = call.asker(&environment, now);
-    metrics.evaluated(&asker, [Given::new(key, &evaluation)]);
+    metrics.evaluated(asker.as_ref(), [Given::new(key, &evaluation)]);
     let status = match evaluation.error() {
         None => StatusCode::OK,
         Some(ErrorCode::FlagNotFound) => StatusCode::NOT_FOUND,
@@ -78,7 +78,7 @@ fn all(call: &Call) -> Answer {
     let flags = in_order.map(|(key, evaluation)| (key.as_str(), evaluation));
     let evaluated = (flags.clone()).map(|(key, evaluation)| Given::new(key, evaluation));
     let asker = call.asker(&environment, now);
-    metrics.evaluated(&asker, evaluated);
+    metrics.evaluated(asker.as_ref(), evaluated);
     let events = call.scope().token().map(|token| {
         let ticket = Ticket::new(environment.clone(), token.clone(), now);
         format!(

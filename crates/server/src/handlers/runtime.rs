@@ -62,7 +62,7 @@ fn answer(call: &Call, snapshot: &Snapshot, ctx: &Context) -> Answer {
             metrics.resolved();
             let asker = call.asker(view.environment(), now);
             let overrides = resolved.overrides().iter();
-            metrics.evaluated(&asker, overrides.map(Given::by_override));
+            metrics.evaluated(asker.as_ref(), overrides.map(Given::by_override));
             for warning in resolved.warnings() {
                 if matches!(
                     warning.code,
@@ -170,7 +170,8 @@ fn evaluated(
 ) -> Result<Response, Failure> {
     let now = call.node().now();
     let metrics = &call.app().metrics;
-    let asker = call.asker(view.environment(), now);
+    // Who asks why looks, and does not use.
+    let asker = call.asker(view.environment(), now).filter(|_| !explain);
     let mut flags = BTreeMap::new();
     match named {
         Some(named) => {
@@ -178,7 +179,7 @@ fn evaluated(
                 let timer = metrics.evaluation_timer();
                 let evaluation = view.evaluate_key(key, ctx, now);
                 metrics.evaluation_took(timer);
-                metrics.evaluated(&asker, [Given::new(key.as_str(), &evaluation)]);
+                metrics.evaluated(asker.as_ref(), [Given::new(key.as_str(), &evaluation)]);
                 flags.insert(
                     key.as_str(),
                     flag(view, key, ctx, now, &evaluation, explain),
@@ -187,7 +188,7 @@ fn evaluated(
         }
         None => {
             for (key, evaluation) in metrics.timed(view.evaluate_all(ctx, now)) {
-                metrics.evaluated(&asker, [Given::new(key.as_str(), &evaluation)]);
+                metrics.evaluated(asker.as_ref(), [Given::new(key.as_str(), &evaluation)]);
                 let flag = flag(view, key.as_str(), ctx, now, &evaluation, explain);
                 flags.insert(key.as_str(), flag);
             }

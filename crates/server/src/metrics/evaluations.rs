@@ -92,10 +92,10 @@ struct Counted {
 }
 
 impl Evaluations {
-    /// Counts evaluations.
+    /// Counts evaluations, and by who asked unless that is none.
     pub(super) fn count<'e>(
         &self,
-        asker: &Asker<'_>,
+        asker: Option<&Asker<'_>>,
         evaluations: impl IntoIterator<Item = Given<'e>>,
     ) {
         let mut known = self.read();
@@ -103,7 +103,7 @@ impl Evaluations {
         for evaluated in evaluations {
             if !known.count(&evaluated, place, asker) {
                 drop(known);
-                self.begin(&evaluated, Some(asker)).inc();
+                self.begin(&evaluated, asker).inc();
                 known = self.read();
                 place = known.askers.place(asker);
             }
@@ -212,7 +212,7 @@ impl Evaluations {
 
 impl Known {
     /// Counts an evaluation, unless that needs something that is not there yet.
-    fn count(&self, evaluated: &Given<'_>, place: Place, asker: &Asker<'_>) -> bool {
+    fn count(&self, evaluated: &Given<'_>, place: Place, asker: Option<&Asker<'_>>) -> bool {
         let evaluated = self.known_as(evaluated);
         let counted = match evaluated.flag.map(|flag| self.flags.get(flag)) {
             None => &self.strange,
@@ -227,8 +227,8 @@ impl Known {
             Place::New | Place::Beyond => None,
         };
         let is_beyond = place == Place::Beyond || self.uses >= USES_MAX;
-        match by {
-            Some(count) => count.add(asker.at),
+        match by.zip(asker) {
+            Some((count, asker)) => count.add(asker.at),
             None if evaluated.flag.is_none() || is_beyond => {}
             None => return false,
         }

@@ -190,3 +190,28 @@ async fn what_the_server_evaluates_is_the_usage_of_who_asks_it() {
     let reply = server.get("/v1/flags/no_such_flag/usage").await;
     reply.problem(404, "NOT_FOUND");
 }
+
+#[tokio::test]
+async fn who_looks_at_a_flag_does_not_use_it() {
+    let server = Server::start().await;
+    server.given_a_platform().await;
+    let evaluate = "/v1/environments/production/evaluate";
+    let asks = |explain: bool| json!({ "flags": ["reasoning"], "explain": explain, "context": { "tenant": "acme" } });
+    // The harness asks as a person.
+    server.post(evaluate, asks(false)).await.ok();
+    let service = server.token_of("viewer", json!({})).await;
+    let by_service = |explain| {
+        server
+            .bare("POST", evaluate)
+            .token(&service)
+            .json(&asks(explain))
+    };
+    by_service(true).send().await.ok();
+    assert_eq!(usage(&server, "reasoning").await["count"], 0);
+    by_service(false).send().await.ok();
+    assert_eq!(usage(&server, "reasoning").await["count"], 1);
+    let metrics = server.get("/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.bytes).into_owned();
+    let line = r#"control_plane_flag_evaluations_total{flag="reasoning",variant="on",reason="targeting_match"} 3"#;
+    assert!(text.contains(line), "all are counted together: {text}");
+}

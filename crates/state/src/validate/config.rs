@@ -248,7 +248,14 @@ fn check_allowed(
                 pointer,
                 format!("the layer `{}` of `{}` may not set `{path}`", layer.selector, layer.key.name()),
             )
-            .next(format!("add `x-override: [{name}]` to that property in the schema, or set it in another layer")),
+            .next(match schema {
+                Some(_) => format!("add `x-override: [{name}]` to that property in the schema, or set it in another layer"),
+                None => format!(
+                    "`{document}` has no schema: give it one with `x-override: [{name}]` (`control-plane config schema \
+                     {document} --file FILE`), or set it in another layer",
+                    document = layer.key.name()
+                ),
+            }),
         );
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use plane_api::{EvaluateRequest, FlagReply};
-use plane_model::FlagKey;
+use plane_model::{Code, FlagKey};
 use serde_json::Value;
 
 use super::show::expression;
@@ -47,7 +47,13 @@ impl Explain {
         } else {
             Vec::new()
         };
+        // An archived flag is evaluated like one that is not there, and can be explained.
+        let steps = found.explanation.as_ref().map(|it| &it["steps"][0]);
+        let is_known = steps.is_none_or(|it| it["exists"] != false);
         session.show(&reply, |page| {
+            if !is_known {
+                return;
+            }
             let title = page.paint(Paint::Bold, self.key.as_str());
             page.line(format!(
                 "{title} in {environment} at revision {}",
@@ -82,7 +88,16 @@ impl Explain {
                 let line = page.paint(Paint::Warn, &format!("warning: {warning}"));
                 page.line(line);
             }
-        })
+        })?;
+        if is_known {
+            return Ok(());
+        }
+        let what = format!("there is no flag `{}` in {environment}", self.key);
+        let next = "`control-plane flag list` shows all flags";
+        Err(Failure::new(what)
+            .code(Code::FlagNotFound)
+            .next(next)
+            .into())
     }
 }
 
@@ -108,7 +123,7 @@ fn outcome(page: &mut Page, found: &FlagReply) {
         ("detail", found.error_detail.clone()),
         ("rule", found.rule.clone()),
         (
-            "changed at",
+            "flag changed at",
             Some(format!("revision {}", found.metadata.revision)),
         ),
     ]);
@@ -164,15 +179,23 @@ fn words(step: &Value) -> (Mark, String, Vec<String>) {
         },
         "tenant_kill" => {
             let word = if is("killed") { "killed" } else { "not killed" };
+            let reason = given("reason")
+                .map(|it| format!(": {it}"))
+                .unwrap_or_default();
             (
                 decides(is("killed")),
-                format!("it is {word} for {}", text("tenant")),
+                format!("it is {word} for {}{reason}", text("tenant")),
                 Vec::new(),
             )
         }
         "pin" => {
             let line = match given("variant") {
-                Some(variant) => format!("{} has it pinned to {variant}", text("tenant")),
+                Some(variant) => {
+                    let reason = given("reason")
+                        .map(|it| format!(": {it}"))
+                        .unwrap_or_default();
+                    format!("{} has it pinned to {variant}{reason}", text("tenant"))
+                }
                 None => format!("{} has no pin of it", text("tenant")),
             };
             let until = given("until").map(|it| format!("until {it}"));

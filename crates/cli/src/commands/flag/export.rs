@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use plane_eval::Context;
 use plane_model::TenantId;
 use serde_json::json;
 
@@ -38,6 +39,15 @@ impl Export {
         let snapshot = session.snapshot(environment)?;
         let tenant = self.tenant.as_ref().map(TenantId::as_str);
         let export = snapshot.view().to_flagd(tenant);
+        if let Some(id) = tenant
+            && snapshot
+                .view()
+                .tenant_unknown(&Context::new().with_tenant(id))
+        {
+            note(&format!(
+                "warning: there is no tenant `{id}` in {environment}; only its id counts"
+            ));
+        }
         let set = match tenant {
             Some(tenant) => format!("{environment}/{tenant}"),
             None => environment.to_string(),

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use clap::Args;
 use plane_api::{DocumentReply, ViewDocument};
-use plane_model::documents::{Flag as Body, FlagState, Kill, Pin, Schedule, Targeting, Window};
+use plane_model::documents::{
+    ExclusionGroup, Flag as Body, FlagState, Kill, Pin, Schedule, Targeting, Window,
+};
 use plane_model::{
     AttributePath, Course, DocumentKey, EnvironmentName, FlagKey, Kind, Serve, Split,
 };
@@ -42,6 +44,8 @@ impl Show {
     pub(super) fn run(&self, session: &Session) -> Result<()> {
         let client = session.client()?;
         let found: DocumentReply<Body> = client.document(&DocumentKey::flag(&self.key), None)?;
+        let mut groups = client.documents::<ExclusionGroup>(Kind::ExclusionGroup, None)?;
+        groups.retain(|it| it.body.flags().any(|flag| *flag == self.key));
         let mut places = Vec::new();
         for environment in environment::named_or_all(session, &client, None)? {
             let view = client.view(&environment)?;
@@ -51,9 +55,9 @@ impl Show {
                 ..self.place(environment, view.documents)
             });
         }
-        let value = json!({ "key": found.name, "revision": found.revision, "flag": found.body, "environments": places });
+        let value = json!({ "key": found.name, "revision": found.revision, "flag": found.body, "exclusion_groups": groups, "environments": places });
         session.show(&value, |page| {
-            about(page, &found);
+            about(page, &found, &groups);
             for place in &places {
                 show_place(page, place);
             }
@@ -98,7 +102,23 @@ impl Show {
     }
 }
 
-fn about(page: &mut Page, found: &DocumentReply<Body>) {
+/// How much a group leaves to a flag of its.
+fn share_of(group: &DocumentReply<ExclusionGroup>, flag: &str) -> String {
+    let mut shares = group.body.percent.iter();
+    let share = shares.find(|(it, _)| it.as_str() == flag);
+    let reach = match (share, group.body.holdout) {
+        (Some((_, share)), _) => format!("may reach {}", percent(share.slots())),
+        (None, Some(holdout)) => format!(
+            "may reach all but the holdout of {}",
+            percent(holdout.slots())
+        ),
+        (None, None) => "may reach all".to_owned(),
+    };
+    let by = by(group.body.by.as_ref());
+    format!("{} by {by}: {reach}", group.name)
+}
+
+fn about(page: &mut Page, found: &DocumentReply<Body>, groups: &[DocumentReply<ExclusionGroup>]) {
     let flag = &found.body;
     let title = page.paint(Paint::Bold, &found.name);
     page.line(title);
@@ -123,6 +143,12 @@ fn about(page: &mut Page, found: &DocumentReply<Body>) {
                 .map(|it| inline(&it)),
         ),
         ("expires", flag.expires.map(time)),
+        (
+            "excluded by",
+            Some(groups.iter().map(|it| share_of(it, &found.name)))
+                .map(|it| it.collect::<Vec<_>>().join("; "))
+                .filter(|text| !text.is_empty()),
+        ),
         ("archived", flag.archived.then(|| "yes".to_owned())),
         ("revision", Some(found.revision.to_string())),
     ]);

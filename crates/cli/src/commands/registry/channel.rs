@@ -9,7 +9,7 @@ use plane_model::documents::Channel as Body;
 use plane_model::{ArtifactName, DocumentKey, Kind, Split};
 use serde_json::{Map, Value, json};
 
-use super::super::{WriteArgs, show_commit};
+use super::super::{WriteArgs, document, show_commit};
 use crate::output::{Cell, Paint, percent, short_digest};
 use crate::parse;
 use crate::session::Session;
@@ -22,6 +22,8 @@ pub(crate) enum Channel {
     Show(Show),
     /// Give a version to an environment, or to a share of it
     Set(Set),
+    /// Give no version of an agent to an environment any more
+    Delete(Remove),
 }
 
 #[derive(Debug, Args)]
@@ -66,12 +68,28 @@ pub(crate) struct Set {
     write: WriteArgs,
 }
 
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  control-plane channel delete customer_support_agent -e staging --dry-run"
+)]
+pub(crate) struct Remove {
+    /// The agent
+    agent: ArtifactName,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
 impl Channel {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         match self {
             Self::List(command) => command.run(session),
             Self::Show(command) => command.run(session),
             Self::Set(command) => command.run(session),
+            Self::Delete(command) => {
+                let environment = session.environment()?;
+                let key = DocumentKey::channel(environment, &command.agent);
+                document::delete(session, &session.client()?, &[key], &command.write)
+            }
         }
     }
 }

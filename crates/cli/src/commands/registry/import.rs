@@ -193,16 +193,25 @@ impl Import {
         let key = DocumentKey::new(Kind::Trust, "", self.namespace.as_str())
             .map_err(|it| Failure::new(it.detail))?;
         let trust = client.find_document::<Trust>(&key, None)?;
-        if trust.is_some_and(|it| it.body.signing == Signing::Optional) {
+        if trust
+            .as_ref()
+            .is_some_and(|it| it.body.signing == Signing::Optional)
+        {
             return Ok(());
         }
         let name = &self.namespace;
         let what = format!(
             "manifests of the namespace `{name}` must be signed, and imported ones are not"
         );
+        // Unsigned manifests shall not come to stand among signed ones.
+        let own = if trust.is_some() || name.as_str() == "default" {
+            "imported"
+        } else {
+            name.as_str()
+        };
         let next = format!(
-            "name another with --namespace, or accept unsigned manifests there: `control-plane trust add {name} \
-             --signing optional`"
+            "give them a namespace of their own, so that signatures count where they do now: `control-plane trust \
+             add {own} --signing optional`, then --namespace {own}"
         );
         Err(Failure::new(what).next(next).into())
     }

@@ -7,6 +7,7 @@ use plane_model::documents::{Signing, Trust as Body, TrustedKey};
 use plane_model::{DocumentKey, Kind, Namespace, Timestamp};
 use plane_registry::PublicKey;
 
+use super::super::document::Delete;
 use super::super::{WriteArgs, show_commit};
 use crate::failure::Failure;
 use crate::output::{Cell, Paint, short_digest};
@@ -18,6 +19,10 @@ pub(crate) enum Trust {
     List(List),
     /// Trust a key for a namespace
     Add(Add),
+    /// Trust a key no longer for a namespace
+    Remove(Remove),
+    /// Delete a namespace's trust, of which nothing is published
+    Delete(Delete),
 }
 
 #[derive(Debug, Args)]
@@ -58,6 +63,23 @@ pub(crate) struct Add {
     write: WriteArgs,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Versions that only this key signed are not served any more. A key that is only to sign nothing new ends by
+`trust add --not-after`.
+
+Examples:
+  control-plane trust remove acme --key ed25519:aBc…= --reason 'the laptop is lost' --dry-run")]
+pub(crate) struct Remove {
+    /// The namespace
+    namespace: Namespace,
+    /// The public key
+    #[arg(long, value_name = "KEY")]
+    key: PublicKeyText,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
 /// A public key as text that was found to be one.
 #[derive(Debug, Clone)]
 struct PublicKeyText(PublicKey);
@@ -85,6 +107,8 @@ impl Trust {
         match self {
             Self::List(command) => command.run(session),
             Self::Add(command) => command.run(session),
+            Self::Remove(command) => command.run(session),
+            Self::Delete(command) => command.run(Kind::Trust, session),
         }
     }
 }
@@ -139,6 +163,25 @@ impl List {
                 &rows,
             );
         })
+    }
+}
+
+impl Remove {
+    fn run(&self, session: &Session) -> Result<()> {
+        let client = session.client()?;
+        let key = DocumentKey::trust(&self.namespace);
+        let found = client.document::<Body>(&key, None)?;
+        let mut body = found.body;
+        let (public_key, before) = (self.key.0.to_string(), body.keys.len());
+        body.keys.retain(|it| it.public_key != public_key);
+        if body.keys.len() == before {
+            let what = format!("`{}` does not trust {public_key}", self.namespace);
+            let next = "`control-plane trust list` shows the keys";
+            return Err(Failure::new(what).next(next).into());
+        }
+        let condition = Condition::Revision(found.revision);
+        let reply = client.put_document(&key, &body, condition, &self.write.to_write())?;
+        show_commit(session, &reply)
     }
 }
 

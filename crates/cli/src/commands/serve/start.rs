@@ -1,7 +1,7 @@
 //! Starting on a data directory: the log, the first admin token, the first tree.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -22,12 +22,14 @@ use crate::commands::sign::create_private;
 use crate::commands::tree::refused;
 use crate::failure::Failure;
 
-/// The file in the data directory that holds the first admin token.
+/// The file in the data directory that holds the admin token that was made last on it.
 const ADMIN_TOKEN: &str = "admin-token";
 /// Who has that token.
 const ADMIN: &str = "admin";
 /// Who acts for the control plane itself.
 const SYSTEM: &str = "control-plane";
+/// Who acts on the data directory of a server that is stopped.
+pub(crate) const OPERATOR: &str = "operator";
 /// What the log says these commits came through.
 const SOURCE: &str = "serve";
 /// How many commits a first start makes: the admin token and the tree.
@@ -39,9 +41,29 @@ pub(super) async fn node(data: &Path) -> Result<Node> {
     let log = SqliteLog::open(data, &log_id).map_err(|error| refuse_open(&error))?;
     let node = node_on(log, data).await?;
     if node.snapshot().revision() == 0 {
-        first_token(&node, data).await?;
+        let made = "made by the first start";
+        admin_token(
+            &node,
+            data,
+            ADMIN,
+            command(Action::Access, "first start", vec![])?,
+            made,
+        )
+        .await?;
     }
     Ok(node)
+}
+
+/// Makes an admin token on the data directory of a server that is stopped; gives the file that holds it.
+pub(crate) async fn recovered_token(node: &Node, data: &Path, reason: &str) -> Result<PathBuf> {
+    // Two revisions have no name in common, and a withdrawn token's stays free.
+    let name = format!("{ADMIN}-{}", node.snapshot().revision() + 1);
+    let command = Command {
+        actor: principal(OPERATOR)?,
+        source: "token recover".to_owned(),
+        ..command(Action::Access, reason, vec![])?
+    };
+    admin_token(node, data, &name, command, "made by `token recover`").await
 }
 
 /// Reads the key that the server signs with, or makes one for a directory that has none.
@@ -104,11 +126,17 @@ fn hex(bytes: [u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
-/// Writes the first admin token to its file, then commits its digest.
+/// Writes an admin token to its file, then commits its digest.
 ///
-/// In this order a crash between the two leaves a file that means nothing yet, and the next start
-/// writes another: never a token that nobody has.
-async fn first_token(node: &Node, data: &Path) -> Result<()> {
+/// In this order a crash between the two leaves a file that means nothing yet, and the next start or
+/// recovery writes another: never a token that nobody has.
+async fn admin_token(
+    node: &Node,
+    data: &Path,
+    name: &str,
+    command: Command,
+    made: &str,
+) -> Result<PathBuf> {
     let token = format!("cp_{}", URL_SAFE_NO_PAD.encode(random::<32>()?));
     let file = data.join(ADMIN_TOKEN);
     let cannot = || format!("cannot write `{}`", file.display());
@@ -116,7 +144,7 @@ async fn first_token(node: &Node, data: &Path) -> Result<()> {
         fs::remove_file(&file).with_context(cannot)?;
     }
     create_private(&file, format!("{token}\n").as_bytes()).with_context(cannot)?;
-    let id = TokenId::new("admin").context("the token's id")?;
+    let id = TokenId::new(name).context("the token's id")?;
     let op = Op {
         key: DocumentKey::token(&id),
         change: Change::Put(json!({
@@ -124,16 +152,20 @@ async fn first_token(node: &Node, data: &Path) -> Result<()> {
             "principal": ADMIN,
             "role": Role::Admin,
             "hash": Digest::of(token.as_bytes()),
-            "description": "made by the first start",
+            "description": made,
         })),
         expect: Expect::Absent,
     };
-    let scope = Scope::system(principal(SYSTEM)?);
-    node.commit(&scope, command(Action::Access, "first start", vec![op])?)
+    let scope = Scope::system(command.actor.clone());
+    let command = Command {
+        ops: vec![op],
+        ..command
+    };
+    node.commit(&scope, command)
         .await
-        .context("cannot commit the first admin token")?;
-    tracing::info!(file = %file.display(), "wrote the first admin token");
-    Ok(())
+        .context("cannot commit the admin token")?;
+    tracing::info!(file = %file.display(), "wrote an admin token");
+    Ok(file)
 }
 
 fn principal(name: &str) -> Result<PrincipalId> {

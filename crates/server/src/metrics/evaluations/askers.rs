@@ -43,12 +43,15 @@ pub(super) enum Place {
     At(u32),
     /// Nowhere yet.
     New,
-    /// Nowhere, for there are too many.
+    /// Nowhere, for there are too many, or nobody is counted.
     Beyond,
 }
 
 impl Askers {
-    pub(super) fn place(&self, asker: &Asker<'_>) -> Place {
+    pub(super) fn place(&self, asker: Option<&Asker<'_>>) -> Place {
+        let Some(asker) = asker else {
+            return Place::Beyond;
+        };
         let of_principal = self.known.get(asker.principal).into_iter().flatten();
         let mut found = of_principal.filter(|(it, _)| it == asker.environment);
         match found.next() {
@@ -59,7 +62,7 @@ impl Askers {
     }
 
     pub(super) fn enter(&mut self, asker: &Asker<'_>) -> Place {
-        let place = self.place(asker);
+        let place = self.place(Some(asker));
         if place != Place::New {
             return place;
         }

@@ -26,7 +26,7 @@ fn count(evaluations: &Evaluations, who: &str, at: i64, evaluated: Given<'_>) {
         environment: &environment,
         at: Timestamp(at),
     };
-    evaluations.count(&asker, [evaluated]);
+    evaluations.count(Some(&asker), [evaluated]);
 }
 
 fn total(evaluations: &Evaluations, labels: (&str, &str, &'static str)) -> u64 {
