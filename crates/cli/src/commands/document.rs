@@ -97,19 +97,18 @@ pub(crate) fn delete(
         ops.push((key, found.revision));
     }
     let write = write.to_write();
-    let reply = match ops.as_slice() {
-        [(key, revision)] => client.delete_document(key, Condition::Revision(*revision), &write)?,
-        _ => {
-            let ops = ops.iter().map(|(key, revision)| OpRequest {
-                if_revision: Some(*revision),
-                ..op(OpChange::Delete, key, None)
-            });
-            let request = CommitRequest {
-                reason: write.reason,
-                ops: ops.collect(),
-            };
-            client.commit(&request, write.dry_run)?
-        }
+    let reply = if let [(key, revision)] = ops.as_slice() {
+        client.delete_document(key, Condition::Revision(*revision), &write)?
+    } else {
+        let ops = ops.iter().map(|(key, revision)| OpRequest {
+            if_revision: Some(*revision),
+            ..op(OpChange::Delete, key, None)
+        });
+        let request = CommitRequest {
+            reason: write.reason,
+            ops: ops.collect(),
+        };
+        client.commit(&request, write.dry_run)?
     };
     show_commit(session, &reply)
 }
