@@ -7,6 +7,7 @@ use plane_model::Timestamp;
 use plane_node::{Clock as _, SystemClock};
 use serde_json::Value;
 
+use crate::faulty::Faulty;
 use crate::sdk::{SURE, big, client, telling};
 use crate::support::Server;
 
@@ -189,6 +190,26 @@ fn a_client_follows_over_a_schedule_that_fails_and_fetches_nothing_anew() {
     ));
     assert_eq!(updates.recv_timeout(SURE).unwrap(), Some(false.into()));
     assert_eq!(views(), before);
+}
+
+#[test]
+fn what_cannot_be_written_when_it_is_due_is_written_when_the_disk_has_room_again() {
+    let faulty = Faulty::start();
+    let server = &faulty.server;
+    let at = seconds_from_now(2);
+    server.ok(&format!("{OFF} --schedule {at} --schedule-name end"));
+    faulty.fault("full");
+    let told = "what is scheduled cannot be written now";
+    let is_told = (0..600).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        server.log().contains(told)
+    });
+    assert!(is_told, "{}", server.log());
+    let waits = server.json("schedule show end -e production");
+    assert!(waits["body"]["failed"].is_null(), "{waits}");
+    faulty.fault("");
+    until(server, "schedule list", is_empty);
+    assert_eq!(runs(server).len(), 1);
 }
 
 #[test]
