@@ -268,11 +268,15 @@ fn patched(
 
 /// Some kinds are written by one action only, so that nothing else undoes a stop or grants access.
 fn check_action(action: Action, op: &crate::command::Op) -> Result<(), Violation> {
+    let by = match action {
+        Action::Run => "schedule",
+        action => action.as_str(),
+    };
     let refuse = |next: &str| {
         Err(Violation::new(
             Code::CommandRequired,
             "",
-            format!("a {} is not changed by a {action}", op.key.kind()),
+            format!("a {} is not changed by a {by}", op.key.kind()),
         )
         .next(next))
     };

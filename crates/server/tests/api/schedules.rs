@@ -199,6 +199,7 @@ async fn what_is_wrong_with_a_schedule_is_said_with_its_place() {
         let found = (reply.status.as_u16(), problem["code"].as_str().unwrap());
         assert_eq!(found, (status, code), "{body}: {problem}");
         assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
+        assert!(!problem.to_string().contains("by a run"), "{problem}");
         assert!(!problem["errors"][0]["next"].as_str().unwrap().is_empty());
     }
 }
