@@ -53,7 +53,7 @@ impl View {
         let slots = (0..).zip(self.flag_table().slots());
         for (place, slot) in slots.filter(|(_, slot)| *slot.chunk.gate() != Gate::Absent) {
             let key = slot.chunk.key();
-            let written = export.decided(place, slot, true, 0).and_then(|decided| {
+            let written = export.flag(place, slot).and_then(|decided| {
                 let variants = slot.chunk.variants();
                 let variants = variants
                     .iter()

@@ -1,5 +1,7 @@
 //! What decides a flag, in the order in which it is decided here.
 
+use std::cell::Cell;
+
 use plane_model::documents::{Targeting, Window};
 use plane_model::{AttributePath, SLOTS, Serve, Split, Timestamp};
 use serde_json::{Value, json};
@@ -14,12 +16,17 @@ use crate::view::View;
 
 /// How deep prerequisites are followed.
 const DEPTH_MAX: u8 = 16;
+/// How many rules of flags, segments and their ids one flag may take: each stands in it as often as it is
+/// asked, for flagd follows nothing but its own prerequisites.
+const PARTS_MAX: usize = 100_000;
 
 /// An export for one tenant, or for all alike.
 pub(super) struct Export<'a> {
     pub(super) view: &'a View,
     /// What is known beforehand: the tenant, if it is for one.
     pub(super) facts: Facts<'a>,
+    /// How many more parts the flag at hand may take.
+    parts_left: Cell<usize>,
 }
 
 /// What stands at a place of a context.
@@ -37,19 +44,36 @@ impl<'a> Export<'a> {
     pub(super) fn new(view: &'a View, ctx: &'a Context) -> Self {
         let tenant = view.tenant_facts(ctx);
         let facts = Facts { ctx, tenant };
-        Self { view, facts }
+        let parts_left = Cell::new(0);
+        Self {
+            view,
+            facts,
+            parts_left,
+        }
+    }
+
+    /// The rule that gives the variant of a flag of the file, or null.
+    pub(super) fn flag(&self, place: u32, slot: &Slot) -> Said<Value> {
+        self.parts_left.set(PARTS_MAX);
+        self.decided(place, slot, true, 0)
+    }
+
+    /// Counts parts of the flag at hand.
+    pub(super) fn take(&self, parts: usize) -> Said<()> {
+        let left = self.parts_left.get().checked_sub(parts);
+        self.parts_left.set(left.unwrap_or_default());
+        match left {
+            Some(_) => Ok(()),
+            None => Err(format!(
+                "would make the flag more than {PARTS_MAX} rules, segments and ids, each as often as it is asked"
+            )),
+        }
     }
 
     /// The rule that gives the variant of a flag, or null.
     ///
     /// For flags that need this one, what it gives while it is off is nothing: `counts_off` is false.
-    pub(super) fn decided(
-        &self,
-        place: u32,
-        slot: &Slot,
-        counts_off: bool,
-        depth: u8,
-    ) -> Said<Value> {
+    fn decided(&self, place: u32, slot: &Slot, counts_off: bool, depth: u8) -> Said<Value> {
         let chunk = &*slot.chunk;
         let off = if counts_off {
             self.named(chunk, chunk.off())
@@ -82,6 +106,8 @@ impl<'a> Export<'a> {
         let Some(targeting) = chunk.parts().targeting() else {
             return Ok(off);
         };
+        self.take(1 + targeting.rules.len())
+            .map_err(|reason| format!("it {reason}"))?;
         let is_met = self.prerequisites(targeting, depth)?;
         let mut choice = Choice::default();
         choice.push(is_met.not(), off);

@@ -156,6 +156,7 @@ impl Export<'_> {
         if segment.include.len() + segment.exclude.len() > IDS_MAX {
             return Err(format!("has more than {IDS_MAX} ids"));
         }
+        self.take(1 + segment.include.len() + segment.exclude.len())?;
         let when = match &segment.when {
             Some(when) => self.test(when, wanted, depth + 1)?,
             None => Test::Known(!wanted),

@@ -127,3 +127,28 @@ fn a_flag_that_an_exclusion_group_may_keep_from_units_is_refused_with_those_that
         b: it needs `a`, and the exclusion group `g` says which units it may reach"]]
     .assert_eq(&refused.join("\n"));
 }
+
+#[test]
+fn a_flag_that_few_segments_would_make_enormous_is_refused() {
+    let ids: Vec<_> = (0..4_000).map(|at| format!("u-{at}")).collect();
+    let rule = |names: Vec<&str>| {
+        let when = json!({"attribute": "user.id", "segment": names});
+        json!({"state": "enabled", "default": "off", "rules": [{"name": "r", "if": when, "serve": "on"}]})
+    };
+    let documents = |names| -> Vec<Written> {
+        serde_json::from_value(json!([
+            {"kind": "segment", "name": "s", "body": {"include": ids}},
+            {"kind": "flag", "name": "f", "body": {"type": "boolean"}},
+            {"kind": "targeting", "scope": "production", "name": "f", "body": rule(names)},
+        ]))
+        .unwrap()
+    };
+    let export = |times: usize| {
+        let documents = documents(vec!["s"; times]);
+        build("production", &changes(&documents), &Held::default()).to_flagd(None)
+    };
+    assert_eq!(export(2).refused.values().next(), None);
+    let refused = export(30).refused;
+    expect!["its rule `r` names `s`, which would make the flag more than 100000 rules, segments and ids, each as often as it is asked"]
+        .assert_eq(refused.values().next().unwrap());
+}
