@@ -103,7 +103,7 @@ impl Murmur {
     fn begin_text(&mut self, length: usize) {
         let (carry, carried) = match u8::try_from(length) {
             Ok(length @ ..24) => (u32::from(TEXT | length), 1),
-            Ok(length) => (u32::from(TEXT | 24) | u32::from(length) << 8, 2),
+            Ok(length) => (u32::from(TEXT | 0x18) | u32::from(length) << 8, 2),
             Err(_) => {
                 let (head, length) = text_head(length);
                 self.write(head.get(..length).unwrap_or_default());
