@@ -32,6 +32,12 @@ use crate::{
 /// Large, so that a page that many commits wrote is folded in once.
 const UNFOLDED_BYTES: usize = 8 << 20;
 
+/// The same while nothing was written but the journal: 2 MiB.
+///
+/// Few pages are written more than once then, and the log file is soon used again in place: a commit that makes a file
+/// longer waits for its length to be written too.
+const UNFOLDED_JOURNAL_BYTES: usize = 2 << 20;
+
 /// What a run writes besides its payload, by guess: the page of the journal that it ends on, and the next.
 const RUN_OVERHEAD_BYTES: usize = 8 << 10;
 
@@ -90,6 +96,8 @@ pub(crate) struct Writer {
     hastened: Hastened,
     /// How many bytes the write-ahead log has gained since it was last folded in, by guess.
     unfolded: usize,
+    /// Whether the journal was posted since.
+    has_posted: bool,
     /// Whether the write-ahead log may still hold bytes that were erased.
     scrub_due: bool,
     /// Whether dropped checkpoints may still have rows.
@@ -120,6 +128,7 @@ impl Writer {
             tail_doubtful: false,
             hastened: Hastened::default(),
             unfolded: 0,
+            has_posted: false,
             scrub_due: false,
             purge_due: true,
         };
@@ -219,6 +228,7 @@ impl Writer {
         stored?;
         self.tail.lock().posted(&oldest);
         self.unfolded += (oldest.entries.len() + run.len()) * POST_OVERHEAD_BYTES;
+        self.has_posted = true;
         Ok(())
     }
 
@@ -290,6 +300,7 @@ impl Writer {
         posted?;
         tracing::trace!(revision = last.revision, "posted");
         self.unfolded += oldest.entries.len() * POST_OVERHEAD_BYTES;
+        self.has_posted = true;
         let mut tail = self.tail.lock();
         tail.posted(&oldest);
         Ok(!tail.is_empty())
@@ -330,6 +341,15 @@ impl Writer {
     #[cfg(test)]
     pub(crate) fn folder(&self) -> &Lane<Connection> {
         &self.folder
+    }
+
+    fn fold_is_due(&self) -> bool {
+        let unfolded_max = if self.has_posted {
+            UNFOLDED_BYTES
+        } else {
+            UNFOLDED_JOURNAL_BYTES
+        };
+        self.unfolded >= unfolded_max
     }
 
     fn post_is_due(&self) -> bool {
@@ -537,6 +557,7 @@ impl Writer {
     /// Has the write-ahead log folded in while commits go on.
     fn begin_fold(&mut self) {
         self.unfolded = 0;
+        self.has_posted = false;
         let (folding, folded) = mpsc::channel();
         let wake = self.wake.clone();
         let begun = self.folder.begin(move |db| {
@@ -578,7 +599,7 @@ impl Worker for Writer {
             fold(&self.db);
             return true;
         }
-        if self.unfolded >= UNFOLDED_BYTES {
+        if self.fold_is_due() {
             self.begin_fold();
             return true;
         }
