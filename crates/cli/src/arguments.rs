@@ -255,6 +255,67 @@ mod tests {
         }
     }
 
+    /// Every command with what its help says at the end.
+    fn helps() -> Vec<(String, String)> {
+        fn gather(command: &clap::Command, path: &str, found: &mut Vec<(String, String)>) {
+            let path = format!("{path} {}", command.get_name());
+            if let Some(help) = command.get_after_help().filter(|_| path.contains("plane ")) {
+                found.push((path.clone(), help.to_string()));
+            }
+            let below = command.get_subcommands();
+            below.for_each(|it| gather(it, &path, found));
+        }
+        let mut found = Vec::new();
+        gather(&Cli::command(), "", &mut found);
+        found
+    }
+
+    /// The words of a line as a shell takes it, up to where another command or a file begins.
+    fn shell_words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for character in line.chars() {
+            match (quote, character) {
+                (Some(open), it) if it == open => quote = None,
+                (None, '\'' | '"') => {
+                    quote = Some(character);
+                    word.get_or_insert_default();
+                }
+                (None, ' ') => words.extend(word.take()),
+                (None, '>' | '&' | '#' | '|') if word.is_none() => break,
+                (_, it) => word.get_or_insert_default().push(it),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn help_wraps_itself_and_its_examples_paste() {
+        for (path, help) in helps() {
+            let (text, examples) = help.split_once("Examples:\n").unwrap_or((&help, ""));
+            let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+            let lines: Vec<&str> = text.lines().collect();
+            for pair in lines.windows(2) {
+                let is_broken = is_prose(pair[0]) && is_prose(pair[1]);
+                assert!(!is_broken, "`{path}` breaks a line by hand: {pair:?}");
+            }
+            for line in examples.lines() {
+                assert!(
+                    line.len() <= 80,
+                    "`{path}` is wider than a terminal: {line}"
+                );
+            }
+            for line in examples.replace("\\\n", "").lines() {
+                // An example of a key is none.
+                if line.contains('…') || !line.trim_start().starts_with("control-plane") {
+                    continue;
+                }
+                let parsed = Cli::try_parse_from(shell_words(line));
+                assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
     #[test]
     fn every_command_has_examples() {
         fn check(command: &clap::Command, path: &str) {

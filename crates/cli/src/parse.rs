@@ -30,6 +30,10 @@ pub(crate) fn share(text: &str) -> Result<(String, f64), String> {
 
 /// Reads a value as a YAML scalar or JSON: `5` is a number, `true` a boolean, `abc` a string.
 pub(crate) fn value(text: &str) -> Result<Value> {
+    // To YAML it is null, which nobody means who writes ''.
+    if text.is_empty() {
+        return Ok(Value::String(String::new()));
+    }
     match yaml::parse(text.as_bytes(), text_limits()) {
         Ok((value, _)) => Ok(value),
         Err(error) => Err(Failure::new(format!("the value cannot be read: {error}"))

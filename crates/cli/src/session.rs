@@ -131,10 +131,16 @@ impl Session {
             text.push('\n');
             return print(&text);
         }
-        let mut page = Page::new(self.style);
+        let mut page = Page::new(self.style, columns());
         write(&mut page);
         print(&page.finish())
     }
+}
+
+/// How wide the terminal is that standard output goes to.
+fn columns() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
+    Some(usize::from(width.0))
 }
 
 /// Writes text to standard output.

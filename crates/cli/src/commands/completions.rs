@@ -10,9 +10,11 @@ use crate::session::print;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  control-plane completions bash > ~/.local/share/bash-completion/completions/control-plane
+  control-plane completions bash \\
+      > ~/.local/share/bash-completion/completions/control-plane
   control-plane completions zsh > \"${fpath[1]}/_control-plane\"
-  control-plane completions fish > ~/.config/fish/completions/control-plane.fish")]
+  control-plane completions fish \\
+      > ~/.config/fish/completions/control-plane.fish")]
 pub(crate) struct Completions {
     /// The shell
     shell: Shell,

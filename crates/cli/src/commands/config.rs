@@ -106,7 +106,8 @@ A single value is printed bare, for use in scripts; objects and lists as JSON.
 
 Examples:
   control-plane config get database.url -e production
-  control-plane config get ai.model_settings.temperature -e production --tenant tenant123
+  control-plane config get ai.model_settings.temperature -e production \\
+      --tenant tenant123
   control-plane config get ai -e production --tenant tenant456 --at 41")]
 pub(crate) struct Get {
     /// The document, or a value in it: DOCUMENT.PATH
@@ -117,14 +118,17 @@ pub(crate) struct Get {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A layer is `base`, or what it applies to: ENVIRONMENT, region=, service=, plan= and tenant= in this
-order, joined by dots. The value is a YAML scalar or JSON. The commit is refused if a document that
-somebody would read no longer matches its schema.
+A layer is `base`, or what it applies to: ENVIRONMENT, region=, service=, plan= and tenant= in \
+this order, joined by dots. The value is a YAML scalar or JSON. The commit is refused if a \
+document that somebody would read no longer matches its schema.
 
 Examples:
-  control-plane config set ai.model_settings.max_tokens 500 --layer production.plan=free
-  control-plane config set database.pool_size_max 5 --layer staging --reason 'new cluster'
-  control-plane config set ai.model_settings.temperature 0.4 --layer production.tenant=tenant123")]
+  control-plane config set ai.model_settings.max_tokens 500 \\
+      --layer production.plan=free
+  control-plane config set database.pool_size_max 5 --layer staging \\
+      --reason 'new cluster'
+  control-plane config set ai.model_settings.temperature 0.4 \\
+      --layer production.tenant=tenant123")]
 pub(crate) struct Set {
     /// The value to set: DOCUMENT.PATH
     path: Path,
@@ -141,7 +145,8 @@ pub(crate) struct Set {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  control-plane config unset ai.model_settings.max_tokens --layer production.plan=free")]
+  control-plane config unset ai.model_settings.max_tokens \\
+      --layer production.plan=free")]
 pub(crate) struct Unset {
     /// The value to remove: DOCUMENT.PATH
     path: Path,
@@ -154,8 +159,8 @@ pub(crate) struct Unset {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A schema is a JSON Schema; each property says with x-override which layers but the base may set it:
-environment, region, service, plan, tenant. Every effective document must match it.
+A schema is a JSON Schema; each property says with x-override which layers but the base may set \
+it: environment, region, service, plan, tenant. Every effective document must match it.
 
 Examples:
   control-plane config schema ai
@@ -191,7 +196,8 @@ pub(crate) struct Delete {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  control-plane config explain ai.model_settings.temperature -e production --tenant tenant123")]
+  control-plane config explain ai.model_settings.temperature -e production \\
+      --tenant tenant123")]
 pub(crate) struct Explain {
     /// The value: DOCUMENT.PATH
     path: Path,
@@ -280,7 +286,7 @@ impl List {
                     vec![
                         Cell::new(&it.scope, Paint::Bold),
                         it.revision.into(),
-                        shortened(&it.body.to_string(), 70).into(),
+                        it.body.to_string().into(),
                     ]
                 })
                 .collect();
@@ -417,10 +423,7 @@ impl Explain {
         )?;
         session.show(&reply, |page| {
             let name = page.paint(Paint::Bold, &format!("{}.{dotted}", self.path.document));
-            page.line(format!(
-                "{name} = {}",
-                shortened(&inline(&reply.value), 100)
-            ));
+            page.line(format!("{name} = {}", inline(&reply.value)));
             page.fields(vec![
                 ("layer", Some(reply.layer.clone())),
                 ("revision", reply.revision.map(|it| it.to_string())),
@@ -434,7 +437,7 @@ impl Explain {
                     .map(|it| {
                         vec![
                             format!("  {}", it.layer).into(),
-                            shortened(&inline(&it.value), 60).into(),
+                            inline(&it.value).into(),
                             it.revision
                                 .map(|it| it.to_string())
                                 .unwrap_or_default()

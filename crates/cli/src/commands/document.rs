@@ -18,7 +18,8 @@ use crate::session::Session;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What is in use is not deleted: the answer says by what. The log keeps it, and `revert` brings it back.
+What is in use is not deleted: the answer says by what. The log keeps it, and `revert` brings it \
+back.
 
 Examples:
   control-plane flag delete beta_features --dry-run
@@ -35,11 +36,13 @@ pub(crate) struct Delete {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file says it in YAML or JSON, as a file of a tree does; `control-plane export DIR` writes such files.
+The file says it in YAML or JSON, as a file of a tree does; `control-plane export DIR` writes such \
+files.
 
 Examples:
   control-plane segment set early_access --file segments/early_access.yaml
-  control-plane exclusion-group set checkout --file exclusion_groups/checkout.yaml --dry-run")]
+  control-plane exclusion-group set checkout \\
+      --file exclusion_groups/checkout.yaml --dry-run")]
 pub(crate) struct SetFile {
     /// Its name
     name: String,

@@ -29,7 +29,9 @@ pub(crate) enum Environment {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  control-plane environment list")]
+#[command(after_help = "\
+Examples:
+  control-plane environment list")]
 pub(crate) struct List {
     /// Read the past
     #[arg(long, value_name = "REVISION|TIME")]
@@ -37,7 +39,9 @@ pub(crate) struct List {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  control-plane environment show production")]
+#[command(after_help = "\
+Examples:
+  control-plane environment show production")]
 pub(crate) struct Show {
     /// The environment
     name: EnvironmentName,
@@ -48,11 +52,12 @@ pub(crate) struct Show {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-An environment that every document of configuration must fit from the start takes that of another one:
---like copies its config layers, its flags' targeting and its channels, in the same commit.
+An environment that every document of configuration must fit from the start takes that of another \
+one: --like copies its config layers, its flags' targeting and its channels, in the same commit.
 
 Examples:
-  control-plane environment set staging --order 2 --description 'what goes live next'
+  control-plane environment set staging --order 2 \\
+      --description 'what goes live next'
   control-plane environment set qa --order 4 --like staging --dry-run")]
 pub(crate) struct Set {
     /// The environment
@@ -71,9 +76,14 @@ pub(crate) struct Set {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "A unit's hash decides its slot: another hash moves most users and tenants of every percentage, split and\nexclusion group of the environment. `--dry-run` shows first which known tenants would move.\n\nExamples:\n  control-plane environment migrate production --bucketing flagd-v2 --reason 'providers in Node hash so' --dry-run"
-)]
+#[command(after_help = "\
+A unit's hash decides its slot: another hash moves most users and tenants of every percentage, \
+split and exclusion group of the environment. `--dry-run` shows first which known tenants would \
+move.
+
+Examples:
+  control-plane environment migrate production --bucketing flagd-v2 \\
+      --reason 'providers in Node hash so' --dry-run")]
 pub(crate) struct Migrate {
     /// The environment
     name: EnvironmentName,

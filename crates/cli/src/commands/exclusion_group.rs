@@ -34,7 +34,9 @@ pub(crate) struct List {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  control-plane exclusion-group show checkout")]
+#[command(after_help = "\
+Examples:
+  control-plane exclusion-group show checkout")]
 pub(crate) struct Show {
     /// The exclusion group
     name: GroupName,

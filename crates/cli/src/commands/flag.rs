@@ -80,15 +80,17 @@ pub(crate) struct List {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Rules and targets stay as they are; --file replaces everything. A percentage that grows keeps who is
-in. A boolean flag that is switched on where it has no targeting yet is on for everybody.
+Rules and targets stay as they are; --file replaces everything. A percentage that grows keeps who \
+is in. A boolean flag that is switched on where it has no targeting yet is on for everybody.
 
 With --schedule it is done at that time, in your name. What others change until then stays, but for
 what is set; where --file would undo their work it fails, and says so.
 
 Examples:
-  control-plane flag set beta_features -e production --percent on=50 --reason 'halfway'
-  control-plane flag set beta_features -e production --percent on=10 --by tenant.id
+  control-plane flag set beta_features -e production --percent on=50 \\
+      --reason 'halfway'
+  control-plane flag set beta_features -e production --percent on=10 \\
+      --by tenant.id
   control-plane flag set new_search_algorithm -e staging --on
   control-plane flag set new_search_algorithm -e staging --default off
   control-plane flag set beta_features -e production --file targeting.yaml
@@ -131,8 +133,10 @@ pub(crate) struct Set {
 A killed flag gives its off variant, whatever its rules say, until it is revived.
 
 Examples:
-  control-plane flag kill enhanced_reasoning -e production --reason 'answers are wrong'
-  control-plane flag kill enhanced_reasoning -e production --tenant tenant123 --reason 'they asked'")]
+  control-plane flag kill enhanced_reasoning -e production \\
+      --reason 'answers are wrong'
+  control-plane flag kill enhanced_reasoning -e production \\
+      --tenant tenant123 --reason 'they asked'")]
 pub(crate) struct Kill {
     /// The flag
     key: FlagKey,
@@ -141,9 +145,9 @@ pub(crate) struct Kill {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  control-plane flag revive enhanced_reasoning -e production --reason 'mended'"
-)]
+#[command(after_help = "\
+Examples:
+  control-plane flag revive enhanced_reasoning -e production --reason 'mended'")]
 pub(crate) struct Revive {
     /// The flag
     key: FlagKey,
@@ -154,8 +158,9 @@ pub(crate) struct Revive {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  control-plane flag evaluate enhanced_reasoning -e production --tenant tenant123
-  control-plane flag evaluate -e production --tenant tenant123 --user u7      # all flags")]
+  control-plane flag evaluate enhanced_reasoning -e production \\
+      --tenant tenant123
+  control-plane flag evaluate -e production --tenant tenant123 --user u7")]
 pub(crate) struct Evaluate {
     /// The flags; all of the environment without any
     keys: Vec<FlagKey>,
@@ -290,9 +295,7 @@ impl List {
                         );
                     }
                     row.push(it.body.owner.as_deref().unwrap_or_default().into());
-                    row.push(
-                        shortened(it.body.description.as_deref().unwrap_or_default(), 50).into(),
-                    );
+                    row.push(it.body.description.as_deref().unwrap_or_default().into());
                     row
                 })
                 .collect();
@@ -457,10 +460,7 @@ impl Evaluate {
                         Cell::new(key, Paint::Bold),
                         it.value
                             .as_ref()
-                            .map_or_else(
-                                || "(caller's default)".to_owned(),
-                                |value| shortened(&inline(value), 50),
-                            )
+                            .map_or_else(|| "(caller's default)".to_owned(), inline)
                             .into(),
                         it.variant
                             .as_ref()

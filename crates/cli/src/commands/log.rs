@@ -50,11 +50,13 @@ enum LogCommand {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Run it once after restoring a backup, before the server starts on it. Clients refuse a revision older than
-the one they have seen, unless its epoch is higher. The log keeps who recovered it, when and why.
+Run it once after restoring a backup, before the server starts on it. Clients refuse a revision \
+older than the one they have seen, unless its epoch is higher. The log keeps who recovered it, \
+when and why.
 
 Examples:
-  control-plane log recover --data /var/lib/control-plane --reason \"disk lost, backup of 02:00 restored\"")]
+  control-plane log recover --data /var/lib/control-plane \\
+      --reason \"disk lost, backup of 02:00 restored\"")]
 struct Recover {
     /// The data directory of a server that is stopped
     #[arg(long, value_name = "DIR")]
@@ -100,7 +102,9 @@ struct List {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  control-plane log show 41")]
+#[command(after_help = "\
+Examples:
+  control-plane log show 41")]
 struct Show {
     /// The commit
     revision: u64,
@@ -108,7 +112,8 @@ struct Show {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It works on files, without a server: on the data directory of a server that is stopped, or on a copy.
+It works on files, without a server: on the data directory of a server that is stopped, or on a \
+copy.
 
 Examples:
   control-plane log verify --data .data/run
@@ -174,7 +179,7 @@ impl List {
                         (&commit.actor).into(),
                         (&commit.action).into(),
                         changed.join(", ").into(),
-                        shortened(&commit.reason, 60).into(),
+                        (&commit.reason).into(),
                     ]
                 })
                 .collect();

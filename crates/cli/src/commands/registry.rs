@@ -43,9 +43,10 @@ pub(crate) enum Artifact {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  control-plane agent list\n  control-plane tool list --status deprecated"
-)]
+#[command(after_help = "\
+Examples:
+  control-plane agent list
+  control-plane tool list --status deprecated")]
 pub(crate) struct List {
     /// Only what has a version with this status
     #[arg(long, value_parser = status_name)]
@@ -62,6 +63,9 @@ Examples:
   control-plane tool show crm_tool@1.2.0
   control-plane tool show crm_tool@1.2.0 --output json")]
 pub(crate) struct Show {
+    /// Do not cut what is longer than the terminal is wide
+    #[arg(long)]
+    full: bool,
     /// NAME, or NAME@VERSION
     name: String,
     /// Read the past
@@ -103,13 +107,15 @@ pub(crate) struct Search {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-deprecated: may be used, with a warning. yanked: only where a lock names it already. revoked and
+deprecated: may be used, with a warning. yanked: only where a lock names it already. revoked and \
 quarantined: not at all.
 
 Examples:
-  control-plane tool status crm_tool@1.2.0 deprecated --message 'no longer maintained' \\
-      --replacement crm_tool@1.3.0 --sunset 2027-01-01T00:00:00Z
-  control-plane tool status crm_tool@1.2.0 active --reason 'deprecated by mistake'")]
+  control-plane tool status crm_tool@1.2.0 deprecated \\
+      --message 'no longer maintained' --replacement crm_tool@1.3.0 \\
+      --sunset 2027-01-01T00:00:00Z
+  control-plane tool status crm_tool@1.2.0 active \\
+      --reason 'deprecated by mistake'")]
 pub(crate) struct Status {
     /// NAME@VERSION
     version: ArtifactVersion,
@@ -131,12 +137,13 @@ pub(crate) struct Status {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A killed tool is left out of every agent, with a warning. A killed agent is not given any more, or
+A killed tool is left out of every agent, with a warning. A killed agent is not given any more, or \
 as its fallback version.
 
 Examples:
   control-plane tool kill crm_tool -e production --reason 'leaks data'
-  control-plane agent kill customer_support_agent -e production --fallback 1.0.0 --reason 'loops'")]
+  control-plane agent kill customer_support_agent -e production \\
+      --fallback 1.0.0 --reason 'loops'")]
 pub(crate) struct Kill {
     /// The name
     name: ArtifactName,
@@ -148,9 +155,9 @@ pub(crate) struct Kill {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  control-plane tool revive crm_tool -e production --reason 'mended in 1.3.1'"
-)]
+#[command(after_help = "\
+Examples:
+  control-plane tool revive crm_tool -e production --reason 'mended in 1.3.1'")]
 pub(crate) struct Revive {
     /// The name
     name: ArtifactName,
@@ -257,7 +264,7 @@ fn summaries(page: &mut Page, kind: ArtifactKind, found: &[ArtifactSummary]) {
                 versions.join(", ").into(),
                 it.category.as_deref().unwrap_or_default().into(),
                 it.owner.as_deref().unwrap_or_default().into(),
-                shortened(it.description.as_deref().unwrap_or_default(), 50).into(),
+                it.description.as_deref().unwrap_or_default().into(),
             ]
         })
         .collect();
@@ -283,7 +290,12 @@ impl Show {
                     Failure::new(error.to_string()).code(plane_model::Code::NameInvalid)
                 })?;
             let found = client.version(kind, &version, self.at.as_deref())?;
-            return session.show(&found, |page| one(page, &found));
+            return session.show(&found, |page| {
+                if self.full {
+                    page.uncut();
+                }
+                one(page, &found);
+            });
         }
         let name = ArtifactName::new(&self.name).map_err(|error| {
             Failure::new(error.to_string()).code(plane_model::Code::NameInvalid)
@@ -376,12 +388,7 @@ fn one(page: &mut Page, found: &VersionReply) {
         page.heading("Metadata");
         let rows: Vec<Vec<Cell>> = metadata
             .iter()
-            .map(|(name, value)| {
-                vec![
-                    format!("  {name}").into(),
-                    shortened(&inline(value), 80).into(),
-                ]
-            })
+            .map(|(name, value)| vec![format!("  {name}").into(), inline(value).into()])
             .collect();
         page.table(&["  FIELD", "VALUE"], &rows);
     }

@@ -17,9 +17,12 @@ const PROMPT_CHARS_MAX: usize = 200;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  control-plane resolve customer_support_agent -e production --tenant tenant123
-  control-plane resolve customer_support_agent -e production --tenant tenant123 --user u7 --at 41
-  control-plane resolve customer_support_agent -e production --at 2026-05-01T09:00:00Z --output json")]
+  control-plane resolve customer_support_agent -e production \\
+      --tenant tenant123
+  control-plane resolve customer_support_agent -e production \\
+      --tenant tenant123 --user u7 --at 41
+  control-plane resolve customer_support_agent -e production \\
+      --at 2026-05-01T09:00:00Z --output json")]
 pub(crate) struct Resolve {
     /// The agent
     agent: ArtifactName,
@@ -114,7 +117,7 @@ fn parameters(page: &mut Page, agent: &str, resolved: &ResolvedBody, full: bool)
             };
             vec![
                 format!("  {name}").into(),
-                Cell::new(shortened(&words(value), 60), paint),
+                Cell::new(words(value), paint),
                 origin.map(by_flag).unwrap_or_default().into(),
             ]
         })

@@ -27,8 +27,8 @@ enum What {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Instances of services say which revision they serve whenever that changes, and every 30 seconds. An
-instance that was not heard of for 90 seconds is silent; after a day it is forgotten.
+Instances of services say which revision they serve whenever that changes, and every 30 seconds. \
+An instance that was not heard of for 90 seconds is silent; after a day it is forgotten.
 
 Examples:
   control-plane rev 41 status

@@ -10,12 +10,13 @@ use crate::session::Session;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A new commit puts every document that the commits changed back to what it was before them. Published
-versions, kills and access are never taken back; the answer names them.
+A new commit puts every document that the commits changed back to what it was before them. \
+Published versions, kills and access are never taken back; the answer names them.
 
 Examples:
   control-plane revert 41 --reason 'the new prompt confuses customers'
-  control-plane revert 41 --to 44 --kind targeting --dry-run --reason 'see what it would do'")]
+  control-plane revert 41 --to 44 --kind targeting --dry-run \\
+      --reason 'see what it would do'")]
 pub(crate) struct Revert {
     /// The commit to take back, or the first of several
     revision: u64,

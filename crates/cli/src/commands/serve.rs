@@ -21,14 +21,16 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The first start writes an admin token to DATA/admin-token, and the key that it signs with to
-DATA/server-key.pem, readable by you alone. When it serves it prints one line, `ready http://ADDRESS`, to
-standard output; its log goes to standard error (RUST_LOG chooses how much). SIGTERM and Ctrl-C stop it
-once open requests have ended; a second one at once. SIGHUP makes it take a rotated server key into use.
+The first start writes an admin token to DATA/admin-token, and the key that it signs with to \
+DATA/server-key.pem, readable by you alone. When it serves it prints one line, `ready \
+http://ADDRESS`, to standard output; its log goes to standard error (RUST_LOG chooses how much). \
+SIGTERM and Ctrl-C stop it once open requests have ended; a second one at once. SIGHUP makes it \
+take a rotated server key into use.
 
 Examples:
   control-plane serve --data .data/run --load examples/aiaas
-  control-plane serve --data /var/lib/control-plane --listen 127.0.0.1:7400 --log-format json")]
+  control-plane serve --data /var/lib/control-plane --listen 127.0.0.1:7400 \\
+      --log-format json")]
 pub(crate) struct Serve {
     /// The address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDR")]

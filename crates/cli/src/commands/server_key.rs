@@ -24,15 +24,17 @@ pub(crate) enum ServerKey {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The key is DATA/server-key.pem, made by the first start; who reads it can sign in the server's name. Clients
-trust the first key that they meet, or the one in CONTROL_PLANE_SERVER_KEY, and follow from it to those that
-a rotation put in its place. Copy the file after each rotation: clients follow no other key.
+The key is DATA/server-key.pem, made by the first start; who reads it can sign in the server's \
+name. Clients trust the first key that they meet, or the one in CONTROL_PLANE_SERVER_KEY, and \
+follow from it to those that a rotation put in its place. Copy the file after each rotation: \
+clients follow no other key.
 
 A running server goes on with the key until now until it gets SIGHUP, which costs no stream.
 
 Examples:
   control-plane server-key show --data .data/run
-  control-plane server-key rotate --data /var/lib/control-plane && systemctl reload control-plane")]
+  control-plane server-key rotate \\
+      --data /var/lib/control-plane && systemctl reload control-plane")]
 pub(crate) struct Data {
     /// The data directory, also of a server that runs
     #[arg(long, value_name = "DIR")]

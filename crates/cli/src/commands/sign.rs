@@ -25,7 +25,7 @@ use crate::session::{Session, print};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The private key is written as PKCS#8 PEM, readable by you alone. Keep it out of trees and
+The private key is written as PKCS#8 PEM, readable by you alone. Keep it out of trees and \
 repositories; give the public key to `control-plane trust add`.
 
 Examples:
@@ -38,11 +38,12 @@ pub(crate) struct Keygen {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Fills `checksum_sha256`, `signature` and, where it is missing, `created_at`. Everything else in the
-file, comments too, stays as it is. Without --write the signed file goes to standard output.
+Fills `checksum_sha256`, `signature` and, where it is missing, `created_at`. Everything else in \
+the file, comments too, stays as it is. Without --write the signed file goes to standard output.
 
 Examples:
-  control-plane sign registries/tools/crm_tool.yaml --key ~/.keys/release.pem --write")]
+  control-plane sign registries/tools/crm_tool.yaml \\
+      --key ~/.keys/release.pem --write")]
 pub(crate) struct Sign {
     /// The manifest file, in YAML
     file: PathBuf,
@@ -59,8 +60,8 @@ pub(crate) struct Sign {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The trusted keys are those of --key, else those of the tree of --trust, else those of the tree that
-the file stands in.
+The trusted keys are those of --key, else those of the tree of --trust, else those of the tree \
+that the file stands in.
 
 Examples:
   control-plane verify examples/aiaas/registries/tools/crm_tool.yaml

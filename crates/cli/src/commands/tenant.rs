@@ -45,7 +45,9 @@ pub(crate) struct List {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  control-plane tenant show tenant123")]
+#[command(after_help = "\
+Examples:
+  control-plane tenant show tenant123")]
 pub(crate) struct Show {
     /// The tenant
     id: TenantId,
@@ -60,7 +62,8 @@ What is not named stays as it is.
 
 Examples:
   control-plane tenant set tenant901 --plan free --region eu-west
-  control-plane tenant set tenant901 --plan enterprise --label industry=retail --reason 'upgrade'
+  control-plane tenant set tenant901 --plan enterprise \\
+      --label industry=retail --reason 'upgrade'
   control-plane tenant set tenant901 --suspend")]
 pub(crate) struct Set {
     /// The tenant
@@ -97,7 +100,9 @@ pub(crate) enum Segment {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  control-plane segment list")]
+#[command(after_help = "\
+Examples:
+  control-plane segment list")]
 pub(crate) struct SegmentList {
     /// Read the past
     #[arg(long, value_name = "REVISION|TIME")]
@@ -105,7 +110,9 @@ pub(crate) struct SegmentList {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  control-plane segment show early_access")]
+#[command(after_help = "\
+Examples:
+  control-plane segment show early_access")]
 pub(crate) struct SegmentShow {
     /// The segment
     name: SegmentName,

@@ -29,13 +29,14 @@ pub(crate) enum Token {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The token goes to standard output, alone, so that it can be put into a file. It is stored only as a
-digest and cannot be shown again.
+The token goes to standard output, alone, so that it can be put into a file. It is stored only as \
+a digest and cannot be shown again.
 
 Examples:
-  control-plane token create --principal chat-service --kind service --role viewer \\
-      --environments production > chat-service.token
-  control-plane token create --principal ana --kind person --role editor --expires 2027-01-01T00:00:00Z")]
+  control-plane token create --principal chat-service --kind service \\
+      --role viewer --environments production > chat-service.token
+  control-plane token create --principal ana --kind person --role editor \\
+      --expires 2027-01-01T00:00:00Z")]
 pub(crate) struct Create {
     /// Who will act with it
     #[arg(long, value_name = "ID")]
@@ -64,7 +65,8 @@ pub(crate) struct Create {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  control-plane token revoke 01JZ8K3S5QK2V8N0T3W1F7D9AB --reason 'the laptop is lost'")]
+  control-plane token revoke 01JZ8K3S5QK2V8N0T3W1F7D9AB \\
+      --reason 'the laptop is lost'")]
 pub(crate) struct Revoke {
     /// The token's id, as `token list` shows it
     id: TokenId,
@@ -74,11 +76,12 @@ pub(crate) struct Revoke {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The new token goes to DATA/admin-token, which only its owner can read, in place of the one that is there.
-Tokens that work go on working. The log keeps that it was made so, when and why.
+The new token goes to DATA/admin-token, which only its owner can read, in place of the one that is \
+there. Tokens that work go on working. The log keeps that it was made so, when and why.
 
 Examples:
-  control-plane token recover --data /var/lib/control-plane --reason 'the last admin left'")]
+  control-plane token recover --data /var/lib/control-plane \\
+      --reason 'the last admin left'")]
 pub(crate) struct Recover {
     /// The data directory of a server that is stopped
     #[arg(long, value_name = "DIR")]

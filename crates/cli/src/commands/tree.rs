@@ -16,6 +16,8 @@ use crate::output::{Page, Paint, changes, count, document_name, receipt};
 use crate::session::{Session, note};
 use crate::{EXIT_OK, EXIT_USAGE};
 
+/// How many documents are named to a person under each heading.
+const NAMED_MAX: usize = 10;
 /// The largest file of a tree that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
@@ -23,7 +25,7 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 struct Options {
     /// The tree: the directory that holds environments/, tenants/, configs/, registries/, …
     tree: PathBuf,
-    /// Delete what an earlier tree put and this one no longer has; never published versions
+    /// Delete what a tree has put and is not in this one; never published versions
     #[arg(long)]
     prune: bool,
     /// Overwrite what people changed since the tree was last applied
@@ -36,11 +38,13 @@ struct Options {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every mistake in the tree is reported with file and line before the server is asked.
+Mistakes are reported with file and line: all of those in the files alone first, before the server is \
+asked, then all that the server finds in what they mean together.
 
 Examples:
   control-plane plan examples/aiaas
-  control-plane plan platform/ --prune --exit-code      # exit status 2 if there are changes")]
+  control-plane plan platform/ --prune --exit-code     \\
+      # exit status 2 if there are changes")]
 pub(crate) struct Plan {
     #[command(flatten)]
     options: Options,
@@ -51,8 +55,9 @@ pub(crate) struct Plan {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-All of the tree is applied, or nothing. What people changed since the tree was last applied is kept
-and named, unless --take-over; what the tree no longer has stays and is named, unless --prune.
+All of the tree is applied, or nothing. What people changed since the tree was last applied is \
+kept and named, unless --take-over; what a tree has put and is not in this one stays and is \
+named, unless --prune. An installation has one tree: two would prune each other.
 
 Examples:
   control-plane apply examples/aiaas
@@ -88,6 +93,7 @@ impl Plan {
     pub(crate) fn run(&self, session: &Session) -> Result<u8> {
         let tree = read(&self.options.tree)?;
         show_notes(session, &tree);
+        check_prune(&self.options, &tree)?;
         let write = Write {
             dry_run: true,
             impact_tenants: self.options.impact_tenants,
@@ -108,6 +114,7 @@ impl Apply {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         let tree = read(&self.options.tree)?;
         show_notes(session, &tree);
+        check_prune(&self.options, &tree)?;
         let client = session.client()?;
         let is_asked = !self.yes && !session.is_json() && io::stdin().is_terminal();
         if is_asked {
@@ -200,6 +207,18 @@ fn show_notes(session: &Session, tree: &Tree) {
     for passed in &tree.notes {
         note(&format!("note: {passed}"));
     }
+}
+
+/// Refuses to delete what a misspelt folder was meant to say.
+fn check_prune(options: &Options, tree: &Tree) -> Result<()> {
+    let misspelt = tree.notes.iter().find_map(|it| Some((&it.path, it.meant?)));
+    let Some((path, meant)) = misspelt.filter(|_| options.prune) else {
+        return Ok(());
+    };
+    let what =
+        format!("`{path}` is not a folder of a tree, and --prune would delete what stands in it");
+    let next = format!("rename it to `{meant}/`, move it out of the tree, or leave --prune out");
+    Err(Failure::new(what).code(Code::TreeInvalid).next(next).into())
 }
 
 /// Reads the trust of a tree; mistakes elsewhere in it do not matter.
@@ -403,9 +422,17 @@ fn show(page: &mut Page, reply: &TreeReply, options: &Options) {
             options.tree.display()
         ));
     }
-    names(page, "Left, though the tree no longer has it", &reply.left);
+    let left = count(reply.left.len(), "document");
+    names(
+        page,
+        &format!("Not in this tree, and left as it is: {left} that a tree has put"),
+        &reply.left,
+    );
     if !reply.left.is_empty() && !options.prune {
-        page.line("  --prune deletes it; published versions always stay");
+        page.line(
+            "  --prune deletes them, whichever tree they came from: an installation has one tree; published \
+             versions always stay",
+        );
     }
     if reply.plan.changes.is_empty() {
         page.gap();
@@ -421,12 +448,16 @@ fn names(page: &mut Page, heading: &str, names: &[DocumentName]) {
         return;
     }
     page.heading(heading);
-    for name in names {
+    for name in names.iter().take(NAMED_MAX) {
         let line = page.paint(
             Paint::Warn,
             &document_name(name.kind.as_str(), &name.scope, &name.name),
         );
         page.line(format!("  {line}"));
+    }
+    if names.len() > NAMED_MAX {
+        let more = names.len() - NAMED_MAX;
+        page.line(format!("  and {more} more; --output json names all"));
     }
 }
 

@@ -5,7 +5,6 @@ use clap::Args;
 use plane_api::UsesReply;
 use plane_model::Kind;
 
-use super::log::kind;
 use crate::output::{Cell, Page, Paint};
 use crate::session::Session;
 
@@ -14,8 +13,8 @@ const LISTED_MAX: usize = 100;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-KIND is environment, tenant, segment, flag, agent or tool. The name of an agent or a tool may end in
-@VERSION: then only what names that version, or all of them, is listed. What holds in other
+KIND is environment, tenant, segment, flag, agent or tool. The name of an agent or a tool may end \
+in @VERSION: then only what names that version, or all of them, is listed. What holds in other \
 environments only is left out, and so is what your token does not cover.
 
 Examples:
@@ -25,13 +24,27 @@ Examples:
   control-plane uses tool crm_tool -e production --at 2")]
 pub(crate) struct Uses {
     /// The kind of document
-    #[arg(value_parser = kind)]
+    #[arg(value_parser = used)]
     kind: Kind,
     /// Its name
     name: String,
     /// Read the past
     #[arg(long, value_name = "REVISION|TIME")]
     at: Option<String>,
+}
+
+/// Reads a kind that others may refer to.
+fn used(text: &str) -> Result<Kind, String> {
+    let all = [
+        Kind::Environment,
+        Kind::Tenant,
+        Kind::Segment,
+        Kind::Flag,
+        Kind::Agent,
+        Kind::Tool,
+    ];
+    let found = all.into_iter().find(|kind| kind.as_str() == text);
+    found.ok_or_else(|| format!("use {}", all.map(Kind::as_str).join(", ")))
 }
 
 impl Uses {

@@ -25,6 +25,15 @@ impl Cell {
         Self::new(format!("{}{more}", self.text), self.paint)
     }
 
+    /// The same on one line.
+    fn flat(&self) -> Self {
+        if !self.text.contains(['\n', '\r', '\t']) {
+            return self.clone();
+        }
+        let words: Vec<_> = self.text.split_whitespace().collect();
+        Self::new(words.join(" "), self.paint)
+    }
+
     /// How it is coloured.
     pub(crate) fn paint(&self) -> Paint {
         self.paint
@@ -42,15 +51,26 @@ impl<T: Display> From<T> for Cell {
 pub(crate) struct Page {
     text: String,
     style: Style,
+    /// How wide the terminal is; none where the text goes elsewhere, and is not cut.
+    columns: Option<usize>,
 }
 
+/// Narrower than this no column is made: what is left would say nothing.
+const COLUMN_CHARS_MIN: usize = 12;
+
 impl Page {
-    /// Makes an empty page.
-    pub(crate) fn new(style: Style) -> Self {
+    /// Makes an empty page, whose tables are cut to so many columns.
+    pub(crate) fn new(style: Style, columns: Option<usize>) -> Self {
         Self {
             text: String::new(),
             style,
+            columns,
         }
+    }
+
+    /// Cuts tables no more.
+    pub(crate) fn uncut(&mut self) {
+        self.columns = None;
     }
 
     /// The text, with a line feed at its end.
@@ -116,7 +136,11 @@ impl Page {
                     .any(|row| row.get(column).is_some_and(|cell| !cell.text.is_empty()))
             })
             .collect();
-        let widths: Vec<usize> = headers
+        let rows: Vec<Vec<Cell>> = rows
+            .iter()
+            .map(|row| row.iter().map(Cell::flat).collect())
+            .collect();
+        let mut widths: Vec<usize> = headers
             .iter()
             .enumerate()
             .map(|(column, header)| {
@@ -128,6 +152,9 @@ impl Page {
                     .unwrap_or(0)
             })
             .collect();
+        if let Some(columns) = self.columns {
+            fit(&mut widths, &used, columns);
+        }
         let headers: Vec<Cell> = headers
             .iter()
             .map(|header| Cell::new(header, Paint::Dim))
@@ -135,7 +162,7 @@ impl Page {
         let has_headers = headers.iter().any(|header| !header.text.is_empty());
         for row in std::iter::once(&headers)
             .filter(|_| has_headers)
-            .chain(rows)
+            .chain(&rows)
         {
             let mut line = String::new();
             let mut pending = 0;
@@ -144,8 +171,9 @@ impl Page {
                     continue;
                 }
                 line.push_str(&" ".repeat(pending));
-                line.push_str(&self.paint(cell.paint, &cell.text));
-                pending = width - cell.text.chars().count() + 2;
+                let text = cut(&cell.text, *width);
+                line.push_str(&self.paint(cell.paint, &text));
+                pending = width - text.chars().count() + 2;
             }
             self.line(line);
         }
@@ -159,13 +187,36 @@ impl Page {
     }
 }
 
+/// Takes from the widest columns until all fit, or none can be made narrower.
+fn fit(widths: &mut [usize], used: &[bool], columns: usize) {
+    loop {
+        let shown = || widths.iter().zip(used).filter(|(_, used)| **used);
+        let total: usize = shown().map(|(width, _)| width + 2).sum();
+        let over = total.saturating_sub(2).saturating_sub(columns);
+        let widest = widths.iter_mut().zip(used).filter(|(_, used)| **used);
+        match widest.map(|(width, _)| width).max() {
+            Some(width) if over > 0 && *width > COLUMN_CHARS_MIN => *width -= 1,
+            _ => return,
+        }
+    }
+}
+
+/// The text in so many characters, with `…` where something is missing.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn tables_are_aligned_and_leave_out_empty_columns() {
-        let mut page = Page::new(Style::plain());
+        let mut page = Page::new(Style::plain(), None);
         page.table(
             &["NAME", "NOTE", "SIZE"],
             &[
@@ -177,15 +228,34 @@ mod tests {
     }
 
     #[test]
+    fn tables_are_cut_to_the_terminal_and_nowhere_else() {
+        let long = "a text of many words that no narrow terminal has room for";
+        let show = |columns| {
+            let mut page = Page::new(Style::plain(), columns);
+            page.table(&["NAME", "NOTE"], &[vec!["x".into(), long.into()]]);
+            page.finish()
+        };
+        assert_eq!(show(None), format!("NAME  NOTE\nx     {long}\n"));
+        assert_eq!(
+            show(Some(30)),
+            "NAME  NOTE\nx     a text of many words th…\n"
+        );
+        assert_eq!(show(Some(5)), "NAME  NOTE\nx     a text of m…\n");
+        let mut page = Page::new(Style::plain(), None);
+        page.table(&[""], &[vec!["two\n  lines".into()]]);
+        assert_eq!(page.finish(), "two lines\n");
+    }
+
+    #[test]
     fn a_table_without_rows_says_so() {
-        let mut page = Page::new(Style::plain());
+        let mut page = Page::new(Style::plain(), None);
         page.table(&["NAME"], &[]);
         assert_eq!(page.finish(), "nothing to list\n");
     }
 
     #[test]
     fn fields_without_a_value_are_left_out() {
-        let mut page = Page::new(Style::plain());
+        let mut page = Page::new(Style::plain(), None);
         page.fields(vec![
             ("plan", Some("free")),
             ("region", None),

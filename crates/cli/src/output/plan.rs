@@ -300,7 +300,7 @@ mod tests {
                 }],
             }),
         };
-        let mut page = Page::new(Style::plain());
+        let mut page = Page::new(Style::plain(), None);
         changes(&mut page, &plan);
         insta::assert_snapshot!(page.finish(), @r"
         ~ targeting production/beta_features

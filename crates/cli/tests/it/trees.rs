@@ -226,3 +226,81 @@ fn what_cannot_be_read_as_documents_is_refused_lest_they_be_pruned() {
     let said = crate::support::offline(&["plan", path]).failed();
     assert!(said.contains("passed over latest"), "{said}");
 }
+
+/// The files that a guide shows, by their paths in the first line of each.
+fn shown_in(guide: &str) -> Vec<(String, String)> {
+    let blocks = guide.split("```yaml\n# ").skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap());
+    blocks
+        .map(|block| block.split_once('\n').unwrap())
+        .map(|(path, text)| (path.to_owned(), text.to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_guide_to_trees_shows_one_that_applies() {
+    let server = Server::empty();
+    let guide = include_str!("../../../../docs/guide/trees.md");
+    let files = shown_in(guide);
+    assert!(files.len() > 15);
+    for (path, text) in &files {
+        let path = server.path("tree").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    server.ok("apply tree --yes");
+    let plan = server.ok("plan tree --prune");
+    assert!(plan.contains("nothing to do"), "{plan}");
+    let stop = "config get ai.stop -e production --tenant acme --output json";
+    assert_eq!(server.ok(stop), "[\n  \"END\",\n  \"BYE\"\n]\n");
+    // Every field of a flag, as the export knows them.
+    for field in [
+        "key",
+        "type",
+        "owner",
+        "description",
+        "tags",
+        "lifecycle",
+        "expires",
+        "archived",
+        "variants",
+        "overrides",
+        "agents",
+        "tools",
+        "priority",
+        "patches",
+        "environments",
+        "state",
+        "off",
+        "prerequisites",
+        "targets",
+        "rules",
+        "default",
+        "window",
+        "percent",
+        "ranges",
+        "ramp",
+        "by",
+        "salt",
+        "caller_default",
+    ] {
+        assert!(guide.contains(&format!("{field}:")), "{field}");
+    }
+}
+
+#[test]
+fn a_misspelt_folder_stops_a_pruning() {
+    let server = Server::with_platform();
+    fs::rename(
+        server.path("tree/feature_flags"),
+        server.path("tree/feature-flags"),
+    )
+    .unwrap();
+    let said = server.run(&["plan", "tree", "--prune"]).failed();
+    assert!(said.contains("rename it to `feature_flags/`"), "{said}");
+    let plan = server.ok("plan tree");
+    assert!(
+        plan.contains("Not in this tree, and left as it is: 3 documents"),
+        "{plan}"
+    );
+}

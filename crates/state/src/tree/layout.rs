@@ -61,6 +61,41 @@ const COMMANDS: [(&str, &str, &str); 3] = [
 /// Why a file outside of the tree's folders is passed over.
 pub(super) const OUTSIDE: &str = "not a folder of the tree";
 
+/// The folder of a tree that the one of this file is nearly called, if the file could hold documents.
+pub(super) fn meant(path: &str) -> Option<&'static str> {
+    let is_text = [".yaml", ".yml", ".json"]
+        .iter()
+        .any(|it| path.ends_with(it));
+    let (folder, _) = path.split_once('/').filter(|_| is_text)?;
+    let letters = |name: &str| -> Vec<char> {
+        let letters = name.chars().filter(|it| it.is_alphanumeric());
+        letters.flat_map(char::to_lowercase).collect()
+    };
+    let written = letters(folder);
+    let is_near = |known: &&&str| {
+        let known = letters(known);
+        let is_part = written.len() > 3 && known.ends_with(&written);
+        is_part || distance(&written, &known) <= 2
+    };
+    FOLDERS.iter().find(is_near).copied()
+}
+
+/// How many letters must be put in, left out or changed to make one word of another.
+fn distance(one: &[char], other: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.iter().enumerate() {
+        let mut next = vec![index + 1];
+        let costs = row.iter().zip(row.iter().skip(1)).zip(other);
+        for ((before, above), against) in costs {
+            let left = next.last().copied().unwrap_or_default();
+            let changed = before + usize::from(letter != against);
+            next.push(changed.min(above + 1).min(left + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
 /// How to make what a tree cannot hold, for a field or folder called `name`.
 pub(super) fn by_command(name: &str, pointer: &str) -> Option<Violation> {
     let name = if name == "kill" || name == "killed" {

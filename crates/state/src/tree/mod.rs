@@ -79,6 +79,8 @@ pub struct Note {
     pub path: String,
     /// Why.
     pub detail: String,
+    /// The folder of a tree that it was probably meant to be, if documents seem to stand in it.
+    pub meant: Option<&'static str>,
 }
 
 /// A mistake in a tree.

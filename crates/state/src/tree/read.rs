@@ -60,19 +60,24 @@ pub fn read(files: &[File]) -> Tree {
 
 /// One note for each file that was passed over, or for the whole of a folder that is none of ours.
 fn notes(strangers: &[(&str, &'static str)], contents: &BTreeMap<&str, &[u8]>) -> Vec<Note> {
-    let mut notes = BTreeSet::new();
+    let mut notes = BTreeMap::new();
+    let mut note = |path: &str, detail: String, meant| {
+        let note = notes.entry(path.to_owned()).or_insert(Note {
+            path: path.to_owned(),
+            detail,
+            meant: None,
+        });
+        note.meant = note.meant.or(meant);
+    };
     for (path, reason) in strangers {
         let has_key = contents.get(path).is_some_and(|bytes| {
             let needle = b"PRIVATE KEY-----";
             bytes.windows(needle.len()).any(|window| window == needle)
         });
         if has_key {
-            notes.insert(Note {
-                path: (*path).to_owned(),
-                detail: "passed over; it looks like a private key, which must never be in a tree: \
-                         move it out, and replace the key if the tree was shared"
-                    .to_owned(),
-            });
+            let detail = "passed over; it looks like a private key, which must never be in a tree: \
+                          move it out, and replace the key if the tree was shared";
+            note(path, detail.to_owned(), None);
             continue;
         }
         let hidden = path.split('/').position(|part| part.starts_with('.'));
@@ -81,12 +86,11 @@ fn notes(strangers: &[(&str, &'static str)], contents: &BTreeMap<&str, &[u8]>) -
             let (end, _) = path.match_indices('/').nth(depth)?;
             path.get(..=end)
         });
-        notes.insert(Note {
-            path: folder.unwrap_or(path).to_owned(),
-            detail: format!("passed over: {reason}"),
-        });
+        let meant = outside.and_then(|_| layout::meant(path));
+        let detail = format!("passed over: {reason}");
+        note(folder.unwrap_or(path), detail, meant);
     }
-    notes.into_iter().collect()
+    notes.into_values().collect()
 }
 
 struct Reader<'t> {

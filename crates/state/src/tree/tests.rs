@@ -731,3 +731,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_folder_that_is_nearly_called_like_one_of_a_tree_is_named() {
+    for (path, meant) in [
+        ("feature-flags/a.yaml", Some("feature_flags")),
+        ("flags/a.yaml", Some("feature_flags")),
+        ("Tenant/a.json", Some("tenants")),
+        ("enviroments/a.yml", Some("environments")),
+        ("prompts/a.yaml", None),
+        ("flags/README.md", None),
+        ("k8s/values.yaml", None),
+    ] {
+        let tree = read_texts(&[(path, "")]);
+        assert_eq!(tree.notes.len(), 1, "{path}");
+        assert_eq!(tree.notes[0].meant, meant, "{path}");
+    }
+}

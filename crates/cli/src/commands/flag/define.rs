@@ -17,14 +17,17 @@ use crate::session::Session;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A new flag is off everywhere until `flag set` says whom it is on for. A boolean flag has the variants on
-and off unless others are named; a flag of another type needs them, and `off` is what it gives while it is
-off. --file takes a file of a tree, with the rules of each environment.
+A new flag is off everywhere until `flag set` says whom it is on for. A boolean flag has the \
+variants on and off unless others are named; a flag of another type needs them, and `off` is what \
+it gives while it is off. --file takes a file of a tree, with the rules of each environment.
 
 Examples:
-  control-plane flag create faster_checkout --description 'One page instead of three'
-  control-plane flag create theme --type string --variant off=light --variant dark=dark
-  control-plane flag create faster_checkout --file feature_flags/faster_checkout.yaml")]
+  control-plane flag create faster_checkout \\
+      --description 'One page instead of three'
+  control-plane flag create theme --type string --variant off=light \\
+      --variant dark=dark
+  control-plane flag create faster_checkout \\
+      --file feature_flags/faster_checkout.yaml")]
 pub(crate) struct Create {
     /// The flag
     key: FlagKey,
@@ -52,8 +55,8 @@ pub(crate) struct Create {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-An archived flag is evaluated like one that is not there: callers get their default. `flag usage` says who
-still asks for it, and `unarchive` brings it back as it was.
+An archived flag is evaluated like one that is not there: callers get their default. `flag usage` \
+says who still asks for it, and `unarchive` brings it back as it was.
 
 Examples:
   control-plane flag archive beta_features --reason 'everybody has it'

@@ -16,8 +16,10 @@ use crate::session::Session;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  control-plane flag explain enhanced_reasoning -e production --tenant tenant456
-  control-plane flag explain beta_features -e production --tenant tenant123 --user u7 --at 41")]
+  control-plane flag explain enhanced_reasoning -e production \\
+      --tenant tenant456
+  control-plane flag explain beta_features -e production --tenant tenant123 \\
+      --user u7 --at 41")]
 pub(crate) struct Explain {
     /// The flag
     key: FlagKey,

@@ -17,12 +17,13 @@ enum Words {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A flag is written only if flagd gives every context the variant that the control plane gives it; for
-each other one the reason is said. Contexts have ids in objects there: `tenant.id`, `user.id`.
+A flag is written only if flagd gives every context the variant that the control plane gives it; \
+for each other one the reason is said. Contexts have ids in objects there: `tenant.id`, `user.id`.
 
 Examples:
   control-plane flag export --format flagd -e production > flags.json
-  control-plane flag export --format flagd -e production --tenant tenant123 > tenant123.json")]
+  control-plane flag export --format flagd -e production --tenant tenant123 \\
+      > tenant123.json")]
 pub(crate) struct Export {
     /// What to write
     #[arg(long, value_enum)]

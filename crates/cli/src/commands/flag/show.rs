@@ -125,7 +125,7 @@ fn about(page: &mut Page, found: &DocumentReply<Body>, groups: &[DocumentReply<E
     let variants: Vec<String> = flag
         .all_variants()
         .iter()
-        .map(|(name, value)| format!("{name} = {}", shortened(&inline(value), 40)))
+        .map(|(name, value)| format!("{name} = {}", inline(value)))
         .collect();
     page.fields(vec![
         ("type", Some(flag.kind.as_str().to_owned())),
@@ -170,7 +170,7 @@ fn about(page: &mut Page, found: &DocumentReply<Body>, groups: &[DocumentReply<E
     for (variant, patch) in &overrides.patches {
         let fields: Vec<String> = patch
             .iter()
-            .map(|(field, value)| format!("{field} → {}", shortened(&inline(value), 50)))
+            .map(|(field, value)| format!("{field} → {}", inline(value)))
             .collect();
         page.line(format!("  with {variant}: {}", fields.join(", ")));
     }
@@ -205,12 +205,7 @@ fn show_place(page: &mut Page, place: &Place) {
         let by = by(target.by.as_ref());
         rows.push(vec![
             "  target".into(),
-            format!(
-                "{by} in {} → {}",
-                shortened(&target.values.join(", "), 60),
-                target.serve
-            )
-            .into(),
+            format!("{by} in {} → {}", target.values.join(", "), target.serve).into(),
         ]);
     }
     for rule in &targeting.rules {

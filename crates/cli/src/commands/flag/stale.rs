@@ -12,10 +12,11 @@ use crate::session::Session;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A flag is stale in an environment if it has expired; if it is archived and services still ask for it;
-if nobody has evaluated or changed it; if its targeting has given everybody the same; or if everybody
-who asked was given the same. What services ask for is what they have said themselves (`flag usage`).
-A flag whose lifecycle is operational, permission or kill_switch may give everybody the same for good.
+A flag is stale in an environment if it has expired; if it is archived and services still ask for \
+it; if nobody has evaluated or changed it; if its targeting has given everybody the same; or if \
+everybody who asked was given the same. What services ask for is what they have said themselves \
+(`flag usage`). A flag whose lifecycle is operational, permission or kill_switch may give \
+everybody the same for good.
 
 Examples:
   control-plane flag stale -e production

@@ -13,8 +13,9 @@ const LISTED_MAX: usize = 50;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Services that use an SDK count what they evaluate and say so every minute. Counts are kept for 90 days
-after the last evaluation; those of the last hour may be missing after the server has crashed.
+Services that use an SDK count what they evaluate and say so every minute. Counts are kept for 90 \
+days after the last evaluation; those of the last hour may be missing after the server has \
+crashed.
 
 Examples:
   control-plane flag usage new_search_algorithm

@@ -27,7 +27,9 @@ pub(crate) enum Channel {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  control-plane channel list -e production")]
+#[command(after_help = "\
+Examples:
+  control-plane channel list -e production")]
 pub(crate) struct List {
     /// Read the past
     #[arg(long, value_name = "REVISION|TIME")]
@@ -35,9 +37,9 @@ pub(crate) struct List {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  control-plane channel show customer_support_agent -e production"
-)]
+#[command(after_help = "\
+Examples:
+  control-plane channel show customer_support_agent -e production")]
 pub(crate) struct Show {
     /// The agent
     agent: ArtifactName,
@@ -51,8 +53,10 @@ pub(crate) struct Show {
 Without --percent everybody gets the version. The tools of each version are locked when it is set.
 
 Examples:
-  control-plane channel set customer_support_agent 1.1.0 -e production --reason 'release 42'
-  control-plane channel set customer_support_agent 1.0.0 -e production --percent 1.1.0=10 --by tenant.id")]
+  control-plane channel set customer_support_agent 1.1.0 -e production \\
+      --reason 'release 42'
+  control-plane channel set customer_support_agent 1.0.0 -e production \\
+      --percent 1.1.0=10 --by tenant.id")]
 pub(crate) struct Set {
     /// The agent
     agent: ArtifactName,
@@ -69,9 +73,9 @@ pub(crate) struct Set {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  control-plane channel delete customer_support_agent -e staging --dry-run"
-)]
+#[command(after_help = "\
+Examples:
+  control-plane channel delete customer_support_agent -e staging --dry-run")]
 pub(crate) struct Remove {
     /// The agent
     agent: ArtifactName,

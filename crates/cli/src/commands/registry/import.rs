@@ -32,29 +32,33 @@ const ATTEMPTS_MAX: usize = 20;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-FILE holds one definition, one a line, a list of them, a request to OpenAI's API with `tools`, or what a
-server of MCP answers to `tools/list`. Imported manifests are not signed, so the namespace must not ask
-for signatures: `control-plane trust add NAMESPACE --signing optional` makes it so.
+FILE holds one definition, one a line, a list of them, a request to OpenAI's API with `tools`, or \
+what a server of MCP answers to `tools/list`. Imported manifests are not signed, so the namespace \
+must not ask for signatures: `control-plane trust add NAMESPACE --signing optional` makes it so.
 
-Everything is published in one commit, or nothing; with --partial, all that can be. Several definitions
-of a name become its versions 1.0.0, 2.0.0, … in their order: a new major version each, since nothing
-says that they are compatible. What is published already is not published again.
+Everything is published in one commit, or nothing; with --partial, all that can be. Several \
+definitions of a name become its versions 1.0.0, 2.0.0, … in their order: a new major version \
+each, since nothing says that they are compatible. What is published already is not published \
+again.
 
-A definition that a manifest cannot take as it stands is refused, with line, pointer and remedy. --fix
-replaces the names of types that other languages use, in any case of letters:
+A definition that a manifest cannot take as it stands is refused, with line, pointer and remedy. \
+--fix replaces the names of types that other languages use, in any case of letters:
   object   dict, hashmap, map          array    arraylist, list, set, tuple
   number   double, float               integer  byte, int, long, short
   string   char, str                   boolean  bool
   any      no constraint
-It takes the `response` of a function as its output schema, and keeps fields that the format does not
-have. Every change is in the report. Fields that only one format has, such as the `annotations` of MCP,
-are kept in `metadata.mcp` or `metadata.openai`. A file says nothing of time-outs, retries and breakers:
-without the options below, neither do the manifests.
+It takes the `response` of a function as its output schema, and keeps fields that the format does \
+not have. Every change is in the report. Fields that only one format has, such as the \
+`annotations` of MCP, are kept in `metadata.mcp` or `metadata.openai`. A file says nothing of \
+time-outs, retries and breakers: without the options below, neither do the manifests.
 
 Examples:
-  control-plane tool import functions.json --format openai --owner team-ai --namespace lab
-  control-plane tool import tools.jsonl --format openai --owner team-ai --namespace lab --fix --dry-run
-  control-plane tool import tools.jsonl --format openai --owner team-ai --namespace lab --fix --partial")]
+  control-plane tool import functions.json --format openai --owner team-ai \\
+      --namespace lab
+  control-plane tool import tools.jsonl --format openai --owner team-ai \\
+      --namespace lab --fix --dry-run
+  control-plane tool import tools.jsonl --format openai --owner team-ai \\
+      --namespace lab --fix --partial")]
 pub(crate) struct Import {
     /// The file with the definitions
     file: PathBuf,

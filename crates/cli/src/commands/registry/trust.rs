@@ -26,7 +26,9 @@ pub(crate) enum Trust {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  control-plane trust list")]
+#[command(after_help = "\
+Examples:
+  control-plane trust list")]
 pub(crate) struct List {
     /// Read the past
     #[arg(long, value_name = "REVISION|TIME")]
@@ -38,8 +40,10 @@ pub(crate) struct List {
 A name without a namespace belongs to the namespace `default`.
 
 Examples:
-  control-plane trust add default --key ed25519:zXy…= --description 'release pipeline'
-  control-plane trust add acme --key ed25519:aBc…= --key ed25519:dEf…= --threshold 2
+  control-plane trust add default --key ed25519:zXy…= \\
+      --description 'release pipeline'
+  control-plane trust add acme --key ed25519:aBc…= --key ed25519:dEf…= \\
+      --threshold 2
   control-plane trust add lab --signing optional")]
 pub(crate) struct Add {
     /// The namespace
@@ -65,11 +69,12 @@ pub(crate) struct Add {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Versions that only this key signed are not served any more. A key that is only to sign nothing new ends by
-`trust add --not-after`.
+Versions that only this key signed are not served any more. A key that is only to sign nothing new \
+ends by `trust add --not-after`.
 
 Examples:
-  control-plane trust remove acme --key ed25519:aBc…= --reason 'the laptop is lost' --dry-run")]
+  control-plane trust remove acme --key ed25519:aBc…= \\
+      --reason 'the laptop is lost' --dry-run")]
 pub(crate) struct Remove {
     /// The namespace
     namespace: Namespace,

@@ -22,7 +22,9 @@ pub(crate) enum Pin {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  control-plane pin list -e production --tenant tenant123")]
+#[command(after_help = "\
+Examples:
+  control-plane pin list -e production --tenant tenant123")]
 pub(crate) struct List {
     /// The tenant
     #[arg(long, short, value_name = "ID")]
@@ -35,9 +37,10 @@ pub(crate) struct List {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  control-plane pin set flag:enhanced_reasoning on -e production --tenant tenant456
-  control-plane pin set agent:customer_support_agent 1.0.0 -e production --tenant tenant123 \\
-      --until 2027-01-01T00:00:00Z --reason 'contract'")]
+  control-plane pin set flag:enhanced_reasoning on -e production \\
+      --tenant tenant456
+  control-plane pin set agent:customer_support_agent 1.0.0 -e production \\
+      --tenant tenant123 --until 2027-01-01T00:00:00Z --reason 'contract'")]
 pub(crate) struct Set {
     /// What is pinned: flag:KEY or agent:NAME
     subject: String,
@@ -56,7 +59,8 @@ pub(crate) struct Set {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  control-plane pin remove flag:enhanced_reasoning -e production --tenant tenant456")]
+  control-plane pin remove flag:enhanced_reasoning -e production \\
+      --tenant tenant456")]
 pub(crate) struct Remove {
     /// What is pinned: flag:KEY or agent:NAME
     subject: String,
