@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::Format;
 use crate::output::{Paint, Style};
-use crate::{EXIT_FAILED, EXIT_OK};
+use crate::{EXIT_FAILED, EXIT_OK, EXIT_USAGE};
 
 /// A failure that a command words itself.
 #[derive(Debug, Clone, Default)]
@@ -110,6 +110,17 @@ pub(crate) fn report(error: &anyhow::Error, format: Format) -> u8 {
     // There is nobody left to tell if standard error is gone.
     drop(writeln!(io::stderr(), "{}", text.trim_end()));
     EXIT_FAILED
+}
+
+/// Says as JSON what is wrong with the command line, and returns the exit status.
+pub(crate) fn misused(error: &clap::Error) -> u8 {
+    let said = error.to_string();
+    let detail = said.lines().next().unwrap_or_default();
+    let detail = detail.strip_prefix("error: ").unwrap_or(detail);
+    let next = "`--help` behind the command shows its options";
+    let document = json!({ "code": null, "detail": detail, "next": next, "errors": [] });
+    drop(writeln!(io::stderr(), "{document:#}"));
+    EXIT_USAGE
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

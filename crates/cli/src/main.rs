@@ -21,6 +21,7 @@ mod parse;
 mod progress;
 mod session;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -34,8 +35,25 @@ const EXIT_FAILED: u8 = 1;
 /// Says that the command line is wrong, or with `plan --exit-code` that there are changes.
 const EXIT_USAGE: u8 = 2;
 
+/// Whether a command line that cannot be read asks for JSON.
+fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    let arguments: Vec<OsString> = arguments.collect();
+    let is_pair =
+        |pair: &[OsString]| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json";
+    arguments.windows(2).any(is_pair)
+        || arguments
+            .iter()
+            .any(|it| it == "-ojson" || it == "--output=json")
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && wants_json(std::env::args_os()) => {
+            return ExitCode::from(failure::misused(&error));
+        }
+        Err(error) => error.exit(),
+    };
     let format = cli.global.output;
     match commands::run(cli) {
         Ok(code) => ExitCode::from(code),

@@ -146,7 +146,7 @@ where
         route = operation.path,
         status,
         code,
-        ms = took.as_secs_f64() * 1e3,
+        ms = (took.as_secs_f64() * 1e6).round() / 1e3,
     );
     response
 }

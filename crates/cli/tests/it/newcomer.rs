@@ -327,3 +327,27 @@ fn everything_else_is_made_and_deleted_from_the_command_line() {
     server.ok(&format!("trust remove lab --key {key}"));
     server.ok("trust delete lab");
 }
+
+#[test]
+fn small_things_mean_what_they_say() {
+    let server = Server::with_platform();
+    server
+        .run(&["config", "set", "ai.note", "", "--layer", "staging"])
+        .ok();
+    assert_eq!(server.ok("config get ai.note -e staging"), "\n");
+    let kinds = server.run(&["uses", "segmnt", "x", "-e", "production"]);
+    assert!(
+        kinds
+            .err
+            .contains("environment, tenant, segment, flag, agent, tool"),
+        "{}",
+        kinds.err
+    );
+    let misused = server.run(&["flag", "nonsense", "-o", "json"]);
+    assert_eq!(misused.status, 2);
+    let said: serde_json::Value = serde_json::from_str(&misused.err).unwrap();
+    assert!(
+        said["detail"].as_str().unwrap().contains("nonsense"),
+        "{said}"
+    );
+}
