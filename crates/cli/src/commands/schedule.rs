@@ -42,7 +42,9 @@ pub(crate) struct List {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  control-plane schedule show launch -e production")]
+#[command(after_help = "\
+Examples:
+  control-plane schedule show launch -e production")]
 pub(crate) struct Show {
     /// The schedule
     name: ScheduleName,
@@ -85,9 +87,9 @@ pub(crate) struct Add {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  control-plane schedule cancel launch -e production --reason 'not yet'"
-)]
+#[command(after_help = "\
+Examples:
+  control-plane schedule cancel launch -e production --reason 'not yet'")]
 pub(crate) struct Cancel {
     /// The schedule
     name: ScheduleName,

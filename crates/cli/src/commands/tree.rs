@@ -38,13 +38,12 @@ struct Options {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Mistakes are reported with file and line: all of those in the files alone first, before the server is \
-asked, then all that the server finds in what they mean together.
+Mistakes are reported with file and line: all of those in the files alone first, before the server \
+is asked, then all that the server finds in what they mean together.
 
 Examples:
   control-plane plan examples/aiaas
-  control-plane plan platform/ --prune --exit-code     \\
-      # exit status 2 if there are changes")]
+  control-plane plan platform/ --prune --exit-code")]
 pub(crate) struct Plan {
     #[command(flatten)]
     options: Options,
@@ -56,8 +55,8 @@ pub(crate) struct Plan {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 All of the tree is applied, or nothing. What people changed since the tree was last applied is \
-kept and named, unless --take-over; what a tree has put and is not in this one stays and is \
-named, unless --prune. An installation has one tree: two would prune each other.
+kept and named, unless --take-over; what a tree has put and is not in this one stays and is named, \
+unless --prune. An installation has one tree: two would prune each other.
 
 Examples:
   control-plane apply examples/aiaas
