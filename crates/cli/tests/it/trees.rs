@@ -300,7 +300,7 @@ fn a_misspelt_folder_stops_a_pruning() {
     assert!(said.contains("rename it to `feature_flags/`"), "{said}");
     let plan = server.ok("plan tree");
     assert!(
-        plan.contains("Not in this tree, and left as it is: 3 documents"),
+        plan.contains("Not in this tree, and left as it is: 4 documents"),
         "{plan}"
     );
 }
