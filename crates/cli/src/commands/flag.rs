@@ -28,7 +28,7 @@ use super::registry::channel::shares;
 use super::schedule::ScheduleArgs;
 use super::{WriteArgs, environment, show_commit};
 use crate::failure::Failure;
-use crate::output::{Cell, Paint, inline, shortened};
+use crate::output::{Cell, Paint, inline};
 use crate::parse;
 use crate::session::Session;
 

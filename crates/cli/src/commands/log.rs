@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::commands::serve::start;
 use crate::failure::Failure;
-use crate::output::{Cell, Page, Paint, document_name, list, shortened, time};
+use crate::output::{Cell, Page, Paint, document_name, list, time};
 use crate::progress::Progress;
 use crate::session::{Session, print};
 

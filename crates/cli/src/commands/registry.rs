@@ -21,7 +21,7 @@ use super::kill::{KillArgs, ReviveArgs, kill, revive};
 use super::sign::{Text, read_manifest};
 use super::{WriteArgs, show_commit};
 use crate::failure::{Failure, Located};
-use crate::output::{Cell, Page, Paint, count, inline, short_digest, shortened, time};
+use crate::output::{Cell, Page, Paint, count, inline, short_digest, time};
 use crate::session::Session;
 
 #[derive(Debug, Subcommand)]

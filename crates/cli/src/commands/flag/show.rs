@@ -12,7 +12,7 @@ use plane_model::{
 use serde_json::{Value, json};
 
 use crate::commands::{environment, schedule};
-use crate::output::{Cell, Page, Paint, inline, percent, shortened, time};
+use crate::output::{Cell, Page, Paint, inline, percent, time};
 use crate::session::Session;
 
 #[derive(Debug, Args)]
