@@ -83,8 +83,8 @@ pub(crate) struct List {
 Rules and targets stay as they are; --file replaces everything. A percentage that grows keeps who \
 is in. A boolean flag that is switched on where it has no targeting yet is on for everybody.
 
-With --schedule it is done at that time, in your name. What others change until then stays, but for
-what is set; where --file would undo their work it fails, and says so.
+With --schedule it is done at that time, in your name. What others change until then stays, but \
+for what is set; where --file would undo their work it fails, and says so.
 
 Examples:
   control-plane flag set beta_features -e production --percent on=50 \\
@@ -94,7 +94,8 @@ Examples:
   control-plane flag set new_search_algorithm -e staging --on
   control-plane flag set new_search_algorithm -e staging --default off
   control-plane flag set beta_features -e production --file targeting.yaml
-  control-plane flag set beta_features --on --schedule 2026-12-10T09:00:00Z --reason 'launch'")]
+  control-plane flag set beta_features --on --schedule 2026-12-10T09:00:00Z \\
+      --reason 'launch'")]
 #[group(id = "what", required = true, multiple = true)]
 pub(crate) struct Set {
     /// The flag

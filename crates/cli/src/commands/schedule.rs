@@ -60,12 +60,13 @@ FILE holds a list of operations, in YAML or JSON, as `POST /v1/commits` takes th
   - { op: patch, kind: targeting, scope: production, name: beta, body: { state: enabled } }
   - { op: put, kind: tenant, name: acme, body: { plan: enterprise } }
 
-A patch (RFC 7396) changes what is there then. A put or a delete fails if somebody changed the
-document in between. All is done in one commit, in your name, if your token still allows it then.
+A patch (RFC 7396) changes what is there then. A put or a delete fails if somebody changed the \
+document in between. All is done in one commit, in your name, if your token still allows it then. \
 For one flag there is `control-plane flag set --schedule`.
 
 Examples:
-  control-plane schedule add launch --at 2026-12-10T09:00:00Z --file ops.yaml --reason 'launch'")]
+  control-plane schedule add launch --at 2026-12-10T09:00:00Z \\
+      --file ops.yaml --reason 'launch'")]
 pub(crate) struct Add {
     /// What to call it
     name: ScheduleName,
