@@ -7,12 +7,8 @@ use plane_model::{
     ArtifactKind, ArtifactName, ArtifactVersion, Digest, Document, DocumentKey, Kind, TenantId,
 };
 
+use crate::layers::LayerPlace;
 use crate::state::{Entry, State, base_name, folded_name};
-
-/// What the last part of a tenant's config layer begins with; nothing else in a selector contains it.
-const TENANT: &str = "tenant=";
-/// What comes after all layers of tenants with the same prefix.
-const AFTER_TENANTS: &str = "tenant>";
 
 /// What a decision rests on: if none of it changed, the decision still holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -186,24 +182,16 @@ impl<'a> Draft<'a> {
             let document = entry.document().cloned();
             layers.extend(document.map(|document| (key.clone(), document)));
         };
-        let mut from = String::new();
-        loop {
-            let mut skipped = None;
-            for (key, entry) in self.base.from(kind, &from, "") {
-                if let Some((prefix, _)) = key.scope().split_once(TENANT) {
-                    skipped = Some(prefix);
-                    break;
-                }
-                keep(key, entry);
-            }
-            let Some(prefix) = skipped else { break };
-            for tenant in tenants {
-                let scope = format!("{prefix}{TENANT}{tenant}");
+        for place in self.base.layer_places() {
+            let scopes: Vec<_> = match place {
+                LayerPlace::Shared(scope) => vec![scope.to_owned()],
+                LayerPlace::Tenants(_) => tenants.iter().filter_map(|it| place.of(it)).collect(),
+            };
+            for scope in scopes {
                 for (key, entry) in self.base.in_scope(kind, &scope, "") {
                     keep(key, entry);
                 }
             }
-            from = format!("{prefix}{AFTER_TENANTS}");
         }
         for (key, document) in &self.changed {
             if key.kind() != kind || key.tenant_id().is_some_and(|it| !tenants.contains(&it)) {

@@ -26,6 +26,7 @@ mod command;
 mod contract;
 pub mod delivery;
 mod draft;
+mod layers;
 mod plan;
 mod prepare;
 pub mod reconcile;

@@ -268,12 +268,12 @@ impl State {
     }
 
     /// All documents of a kind in a scope, from `name` on.
-    pub fn in_scope<'a>(
-        &'a self,
+    pub fn in_scope<'s>(
+        &'s self,
         kind: Kind,
-        scope: &'a str,
+        scope: &str,
         name: &str,
-    ) -> impl Iterator<Item = (&'a DocumentKey, &'a Entry)> {
+    ) -> impl Iterator<Item = (&'s DocumentKey, &'s Entry)> {
         self.from(kind, scope, name)
             .take_while(move |(key, _)| key.scope() == scope)
     }

@@ -171,31 +171,15 @@ impl Projection {
 
 /// The documents of a tenant's part of a view.
 ///
-/// Takes time in proportion to the number of config layers: they are not in the order of their tenants.
+/// Takes time in proportion to what it gives and to the layers that are no tenant's, however many tenants there are.
 pub fn tenant_documents<'s>(
     state: &'s State,
     scope: &'s Scope,
     environment: &EnvironmentName,
     tenant: &TenantId,
 ) -> Vec<(&'s DocumentKey, &'s Entry)> {
-    let of_tenant = format!("{environment}/{tenant}");
-    let layer = format!("tenant={tenant}");
-    let is_layer = |scope: &str| {
-        let before = scope.strip_suffix(layer.as_str());
-        before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
-    };
-    let own = state.from(Kind::Tenant, "", tenant.as_str());
-    let own = own.take_while(|(key, _)| key.name() == tenant.as_str());
-    let kills = state.from(Kind::Kill, &of_tenant, "");
-    let kills = kills.take_while(|(key, _)| key.scope() == of_tenant);
-    let pins = state.from(Kind::Pin, &of_tenant, "");
-    let pins = pins.take_while(|(key, _)| key.scope() == of_tenant);
-    let layers = state
-        .of_kind(Kind::Config)
-        .filter(|(key, _)| is_layer(key.scope()));
-    own.chain(kills)
-        .chain(pins)
-        .chain(layers)
+    bound_to(state, environment, tenant)
+        .into_iter()
         .filter(|(key, entry)| {
             part(key).as_ref() == Some(tenant)
                 && key.environment_name().is_none_or(|it| it == *environment)
@@ -203,6 +187,26 @@ pub fn tenant_documents<'s>(
                 && matches!(entry.content, Content::Readable(_))
         })
         .collect()
+}
+
+/// All that is bound to a tenant, and layers of other environments.
+fn bound_to<'s>(
+    state: &'s State,
+    environment: &EnvironmentName,
+    tenant: &TenantId,
+) -> Vec<(&'s DocumentKey, &'s Entry)> {
+    let own = state.in_scope(Kind::Tenant, "", tenant.as_str());
+    let mut found: Vec<_> = own
+        .take_while(|(key, _)| key.name() == tenant.as_str())
+        .collect();
+    let of_tenant = format!("{environment}/{tenant}");
+    for kind in [Kind::Kill, Kind::Pin] {
+        found.extend(state.in_scope(kind, &of_tenant, ""));
+    }
+    for scope in state.layer_places().filter_map(|it| it.of(tenant)) {
+        found.extend(state.in_scope(Kind::Config, &scope, ""));
+    }
+    found
 }
 
 /// The part of a view that a document is in: a tenant's, or what all share.
@@ -335,5 +339,47 @@ impl Reachable {
         self.documents.insert(key);
         self.documents.insert(DocumentKey::status(kind, id));
         Some(published)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::tests::state_of;
+
+    #[test]
+    fn one_tenants_documents_are_found_without_looking_at_those_of_others() {
+        let key = |kind, scope: &str, name: &str| DocumentKey::new(kind, scope, name).unwrap();
+        let mut keys = vec![
+            key(Kind::Config, "base", "ai"),
+            key(Kind::Kill, "production", "flag:f"),
+        ];
+        for tenant in 0..1_000 {
+            let id = format!("t{tenant}");
+            keys.push(key(Kind::Tenant, "", &id));
+            keys.push(key(Kind::Pin, &format!("production/{id}"), "flag:f"));
+            keys.push(key(Kind::Kill, &format!("production/{id}"), "flag:f"));
+            keys.push(key(Kind::Config, &format!("production.tenant={id}"), "ai"));
+            keys.push(key(Kind::Config, &format!("staging.tenant={id}"), "ai"));
+            keys.push(key(Kind::Config, &format!("tenant={id}"), "ai"));
+        }
+        let state = state_of(keys);
+        let production = EnvironmentName::new("production").unwrap();
+        // Also of one whose id is how others' begin.
+        for id in ["t1", "t500", "t999"] {
+            let tenant = TenantId::new(id).unwrap();
+            let looked_at = bound_to(&state, &production, &tenant);
+            let (of, config) = (format!("production/{id}"), format!("tenant={id}"));
+            let expected = [
+                key(Kind::Tenant, "", id),
+                key(Kind::Kill, &of, "flag:f"),
+                key(Kind::Pin, &of, "flag:f"),
+                key(Kind::Config, &format!("production.{config}"), "ai"),
+                key(Kind::Config, &format!("staging.{config}"), "ai"),
+                key(Kind::Config, &config, "ai"),
+            ];
+            let keys: Vec<_> = looked_at.into_iter().map(|(key, _)| key).collect();
+            assert_eq!(keys, expected.iter().collect::<Vec<_>>());
+        }
     }
 }

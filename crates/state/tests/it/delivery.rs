@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use plane_model::{Digest, DocumentKey, EnvironmentName, Kind, PrincipalId};
-use plane_state::delivery::{At, Changed, Delivered, Followed, Holding, Name, Projection, part};
+use plane_model::{Digest, DocumentKey, EnvironmentName, Kind, PrincipalId, TenantId};
+use plane_state::delivery::{
+    At, Changed, Delivered, Followed, Holding, Name, Projection, part, tenant_documents,
+};
 use plane_state::{Action, Scope, State};
 use serde_json::json;
 
@@ -267,4 +269,65 @@ fn a_version_that_nothing_leads_to_any_more_is_not_in_the_view() {
     assert_eq!(holding.root(), projection.root());
     let anew = Projection::of(&world.state, &scope(), &production());
     assert_eq!(projection.root(), anew.root());
+}
+
+#[test]
+fn a_tenants_part_is_what_the_whole_view_has_of_it() {
+    let mut world = World::platform();
+    let layer = |scope: &str| put(Kind::Config, scope, "ai", json!({"a": 1}));
+    let places = [
+        "base",
+        "production",
+        "production.plan=free",
+        "region=eu",
+        "staging.tenant=ID",
+        "tenant=ID",
+        "plan=free.tenant=ID",
+        "production.tenant=ID",
+        "production.region=eu.service=chat.plan=free.tenant=ID",
+    ];
+    let ids = ["tenant1", "tenant123", "tenant456", "a.tenant=tenant123"];
+    let a = json!({"x-override": ["environment", "region", "service", "plan", "tenant"]});
+    let schema = json!({"type": "object", "properties": {"a": a}});
+    let mut ops = vec![
+        put(Kind::Schema, "", "ai", schema),
+        put(Kind::Flag, "", "f", json!({"type": "boolean"})),
+    ];
+    let mut kills = Vec::new();
+    for id in ids {
+        ops.push(put(Kind::Tenant, "", id, json!({"plan": "free"})));
+        ops.extend(
+            places
+                .iter()
+                .filter(|it| it.ends_with("ID"))
+                .map(|it| layer(&it.replace("ID", id))),
+        );
+        for environment in ["production", "staging"] {
+            let of = format!("{environment}/{id}");
+            ops.push(put(Kind::Pin, &of, "flag:f", json!({"variant": "on"})));
+            kills.push(put(Kind::Kill, &of, "flag:f", json!({"reason": "test"})));
+        }
+    }
+    ops.extend(
+        places
+            .iter()
+            .filter(|it| !it.ends_with("ID"))
+            .map(|it| layer(it)),
+    );
+    world.write(ops).unwrap();
+    world.give(Action::Kill, kills).unwrap();
+    let (state, scope) = (&world.state, scope());
+    let projection = Projection::of(state, &scope, &production());
+    for id in ids {
+        let tenant = TenantId::new(id).unwrap();
+        let whole = projection.documents(state, &scope);
+        let mut own: Vec<_> = whole
+            .filter(|(key, _)| part(key).as_ref() == Some(&tenant))
+            .collect();
+        let mut found = tenant_documents(state, &scope, &production(), &tenant);
+        own.sort_by_key(|it| it.0);
+        found.sort_by_key(|it| it.0);
+        assert_eq!(found, own);
+        assert_eq!(found.len(), 7, "{id}: {found:?}");
+    }
 }
