@@ -180,7 +180,7 @@ impl Pace {
             }
             // One that is older does not know of it; one that is not this API never will.
             Why::Foreign(_) => REFUSED_PAUSE,
-            Why::Refused(_) | Why::Unreachable(_) | Why::Lost(_) => Duration::ZERO,
+            Why::Refused(_) | Why::Unreachable(_) | Why::Lost(_) | Why::Silent(_) => Duration::ZERO,
         };
         (bound / 2 + share).max(asked).max(refused)
     }

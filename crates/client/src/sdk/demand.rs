@@ -263,7 +263,10 @@ impl Core {
                         return Fetched::Other;
                     }
                     Why::Refused(problem) => failure.clone_from(&problem.detail),
-                    Why::Unreachable(detail) | Why::Lost(detail) | Why::Foreign(detail) => {
+                    Why::Unreachable(detail)
+                    | Why::Lost(detail)
+                    | Why::Silent(detail)
+                    | Why::Foreign(detail) => {
                         failure = format!("cannot reach the control plane at {url}: {detail}");
                     }
                 },

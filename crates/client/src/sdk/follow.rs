@@ -240,7 +240,8 @@ impl Follower {
             Ok(events) => events,
             Err(failure) => {
                 // Opened, and then nothing came: something in between gathers what is sent.
-                if !self.has_heard && self.attempts == 0 {
+                let is_silent = matches!(failure.why, Why::Silent(_));
+                if !self.has_heard && (is_silent || self.attempts == 0) {
                     self.stream = None;
                     self.lessen(core, Mode::LongPoll);
                     return Ok(Next::Now);
@@ -356,7 +357,8 @@ impl Follower {
 /// Says whether it is streams that do not work there, and not the server, the token or the environment.
 fn is_of_streams(why: &Why) -> bool {
     match why {
-        Why::Foreign(_) => true,
+        // One that is not answered is gathered by something in between, which a shorter answer passes.
+        Why::Foreign(_) | Why::Silent(_) => true,
         Why::Refused(problem) => matches!(
             problem.known_code(),
             None | Some(
@@ -373,7 +375,9 @@ fn is_of_streams(why: &Why) -> bool {
 fn of_failure(target: &Target, failure: Failure) -> Trouble {
     let url = target.url.clone();
     let error = match failure.why {
-        Why::Unreachable(detail) | Why::Lost(detail) => Error::Unreachable { url, detail },
+        Why::Unreachable(detail) | Why::Lost(detail) | Why::Silent(detail) => {
+            Error::Unreachable { url, detail }
+        }
         Why::Refused(problem) if problem.retryable => Error::Unreachable {
             url,
             detail: problem.detail,

@@ -67,8 +67,10 @@ pub(crate) struct Failure {
 pub(crate) enum Why {
     /// Nothing could be sent.
     Unreachable(String),
-    /// The connection was lost, or nothing came for too long.
+    /// The connection was lost.
     Lost(String),
+    /// It was asked, and nothing came for too long.
+    Silent(String),
     /// The server says no.
     Refused(Box<Problem>),
     /// Something answered that is not this API.
@@ -133,23 +135,47 @@ pub(crate) trait Events: Send {
     fn read(&mut self) -> Result<Vec<ServerEvent>, Failure>;
 }
 
+/// How long an answer is waited for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Patience {
+    /// As a whole; none for what never ends.
+    whole: Option<Duration>,
+    /// How long the server was asked to wait: so much longer nothing may come.
+    wait: Duration,
+}
+
+impl Patience {
+    fn of(whole: Duration) -> Self {
+        Self {
+            whole: Some(whole),
+            wait: Duration::ZERO,
+        }
+    }
+}
+
 /// Sends requests over the network.
 #[derive(Debug)]
 pub(crate) struct Http {
     agent: ureq::Agent,
+    /// How long nothing may come, beside the time that a request asks to wait.
+    idle: Duration,
 }
 
 impl Http {
     pub(crate) fn new(authorities: &Authorities) -> Self {
+        Self::patient(authorities, IDLE_TIMEOUT)
+    }
+
+    fn patient(authorities: &Authorities, idle: Duration) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_per_read(Some(IDLE_TIMEOUT))
             .tls_config(authorities.tls())
             .user_agent(concat!("control-plane-rust/", env!("CARGO_PKG_VERSION")));
         Self {
             agent: config.build().into(),
+            idle,
         }
     }
 
@@ -163,25 +189,26 @@ impl Http {
         target: &Target,
         mut request: ureq::http::request::Builder,
         names: &[(&str, &str)],
-        timeout: Option<Duration>,
+        patience: Patience,
     ) -> Result<Response<ureq::Body>, Failure> {
         for (name, value) in names {
             request = request.header(*name, *value);
         }
-        self.send(target, request.body(()), timeout)
+        self.send(target, request.body(()), patience)
     }
 
     fn send<B: ureq::AsSendBody>(
         &self,
         target: &Target,
         request: Result<Request<B>, ureq::http::Error>,
-        timeout: Option<Duration>,
+        patience: Patience,
     ) -> Result<Response<ureq::Body>, Failure> {
         let request = request.map_err(|error| Why::Foreign(error.to_string()))?;
         let mut config = self
             .agent
             .configure_request(request)
-            .timeout_global(timeout);
+            .timeout_global(patience.whole)
+            .timeout_per_read(Some(self.idle + patience.wait));
         if is_loopback(&target.url) {
             // What runs on this machine is not reached through a proxy.
             config = config.proxy(None);
@@ -212,7 +239,11 @@ impl Transport for Http {
             format!("/view?{}", query.join("&"))
         };
         let request = begun(Method::GET, target, &in_environment(target, &rest));
-        let mut response = self.get(target, request, &names, Some(VIEW_TIMEOUT + wait))?;
+        let patience = Patience {
+            whole: Some(VIEW_TIMEOUT + wait),
+            wait,
+        };
+        let mut response = self.get(target, request, &names, patience)?;
         let head = header(&response, headers::HEAD).map(str::to_owned);
         if response.status() == StatusCode::NOT_MODIFIED {
             return Ok(Answer::Unchanged { head });
@@ -225,7 +256,7 @@ impl Transport for Http {
     fn keys(&self, target: &Target) -> Result<KeysReply, Failure> {
         let request = begun(Method::GET, target, &path(&["keys"]));
         let names = [("accept", "application/json")];
-        let mut response = self.get(target, request, &names, Some(SHORT_TIMEOUT))?;
+        let mut response = self.get(target, request, &names, Patience::of(SHORT_TIMEOUT))?;
         let reader = response.body_mut().as_reader().take(KEYS_BYTES_MAX);
         Ok(serde_json::from_reader(reader).map_err(|error| Why::Foreign(error.to_string()))?)
     }
@@ -233,7 +264,7 @@ impl Transport for Http {
     fn stream(&self, target: &Target, last_id: &str) -> Result<Box<dyn Events>, Failure> {
         let names = [("accept", "text/event-stream"), ("last-event-id", last_id)];
         let request = begun(Method::GET, target, &in_environment(target, "/stream"));
-        let response = self.get(target, request, &names, None)?;
+        let response = self.get(target, request, &names, Patience::default())?;
         let media = header(&response, "content-type").unwrap_or_default();
         if !media.starts_with("text/event-stream") {
             let detail = format!("the stream is answered with `{media}`");
@@ -269,7 +300,7 @@ impl Parts for Http {
             ("accept", "application/json"),
             (headers::MIN_REVISION, revision.as_str()),
         ];
-        decoded(&mut self.get(target, request, &names, Some(timeout))?)
+        decoded(&mut self.get(target, request, &names, Patience::of(timeout))?)
     }
 }
 
@@ -305,7 +336,7 @@ impl Http {
         let body = serde_json::to_vec(request).map_err(|error| foreign(&error))?;
         let begun = begun(Method::POST, target, &in_environment(target, rest))
             .header("content-type", "application/json");
-        let mut response = self.send(target, begun.body(&*body), Some(timeout))?;
+        let mut response = self.send(target, begun.body(&*body), Patience::of(timeout))?;
         let reader = response.body_mut().as_reader().take(PROBLEM_BYTES_MAX);
         Ok(serde_json::from_reader(reader).map_err(|error| foreign(&error))?)
     }
@@ -337,7 +368,10 @@ struct HttpEvents {
 impl Events for HttpEvents {
     fn read(&mut self) -> Result<Vec<ServerEvent>, Failure> {
         let read = self.reader.read(&mut self.buffer);
-        let count = read.map_err(|error| Why::Lost(error.to_string()))?;
+        let count = read.map_err(|error| match ureq::Error::from(error) {
+            ureq::Error::Timeout(which) => Why::Silent(which.to_string()),
+            error => Why::Lost(error.to_string()),
+        })?;
         if count == 0 {
             return Err(Why::Lost("the server ended the stream".to_owned()).into());
         }
@@ -403,7 +437,8 @@ fn failed(error: &ureq::Error) -> Failure {
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
             Why::Unreachable("connecting took too long".to_owned())
         }
-        ureq::Error::Io(_) | ureq::Error::Timeout(_) => Why::Lost(error.to_string()),
+        ureq::Error::Timeout(_) => Why::Silent(error.to_string()),
+        ureq::Error::Io(_) => Why::Lost(error.to_string()),
         other => Why::Foreign(other.to_string()),
     };
     why.into()
@@ -413,4 +448,67 @@ fn is_loopback(url: &str) -> bool {
     let uri = url.parse::<ureq::http::Uri>().ok();
     uri.and_then(|uri| uri.host().map(crate::transport::is_loopback))
         .unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+    use std::thread::JoinHandle;
+
+    use super::*;
+
+    /// How long nothing may come in tests.
+    const IDLE: Duration = Duration::from_millis(200);
+
+    const UNCHANGED: &str = "HTTP/1.1 304 Not Modified\r\n\r\n";
+    const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+
+    /// A server that takes one request and says something at once, and `after` so long that nothing changed,
+    /// unless the test is over by then.
+    fn server(at_once: &'static str, after: Duration) -> (Target, Sender<()>, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (over, is_over) = channel();
+        let serving = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4_096]).unwrap();
+            stream.write_all(at_once.as_bytes()).unwrap();
+            if is_over.recv_timeout(after) == Err(RecvTimeoutError::Timeout) {
+                drop(stream.write_all(UNCHANGED.as_bytes()));
+            }
+        });
+        let target = Target {
+            url,
+            token: None,
+            environment: EnvironmentName::new("production").unwrap(),
+            is_on_demand: false,
+        };
+        (target, over, serving)
+    }
+
+    #[test]
+    fn a_long_poll_outlasts_the_time_in_which_nothing_may_come() {
+        let (target, over, serving) = server("", 3 * IDLE);
+        let http = Http::patient(&Authorities::default(), IDLE);
+        let answer = http.view(&target, Some("\"5\""), Duration::from_mins(1));
+        assert!(matches!(answer, Ok(Answer::Unchanged { .. })), "{answer:?}");
+        drop(over);
+        serving.join().unwrap();
+    }
+
+    #[test]
+    fn a_stream_in_which_nothing_comes_is_told_from_one_that_was_lost() {
+        for at_once in ["", STREAM] {
+            let (target, over, serving) = server(at_once, Duration::from_mins(1));
+            let http = Http::patient(&Authorities::default(), IDLE);
+            let opened = http.stream(&target, "5.01234567");
+            assert_eq!(opened.is_ok(), at_once == STREAM);
+            let failure = opened.and_then(|mut it| it.read()).err().unwrap();
+            assert!(matches!(failure.why, Why::Silent(_)), "{failure:?}");
+            over.send(()).unwrap();
+            serving.join().unwrap();
+        }
+    }
 }

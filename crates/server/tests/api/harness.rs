@@ -299,7 +299,11 @@ pub(crate) struct Event {
 impl Events {
     pub(crate) fn of(response: axum::response::Response) -> Self {
         assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let headers = response.headers();
+        assert_eq!(headers["content-type"], "text/event-stream");
+        // A proxy passes events on as they come.
+        assert_eq!(headers["cache-control"], "no-store, no-transform");
+        assert_eq!(headers["x-accel-buffering"], "no");
         Self {
             body: response.into_body().into_data_stream(),
             text: String::new(),

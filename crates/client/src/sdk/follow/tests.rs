@@ -403,6 +403,28 @@ fn a_stream_in_which_nothing_comes_is_given_up_for_long_polls() {
 }
 
 #[test]
+fn a_stream_that_only_ever_is_silent_is_given_up_for_long_polls_whatever_went_before() {
+    let silent = || Failure::from(Why::Silent("timeout".to_owned()));
+    for opens in [false, true] {
+        let mut test = following(vec![Err(lost())]);
+        // Heard of before: it is the connection that was lost, and not streams that do not work.
+        test.follower.has_heard = true;
+        assert!(matches!(test.step(), Next::After(_)));
+        if opens {
+            test.stream(vec![Err(silent())]);
+            test.steps(2);
+        } else {
+            test.no_stream(silent());
+            test.steps(1);
+        }
+        test.view(&view(6, "on"));
+        test.steps(1);
+        assert_eq!(test.asked().pop().unwrap(), "http://one view \"5\" 50");
+        assert_eq!(test.is_on(), Some(true));
+    }
+}
+
+#[test]
 fn long_polls_that_are_cut_off_give_way_to_asking_now_and_then() {
     let mut test = Test::new();
     test.view(&view(5, "off"))
