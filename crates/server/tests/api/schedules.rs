@@ -256,6 +256,7 @@ async fn a_failure_is_an_alert_and_views_hold_no_schedules() {
         "environment": "production",
         "subject": "schedule:end",
         "reason": "UNAUTHENTICATED: the token of ana: the token is not known",
+        "actor": "control-plane",
         "revision": server.revision(),
         "at": ONE,
     });
