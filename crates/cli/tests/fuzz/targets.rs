@@ -127,6 +127,7 @@ pub fn document(bytes: &[u8]) {
 fn a_key(kind: Kind) -> DocumentKey {
     let (scope, name) = match kind {
         Kind::Targeting => ("production", "f"),
+        Kind::Schedule => ("production", "a"),
         Kind::Kill => ("production", "agent:support"),
         Kind::Pin => ("production/acme", "flag:f"),
         Kind::Config => ("production.plan=free", "ai"),

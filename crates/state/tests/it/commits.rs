@@ -43,7 +43,7 @@ fn all_findings_of_a_commit_come_at_once() {
         delete(Kind::Segment, "", "nobody"),
     ]);
     expect![[r"
-        /ops/3: there is no segment `nobody` [NOT_FOUND]; remove the operation, or correct the name
+        /ops/3: there is no segment `nobody` [NOT_FOUND]; correct the name; if it is gone already, there is nothing left to do
         /ops/0/body/owners: unknown field `owners` [FIELD_UNKNOWN]; remove it or correct its spelling
         /ops/1/body/variants: a flag of type string has no variants [FIELD_MISSING]; add `variants` with at least one name and value
         /ops/2/body: a pin of `flag:a` holds a `variant` and nothing else [FIELD_INVALID]; set `variant`
