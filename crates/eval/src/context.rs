@@ -319,7 +319,14 @@ impl Context {
     /// Looks up an attribute that is a string, to be compared by its ends; most are, and this is the quickest.
     #[inline]
     pub(crate) fn attribute_text(&self, ends: Ends, path: &str) -> Option<Text<'_>> {
-        match &self.entry(ends, path)?.value {
+        // The search is written out: this is asked for most clauses, and a call costs as much as the search.
+        let entry = if self.entries.len() <= SCAN_MAX {
+            let mut entries = self.entries.iter();
+            entries.find(|entry| self.is_called(entry, ends, path))
+        } else {
+            self.entry_of_many(ends, path)
+        };
+        match &entry?.value {
             Stored::Text(word) => Some(Text { ctx: self, word }),
             _ => None,
         }
