@@ -8,7 +8,7 @@ use plane_model::{Code, Violation};
 use serde_json::{Value, json};
 
 use crate::arguments::Format;
-use crate::output::{Paint, Style};
+use crate::output::{Paint, Style, count};
 use crate::{EXIT_FAILED, EXIT_OK, EXIT_USAGE};
 
 /// A failure that a command words itself.
@@ -68,6 +68,46 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// Turns what a server refused into one error whose findings say where in the user's own files they are.
+///
+/// `place` finds the file, line and column that a pointer into the request means.
+pub(crate) fn relocated(
+    what: &str,
+    error: plane_client::Error,
+    place: impl Fn(&str) -> Option<String>,
+) -> anyhow::Error {
+    let plane_client::Error::Problem(problem) = &error else {
+        return error.into();
+    };
+    if problem.errors.is_empty() {
+        return error.into();
+    }
+    let findings = problem.errors.iter().map(|finding| {
+        let mut located = Located::from(finding);
+        if let Some(place) = place(&finding.pointer) {
+            located.place = place;
+        }
+        located
+    });
+    let found = count(problem.errors.len(), "finding");
+    let mut failure = Failure::new(format!("{what}: {found}")).findings(findings);
+    if let Some(code) = problem.known_code() {
+        failure = failure.code(code);
+    }
+    failure.into()
+}
+
+/// Which of the documents under `root` of a request a pointer is into, and where in its body.
+pub(crate) fn into_body<'p>(pointer: &'p str, root: &str) -> Option<(usize, &'p str)> {
+    let rest = pointer.strip_prefix(root)?.strip_prefix('/')?;
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (index, below) = rest.split_at(end);
+    Some((
+        index.parse().ok()?,
+        below.strip_prefix("/body").unwrap_or(below),
+    ))
+}
 
 impl From<&Finding> for Located {
     fn from(finding: &Finding) -> Self {

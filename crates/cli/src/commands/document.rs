@@ -7,11 +7,11 @@ use clap::Args;
 use plane_api::{CommitRequest, OpChange, OpRequest};
 use plane_client::{Client, Condition, Error};
 use plane_model::{DocumentKey, Kind, limits};
-use plane_state::tree::{self, File, Tree};
+use plane_state::tree::{self, File};
 use serde_json::Value;
 
 use super::{WriteArgs, show_commit};
-use crate::failure::{Failure, Located};
+use crate::failure::{Failure, Located, into_body, relocated};
 use crate::output::count;
 use crate::parse::read_bounded;
 use crate::session::Session;
@@ -184,37 +184,13 @@ pub(crate) fn put_file(
     let reply = client.commit(&request, write.dry_run);
     show_commit(
         session,
-        &reply.map_err(|error| relocated(file, &tree, error))?,
+        &reply.map_err(|error| {
+            let what = format!("`{}` is refused", file.display());
+            relocated(&what, error, |pointer| {
+                let (index, below) = into_body(pointer, "/ops")?;
+                let at = tree.locate(index, below);
+                Some(format!("{}:{}:{}", file.display(), at.line, at.column))
+            })
+        })?,
     )
-}
-
-/// Puts file and line in the place of pointers into the request.
-fn relocated(file: &Path, tree: &Tree, error: Error) -> anyhow::Error {
-    let Error::Problem(problem) = &error else {
-        return error.into();
-    };
-    if problem.errors.is_empty() {
-        return error.into();
-    }
-    let findings = problem.errors.iter().map(|finding| {
-        let mut located = Located::from(finding);
-        let op = finding.pointer.strip_prefix("/ops/").unwrap_or_default();
-        let (index, below) = op.split_once('/').unwrap_or((op, ""));
-        if let Ok(index) = index.parse::<usize>() {
-            let below = below.strip_prefix("body").unwrap_or_default();
-            let at = tree.locate(index, below);
-            located.place = format!("{}:{}:{}", file.display(), at.line, at.column);
-        }
-        located
-    });
-    let what = format!(
-        "`{}` is refused: {}",
-        file.display(),
-        count(problem.errors.len(), "finding")
-    );
-    let mut failure = Failure::new(what).findings(findings);
-    if let Some(code) = problem.known_code() {
-        failure = failure.code(code);
-    }
-    failure.into()
 }

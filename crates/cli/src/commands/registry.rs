@@ -18,9 +18,9 @@ use plane_registry::Manifest;
 use serde_json::Value;
 
 use super::kill::{KillArgs, ReviveArgs, kill, revive};
-use super::sign::{Text, read_manifest};
+use super::sign::read_manifest;
 use super::{WriteArgs, show_commit};
-use crate::failure::{Failure, Located};
+use crate::failure::{Failure, Located, into_body, relocated};
 use crate::output::{Cell, Page, Paint, count, inline, short_digest, time};
 use crate::session::Session;
 
@@ -461,37 +461,14 @@ impl Publish {
             ops,
         };
         let reply = session.client()?.commit(&request, write.dry_run);
-        show_commit(session, &reply.map_err(|error| relocated(&texts, error))?)
+        let reply = reply.map_err(|error| {
+            relocated("nothing was published", error, |pointer| {
+                let (index, below) = into_body(pointer, "/ops")?;
+                Some(texts.get(index)?.place(below))
+            })
+        })?;
+        show_commit(session, &reply)
     }
-}
-
-/// Puts file and line in the place of pointers into the request.
-fn relocated(texts: &[Text], error: plane_client::Error) -> anyhow::Error {
-    let plane_client::Error::Problem(problem) = &error else {
-        return error.into();
-    };
-    if problem.errors.is_empty() {
-        return error.into();
-    }
-    let findings = problem.errors.iter().map(|finding| {
-        let mut located = Located::from(finding);
-        let op = finding.pointer.strip_prefix("/ops/");
-        let (index, below) = op.map_or(("", ""), |it| it.split_once('/').unwrap_or((it, "")));
-        if let Some(text) = index.parse().ok().and_then(|it: usize| texts.get(it)) {
-            let below = below.strip_prefix("body").unwrap_or_default();
-            located.place = text.place(below);
-        }
-        located
-    });
-    let mut failure = Failure::new(format!(
-        "nothing was published: {}",
-        count(problem.errors.len(), "finding")
-    ))
-    .findings(findings);
-    if let Some(code) = problem.known_code() {
-        failure = failure.code(code);
-    }
-    failure.into()
 }
 
 impl Status {

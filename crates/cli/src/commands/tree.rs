@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use plane_api::{DocumentName, TreeDocument, TreeReply};
-use plane_client::{Client, Error, TreeOptions, Write};
+use plane_client::{Client, TreeOptions, Write};
 use plane_model::{Code, DocumentKey, Violation};
 use plane_state::tree::{self, File, Locks, Tree};
 
-use crate::failure::{Failure, Located};
+use crate::failure::{Failure, Located, into_body, relocated};
 use crate::output::{Page, Paint, changes, count, document_name, receipt};
 use crate::session::{Session, note};
 use crate::{EXIT_OK, EXIT_USAGE};
@@ -346,49 +346,18 @@ fn ask(client: &Client, options: &Options, tree: &Tree, write: &Write) -> Result
     };
     client
         .apply_tree(documents, choice, write)
-        .map_err(|error| relocated(&options.tree, tree, error))
+        .map_err(|error| {
+            let root = &options.tree;
+            let what = format!("the tree `{}` is refused", root.display());
+            relocated(&what, error, |pointer| in_file(root, tree, pointer))
+        })
 }
 
-/// Puts file and line in the place of pointers into the request.
-fn relocated(root: &Path, tree: &Tree, error: Error) -> anyhow::Error {
-    let Error::Problem(problem) = &error else {
-        return error.into();
-    };
-    if problem.errors.is_empty() {
-        return error.into();
-    }
-    let findings = problem.errors.iter().map(|finding| {
-        let mut located = Located::from(finding);
-        located.place = in_file(root, tree, &finding.pointer);
-        located
-    });
-    let mut failure = Failure::new(format!(
-        "the tree `{}` is refused: {}",
-        root.display(),
-        count(problem.errors.len(), "finding")
-    ))
-    .findings(findings);
-    if let Some(code) = problem.known_code() {
-        failure = failure.code(code);
-    }
-    failure.into()
-}
-
-fn in_file(root: &Path, tree: &Tree, pointer: &str) -> String {
-    let place = pointer.strip_prefix("/documents/").and_then(|rest| {
-        let (index, rest) = match rest.split_once('/') {
-            Some((index, rest)) => (index, format!("/{rest}")),
-            None => (rest, String::new()),
-        };
-        let rest = rest
-            .strip_prefix("/body")
-            .map(str::to_owned)
-            .unwrap_or(rest);
-        let index: usize = index.parse().ok()?;
-        tree.documents.get(index)?;
-        Some(tree.locate(index, &rest))
-    });
-    place.map_or_else(|| pointer.to_owned(), |it| place_text(root, &it))
+/// Where in the tree a pointer into the request is.
+fn in_file(root: &Path, tree: &Tree, pointer: &str) -> Option<String> {
+    let (index, below) = into_body(pointer, "/documents")?;
+    tree.documents.get(index)?;
+    Some(place_text(root, &tree.locate(index, below)))
 }
 
 fn place_text(root: &Path, it: &tree::Place<'_>) -> String {
@@ -397,9 +366,13 @@ fn place_text(root: &Path, it: &tree::Place<'_>) -> String {
 
 /// Turns what a node found wrong with a tree into one error with file and line.
 pub(crate) fn refused(root: &Path, tree: &Tree, violations: &[Violation]) -> Failure {
-    let findings = violations
-        .iter()
-        .map(|violation| Located::new(in_file(root, tree, &violation.pointer), violation));
+    let findings = violations.iter().map(|violation| {
+        let place = in_file(root, tree, &violation.pointer);
+        Located::new(
+            place.unwrap_or_else(|| violation.pointer.clone()),
+            violation,
+        )
+    });
     Failure::new(format!(
         "the tree `{}` is refused: {}",
         root.display(),

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use plane_model::documents::Flag;
 use plane_model::{AttributePath, FlagKey, Serve, Timestamp};
 
 use super::Known;
@@ -176,11 +175,11 @@ fn is_of_requests(path: &str) -> bool {
 
 /// Says whether the flag itself is another one, as far as answers depend on it.
 fn differ([old, new]: [Option<&Chunk>; 2]) -> bool {
-    let parts = |chunk: Option<&Chunk>| {
-        let parts = chunk?.parts();
-        let flag: Option<&Flag> = parts.flag();
-        let flag = flag.map(|it| (it.archived, it.all_variants()));
-        Some((flag, parts.targeting().cloned(), parts.kill().is_some()))
+    let variants = |chunk: Option<&Chunk>| {
+        let flag = chunk?.parts().flag()?;
+        Some((flag.archived, flag.all_variants()))
     };
-    parts(old) != parts(new)
+    let is_killed = |chunk: Option<&Chunk>| chunk.is_some_and(|it| it.parts().kill().is_some());
+    let [before, after] = [old, new].map(|it| it.and_then(|it| it.parts().targeting()));
+    before != after || variants(old) != variants(new) || is_killed(old) != is_killed(new)
 }
