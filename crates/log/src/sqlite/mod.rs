@@ -390,6 +390,7 @@ impl ChangeLog for SqliteLog {
 
 #[cfg(test)]
 mod tests {
+    use super::lane::Worker as _;
     use super::*;
     use crate::conformance::{Draft, append_all, block_on};
 
@@ -463,6 +464,61 @@ mod tests {
             waiting() < 1_024
         });
         assert!(posted, "{} still wait", waiting());
+    }
+
+    /// Has the writer do its upkeep until it waits for nothing but the next job.
+    async fn keep_up(log: &SqliteLog) {
+        loop {
+            let (done, is_done) = tokio::sync::oneshot::channel();
+            let keep_up = move |writer: &mut Writer| {
+                while writer.upkeep() {}
+                // Behind the folding that was begun, if any was.
+                writer.folder().begin(|_| done.send(()).unwrap())
+            };
+            log.writer.run(keep_up).await.unwrap().unwrap();
+            is_done.await.unwrap();
+            if log.writer.run(|writer| !writer.is_folding()).await.unwrap() {
+                return;
+            }
+        }
+    }
+
+    /// How many rows of the journal are in the file itself, which the write-ahead log is folded into.
+    fn folded_in(log: &SqliteLog, aside: &Path) -> u32 {
+        let copied = aside.join(LOG.file);
+        fs::copy(log.dir.join(LOG.file), &copied).unwrap();
+        let db = Connection::open(copied).unwrap();
+        let count = db.query_row("SELECT count(*) FROM journal", [], |row| row.get(0));
+        count.unwrap()
+    }
+
+    #[test]
+    fn the_write_ahead_log_is_folded_in_earlier_while_it_holds_nothing_but_the_journal() {
+        let (dir, aside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let log = SqliteLog::open(dir.path(), &LogId::new("fold").unwrap()).unwrap();
+        let append = async |mut head: Head, runs: u64| {
+            for _ in 0..runs {
+                head = append_all(&log, head, &run(head, 1)).await;
+            }
+            keep_up(&log).await;
+            head
+        };
+        block_on(async {
+            // A run counts for a little over 8 KiB.
+            let head = append(Head::GENESIS, 230).await;
+            assert_eq!(folded_in(&log, aside.path()), 0, "less than 2 MiB");
+            let head = append(head, 40).await;
+            let folded = folded_in(&log, aside.path());
+            assert!((230..=270).contains(&folded), "{folded} rows");
+            assert_eq!(log.tail.lock().len(), 270, "nothing was posted");
+            // Once some was posted, only 8 MiB are worth it.
+            let post = log.writer.run(Writer::post_slice).await.unwrap();
+            assert_eq!(post, Ok(false));
+            let head = append(head, 400).await;
+            assert_eq!(folded_in(&log, aside.path()), folded);
+            append(head, 450).await;
+            assert_ne!(folded_in(&log, aside.path()), folded);
+        });
     }
 
     #[test]

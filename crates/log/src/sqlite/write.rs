@@ -343,6 +343,11 @@ impl Writer {
         &self.folder
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_folding(&self) -> bool {
+        self.folding.is_some()
+    }
+
     fn fold_is_due(&self) -> bool {
         let unfolded_max = if self.has_posted {
             UNFOLDED_BYTES
