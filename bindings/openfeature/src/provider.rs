@@ -13,6 +13,7 @@ use open_feature::{
 };
 use plane_client::ControlPlane;
 use plane_client::sdk::{Detail, Environment, Error, ErrorCode, FlagError, Reason, Source};
+use plane_model::documents::MetadataValue;
 use serde_json::Value;
 
 use crate::{context, value};
@@ -30,6 +31,7 @@ pub struct Provider {
     environment: Environment,
     metadata: ProviderMetadata,
     timeout: Duration,
+    only_flag_metadata: bool,
     is_initialized: Arc<AtomicBool>,
 }
 
@@ -48,6 +50,7 @@ impl Provider {
             environment,
             metadata: ProviderMetadata::new("control-plane"),
             timeout: TIMEOUT,
+            only_flag_metadata: false,
             is_initialized: Arc::default(),
         }
     }
@@ -56,6 +59,14 @@ impl Provider {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Leaves out of a flag's metadata all but what its author wrote: `revision`, `bucketing`, `rule`
+    /// and `tenant_unknown`, which come with every evaluation otherwise.
+    #[must_use]
+    pub fn only_flag_metadata(mut self) -> Self {
+        self.only_flag_metadata = true;
         self
     }
 
@@ -85,8 +96,11 @@ impl Provider {
                 detail.error_detail.unwrap_or_default(),
             ));
         }
-        let metadata =
-            metadata(&detail).with_value("bucketing", snapshot.view().bucketing().as_str());
+        let mut metadata = of_author(&detail);
+        if !self.only_flag_metadata {
+            add_ours(&mut metadata, &detail);
+            metadata.add_value("bucketing", snapshot.view().bucketing().as_str());
+        }
         let reason = reason_of(detail.reason);
         let Some(variant) = detail.variant else {
             let what = format!("`{flag}` leaves its value to the caller");
@@ -108,16 +122,31 @@ impl Provider {
     }
 }
 
-fn metadata(detail: &Detail) -> FlagMetadata {
+/// What the flag's author wrote. The names are none of ours: the control plane refuses those.
+fn of_author(detail: &Detail) -> FlagMetadata {
+    let mut metadata = FlagMetadata::default();
+    for (name, said) in &detail.metadata {
+        match said {
+            MetadataValue::Bool(value) => metadata.add_value(name, *value),
+            MetadataValue::Text(text) => metadata.add_value(name, text.as_str()),
+            MetadataValue::Number(number) => match number.as_i64() {
+                Some(whole) => metadata.add_value(name, whole),
+                None => metadata.add_value(name, number.as_f64().unwrap_or_default()),
+            },
+        }
+    }
+    metadata
+}
+
+fn add_ours(metadata: &mut FlagMetadata, detail: &Detail) {
     let revision = i64::try_from(detail.revision).unwrap_or(i64::MAX);
-    let mut metadata = FlagMetadata::default().with_value("revision", revision);
+    metadata.add_value("revision", revision);
     if let Some(rule) = &detail.rule {
         metadata.add_value("rule", rule.as_str());
     }
     if detail.tenant_unknown {
         metadata.add_value("tenant_unknown", true);
     }
-    metadata
 }
 
 #[async_trait]

@@ -48,15 +48,15 @@ def write(flags: pathlib.Path, tree: pathlib.Path) -> None:
         if (expression := flag.get("contextEvaluator")) is not None:
             serve, when = _EXPRESSIONS[expression]
             targeting["rules"] = [{"name": serve, "if": when, "serve": serve}]
-        _put(tree, key, flag["variants"], targeting)
+        _put(tree, key, flag["variants"], targeting, flag.get("flagMetadata") or {})
     targeting = {"state": "enabled", "default": _CONTEXT_AWARE["default"], "rules": _CONTEXT_AWARE["rules"]}
-    _put(tree, "context-aware", _CONTEXT_AWARE["variants"], targeting)
+    _put(tree, "context-aware", _CONTEXT_AWARE["variants"], targeting, {})
 
 
-def _put(tree: pathlib.Path, key: str, variants: Any, targeting: dict[str, Any]) -> None:
+def _put(tree: pathlib.Path, key: str, variants: Any, targeting: dict[str, Any], metadata: dict[str, Any]) -> None:
     values = list(variants.values())
     kinds = {bool: "boolean", str: "string", int: "integer", float: "float", dict: "object"}
     kind = kinds[type(values[0])]
-    flag = {"key": key, "type": kind, "variants": variants, "environments": {"test": targeting}}
+    flag = {"key": key, "type": kind, "metadata": metadata, "variants": variants, "environments": {"test": targeting}}
     # JSON is YAML.
     (tree / "feature_flags" / f"{key}.yaml").write_text(json.dumps(flag), encoding="utf-8")

@@ -45,6 +45,7 @@ pub(crate) fn evaluate_flat(
         "revision": detail.revision,
         "bucketing": snapshot.view().bucketing(),
         "tenant_unknown": detail.tenant_unknown,
+        "metadata": detail.metadata,
     });
     Ok(evaluated.to_string())
 }

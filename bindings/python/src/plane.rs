@@ -280,6 +280,7 @@ impl Plane {
             "error_message": detail.error_detail,
             "rule": detail.rule,
             "revision": detail.revision,
+            "metadata": detail.metadata,
         })))
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
 import queue
 import subprocess
 from collections.abc import Iterator
@@ -67,6 +69,21 @@ def test_flags_of_every_type_have_a_value_a_variant_and_a_reason() -> None:
     assert (details.variant, details.reason) == ("on", Reason.STATIC)
     assert details.flag_metadata["revision"] > 0
     assert details.flag_metadata["bucketing"] == "flagd-v3"
+
+
+def test_a_flags_own_metadata_are_told_beside_ours_or_alone(tmp_path: pathlib.Path) -> None:
+    own = {"team": "ml", "ticket": 17, "weight": 0.5, "beta": True}
+    targeting = {"state": "enabled", "default": "on"}
+    flag = {"type": "boolean", "metadata": own, "environments": {"test": targeting}}
+    for path, body in {"environments/test.yaml": {}, "feature_flags/beta.yaml": flag}.items():
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_text(json.dumps(body))
+    plane = InMemory(tmp_path)
+    both = asked(plane).get_boolean_details("beta", False).flag_metadata
+    assert both == {**own, "revision": both["revision"], "bucketing": "flagd-v3"}
+    assert asked(plane, only_flag_metadata=True).get_boolean_details("beta", False).flag_metadata == own
+    assert plane.client().evaluate("beta").metadata == own
+    assert plane.client().evaluate("none").metadata == {}
 
 
 def test_what_cannot_be_evaluated_is_the_callers_default_with_a_code() -> None:

@@ -28,7 +28,7 @@ pub struct OfrepFlag {
     pub variant: Option<String>,
     /// Why.
     pub reason: String,
-    /// About the result: `revision`, `bucketing`, and `rule` if one decided.
+    /// About the result: `revision`, `bucketing`, and `rule` if one decided; and what the flag's own metadata say.
     pub metadata: Map<String, Value>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use plane_model::documents::Metadata;
 use plane_model::{PrincipalId, VariantName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,9 @@ pub struct FlagMetadata {
     pub revision: u64,
     /// How units are hashed to slots.
     pub bucketing: String,
+    /// What the flag's own metadata say.
+    #[serde(flatten)]
+    pub own: Metadata,
 }
 
 /// What a config document is for a context.

@@ -1,6 +1,6 @@
 //! What evaluating a flag gives, in `OpenFeature`'s words.
 
-use plane_model::documents::{Bucketing, FlagType};
+use plane_model::documents::{Bucketing, FlagType, Metadata};
 use plane_model::{AttributePath, FlagKey, Timestamp, VariantName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -74,6 +74,9 @@ impl ErrorCode {
         }
     }
 }
+
+/// What a flag that is not there says.
+static NO_METADATA: Metadata = Metadata::new();
 
 /// Names the rule that decided, by its place in the flag's targeting.
 pub(crate) type RuleIndex = u16;
@@ -223,6 +226,12 @@ impl<'a> Evaluation<'a> {
     /// How units are hashed to slots.
     pub fn bucketing(&self) -> Bucketing {
         self.view.bucketing()
+    }
+
+    /// What the flag's author tells those who evaluate it, whatever it gives.
+    pub fn metadata(&self) -> &'a Metadata {
+        let metadata = self.chunk.and_then(Chunk::metadata);
+        metadata.unwrap_or(&NO_METADATA)
     }
 
     /// Says whether the context names a tenant that is not known.

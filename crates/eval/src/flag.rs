@@ -5,7 +5,9 @@ mod serve;
 
 use std::sync::Arc;
 
-use plane_model::documents::{Bucketing, Flag, FlagState, Kill, Overrides, Targeting, Window};
+use plane_model::documents::{
+    Bucketing, Flag, FlagState, Kill, Metadata, Overrides, Targeting, Window,
+};
 use plane_model::{
     AttributePath, Document, FlagKey, SLOTS, SegmentName, Serve, Timestamp, VariantName,
 };
@@ -538,6 +540,12 @@ impl Chunk {
             .filter(|flag| !flag.archived)?
             .overrides
             .as_ref()
+    }
+
+    /// What the flag's author tells those who evaluate it.
+    pub(crate) fn metadata(&self) -> Option<&Metadata> {
+        let flag = self.parts.flag().filter(|flag| !flag.archived)?;
+        Some(&flag.metadata)
     }
 
     #[inline]

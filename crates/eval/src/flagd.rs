@@ -65,7 +65,7 @@ impl View {
                         TARGETING_BYTES_MAX / 1024
                     ));
                 }
-                Ok(match decided {
+                let mut flag = match decided {
                     Value::String(variant) => {
                         json!({"state": "ENABLED", "variants": variants, "defaultVariant": variant})
                     }
@@ -74,7 +74,11 @@ impl View {
                     targeting => {
                         json!({"state": "ENABLED", "variants": variants, "targeting": targeting})
                     }
-                })
+                };
+                if let Some(metadata) = slot.chunk.metadata().filter(|it| !it.is_empty()) {
+                    flag["metadata"] = json!(metadata);
+                }
+                Ok(flag)
             });
             match written {
                 Ok(flag) => {

@@ -22,6 +22,10 @@ pub const FLAG_PREREQUISITES_MAX: usize = 64;
 pub const PREREQUISITE_DEPTH_MAX: usize = 16;
 /// Variants of one flag.
 pub const FLAG_VARIANTS_MAX: usize = 100;
+/// What one flag's metadata say: how many things.
+pub const FLAG_METADATA_MAX: usize = 64;
+/// Bytes of the names and texts of one flag's metadata: they go with every evaluation of it.
+pub const FLAG_METADATA_BYTES_MAX: usize = 4 * 1024;
 /// Nesting of one targeting expression.
 pub const EXPRESSION_DEPTH_MAX: usize = 16;
 /// How deep segments may be made of each other.

@@ -11,6 +11,8 @@ pub(crate) struct Scenario {
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
     pub(crate) text: String,
+    /// The rows of its table, the heads among them.
+    pub(crate) table: Vec<Vec<String>>,
 }
 
 #[derive(Default)]
@@ -22,7 +24,7 @@ struct Block {
     is_outline: bool,
 }
 
-/// Reads the scenarios of a feature, the background's steps first in each. Tables of steps are passed over.
+/// Reads the scenarios of a feature, the background's steps first in each.
 pub(crate) fn scenarios(text: &str) -> Vec<Scenario> {
     let mut blocks: Vec<Block> = vec![Block::default()];
     let mut heads: Option<Vec<String>> = None;
@@ -49,14 +51,16 @@ pub(crate) fn scenarios(text: &str) -> Vec<Scenario> {
         } else if line.starts_with("Examples:") {
             (in_examples, heads) = (true, None);
         } else if let Some(row) = line.strip_prefix('|') {
-            if !in_examples {
-                continue;
-            }
             let row: Vec<String> = row
                 .trim_end_matches('|')
                 .split('|')
                 .map(|cell| cell.trim().to_owned())
                 .collect();
+            if !in_examples {
+                let step = block.steps.last_mut().expect("a table follows its step");
+                step.table.push(row);
+                continue;
+            }
             match &heads {
                 None => heads = Some(row),
                 Some(heads) => block.examples.push((heads.clone(), row)),
@@ -67,6 +71,7 @@ pub(crate) fn scenarios(text: &str) -> Vec<Scenario> {
         {
             block.steps.push(Step {
                 text: text.to_owned(),
+                table: Vec::new(),
             });
         }
     }
@@ -79,7 +84,8 @@ pub(crate) fn scenarios(text: &str) -> Vec<Scenario> {
                 let text = pairs.fold(step.text.clone(), |text, (head, cell)| {
                     text.replace(&format!("<{head}>"), cell)
                 });
-                Step { text }
+                let table = step.table.clone();
+                Step { text, table }
             });
             background.iter().cloned().chain(filled).collect()
         };

@@ -1,9 +1,12 @@
 //! What the steps of a scenario do.
 
+use std::sync::{Arc, Mutex};
+
 use control_plane_openfeature::Provider;
 use open_feature::{
-    Client, EvaluationContext, EvaluationError, EvaluationReason, OpenFeature, StructValue,
-    Value as SdkValue,
+    Client, EvaluationContext, EvaluationDetails, EvaluationError, EvaluationOptions,
+    EvaluationReason, FlagMetadata, FlagMetadataValue, Hook, HookContext, HookHints, OpenFeature,
+    StructValue, Value as SdkValue, async_trait,
 };
 use plane_client::ControlPlane;
 use plane_client::sdk::InMemory;
@@ -18,28 +21,86 @@ struct Outcome {
     variant: Option<String>,
     reason: String,
     error: Option<String>,
+    metadata: FlagMetadata,
+}
+
+/// A hook that notes which of its stages ran.
+struct Recorder {
+    name: &'static str,
+    ran: Arc<Mutex<Vec<String>>>,
+}
+
+impl Recorder {
+    fn note(&self, stage: &str) {
+        self.ran
+            .lock()
+            .unwrap()
+            .push(format!("{stage} {}", self.name));
+    }
+}
+
+#[async_trait]
+impl Hook for Recorder {
+    async fn before<'a>(
+        &self,
+        _: &HookContext<'a>,
+        _: Option<&'a HookHints>,
+    ) -> Result<Option<EvaluationContext>, EvaluationError> {
+        self.note("before");
+        Ok(None)
+    }
+
+    async fn after<'a>(
+        &self,
+        _: &HookContext<'a>,
+        _: &EvaluationDetails<SdkValue>,
+        _: Option<&'a HookHints>,
+    ) -> Result<(), EvaluationError> {
+        self.note("after");
+        Ok(())
+    }
+
+    async fn error<'a>(&self, _: &HookContext<'a>, _: &EvaluationError, _: Option<&'a HookHints>) {
+        self.note("error");
+    }
+
+    async fn finally<'a>(
+        &self,
+        _: &HookContext<'a>,
+        _: &EvaluationDetails<SdkValue>,
+        _: Option<&'a HookHints>,
+    ) {
+        self.note("finally");
+    }
 }
 
 /// What the steps of a scenario share.
 pub(crate) struct World<'a> {
     memory: &'a InMemory,
+    only_flag_metadata: bool,
     client: Option<Client>,
     kind: String,
     key: String,
     fallback: Value,
     ctx: EvaluationContext,
+    options: EvaluationOptions,
+    /// What ran of the hooks among the options.
+    ran: Arc<Mutex<Vec<String>>>,
     outcome: Option<Outcome>,
 }
 
 impl<'a> World<'a> {
-    pub(crate) fn new(memory: &'a InMemory) -> Self {
+    pub(crate) fn new(memory: &'a InMemory, only_flag_metadata: bool) -> Self {
         Self {
             memory,
+            only_flag_metadata,
             client: None,
             kind: String::new(),
             key: String::new(),
             fallback: Value::Null,
             ctx: EvaluationContext::default(),
+            options: EvaluationOptions::default(),
+            ran: Arc::default(),
             outcome: None,
         }
     }
@@ -50,7 +111,10 @@ impl<'a> World<'a> {
         let quoted: Vec<&str> = quoted.iter().map(String::as_str).collect();
         match (words.as_str(), quoted.as_slice()) {
             ("a stable provider", []) => {
-                let provider = Provider::new(&self.memory.control_plane()).unwrap();
+                let mut provider = Provider::new(&self.memory.control_plane()).unwrap();
+                if self.only_flag_metadata {
+                    provider = provider.only_flag_metadata();
+                }
                 self.register(provider).await;
             }
             ("a not ready provider", []) => {
@@ -85,7 +149,46 @@ impl<'a> World<'a> {
             }
             // The SDK has no such value: it is the same as a key that is not there.
             ("a context containing a key with null value", [_]) => {}
-            ("the flag was evaluated with details", []) => self.evaluate().await?,
+            // Every evaluation of this SDK is asynchronous.
+            (
+                "the flag was evaluated with details"
+                | "the flag was evaluated with details asynchronously"
+                | "the flag was evaluated with details using the evaluation options",
+                [],
+            ) => self.evaluate().await?,
+            ("the evaluation should complete without blocking", []) => {
+                self.outcome.as_ref().ok_or("nothing was evaluated")?;
+            }
+            ("evaluation options containing specific hooks", []) => {
+                for name in ["first", "second"] {
+                    let ran = Arc::clone(&self.ran);
+                    let options = std::mem::take(&mut self.options);
+                    self.options = options.with_hook(Recorder { name, ran });
+                }
+            }
+            (
+                "the specified hooks should execute during evaluation"
+                | "the hook order should be maintained",
+                [],
+            ) => {
+                let ran = self.ran.lock().unwrap().join(", ");
+                let expected = "before first, before second, after second, after first, \
+                                finally second, finally first";
+                if ran != expected {
+                    return Err(format!("the hooks ran as {ran}"));
+                }
+            }
+            ("the resolved metadata should contain", []) => {
+                for row in step.table.iter().skip(1) {
+                    self.compare_metadata(row)?;
+                }
+            }
+            ("the resolved metadata is empty", []) => {
+                let outcome = self.outcome.as_ref().ok_or("nothing was evaluated")?;
+                if !outcome.metadata.values.is_empty() {
+                    return Err(format!("they are {:?}", outcome.metadata));
+                }
+            }
             ("the resolved details value should be", [value]) => {
                 let expected = typed(&self.kind, value)?;
                 self.compare(&expected, |it| it.value.clone())?;
@@ -113,35 +216,35 @@ impl<'a> World<'a> {
 
     async fn evaluate(&mut self) -> Result<(), String> {
         let client = self.client.as_ref().ok_or("there is no provider")?;
-        let (key, ctx) = (self.key.as_str(), Some(&self.ctx));
+        let (key, ctx, options) = (self.key.as_str(), Some(&self.ctx), Some(&self.options));
         let found = match self.kind.as_str() {
             "boolean" => read(
                 client
-                    .get_bool_details(key, ctx, None)
+                    .get_bool_details(key, ctx, options)
                     .await
                     .map(|it| it.into_value()),
             ),
             "integer" => read(
                 client
-                    .get_int_details(key, ctx, None)
+                    .get_int_details(key, ctx, options)
                     .await
                     .map(|it| it.into_value()),
             ),
             "float" => read(
                 client
-                    .get_float_details(key, ctx, None)
+                    .get_float_details(key, ctx, options)
                     .await
                     .map(|it| it.into_value()),
             ),
             "string" => read(
                 client
-                    .get_string_details(key, ctx, None)
+                    .get_string_details(key, ctx, options)
                     .await
                     .map(|it| it.into_value()),
             ),
             _ => {
                 let found = client
-                    .get_struct_details::<StructValue>(key, ctx, None)
+                    .get_struct_details::<StructValue>(key, ctx, options)
                     .await;
                 read(found.map(|it| it.into_value()))
             }
@@ -151,8 +254,30 @@ impl<'a> World<'a> {
             variant: None,
             reason: EvaluationReason::Error.to_string(),
             error: Some(error.code.to_string()),
+            metadata: FlagMetadata::default(),
         }));
         Ok(())
+    }
+
+    /// Looks for what a row says: a name, a type and a value.
+    fn compare_metadata(&self, row: &[String]) -> Result<(), String> {
+        let [name, kind, value] = row else {
+            return Err(format!("a row of {} cells", row.len()));
+        };
+        let outcome = self.outcome.as_ref().ok_or("nothing was evaluated")?;
+        let found = outcome.metadata.values.get(name);
+        let expected = match typed(&kind.to_ascii_lowercase(), value)? {
+            Value::Bool(value) => FlagMetadataValue::Bool(value),
+            Value::Number(number) => match number.as_i64() {
+                Some(whole) => FlagMetadataValue::Int(whole),
+                None => FlagMetadataValue::Float(number.as_f64().unwrap_or_default()),
+            },
+            other => FlagMetadataValue::String(other.as_str().unwrap_or_default().to_owned()),
+        };
+        match found {
+            Some(found) if *found == expected => Ok(()),
+            _ => Err(format!("`{name}` is {found:?}")),
+        }
     }
 
     fn compare(&self, expected: &Value, of: impl Fn(&Outcome) -> Value) -> Result<(), String> {
@@ -174,6 +299,7 @@ fn read(
         variant: details.variant,
         reason: details.reason.unwrap_or_default().to_string(),
         error: None,
+        metadata: details.flag_metadata,
     })
 }
 

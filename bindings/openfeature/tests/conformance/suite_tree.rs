@@ -65,6 +65,7 @@ pub(crate) fn write(flags: &Path, tree: &Path) {
         let targeting = json!({"state": state, "default": default, "rules": rules});
         let body = json!({
             "key": key, "type": kind, "variants": variants, "environments": {"test": targeting},
+            "metadata": flag["flagMetadata"].as_object().cloned().unwrap_or_default(),
         });
         put(format!("feature_flags/{key}.yaml"), body);
     }

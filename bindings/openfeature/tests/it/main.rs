@@ -1,6 +1,6 @@
 //! The provider through `OpenFeature`'s own SDK.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use control_plane_openfeature::Provider;
@@ -26,6 +26,7 @@ fn tree() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let flag = json!({
         "key": "beta", "type": "boolean",
+        "metadata": {"team": "ml", "ticket": 17, "weight": 0.5, "beta": true},
         "environments": {"test": {"state": "enabled", "default": "off", "rules": [
             {"name": "acme", "if": {"attribute": "tenant.id", "equals": "acme"}, "serve": "on"},
             {"name": "ios", "if": {"attribute": "device.os", "equals": "ios"}, "serve": "on"},
@@ -161,6 +162,33 @@ async fn the_context_reaches_rules_by_the_names_of_the_control_plane() {
         assert_eq!(named, rule.map(Into::into), "{ctx:?}");
         assert_eq!(details.value, rule.is_some());
     }
+}
+
+#[tokio::test]
+async fn a_flag_s_own_metadata_are_told_beside_ours_or_alone() {
+    let tree = tree();
+    let memory = InMemory::from_tree(tree.path()).unwrap();
+    let told = async |provider: Provider| {
+        let mut api = OpenFeature::default();
+        api.set_provider(provider).await;
+        let client = api.create_client();
+        let details = client.get_bool_details("beta", None, None).await.unwrap();
+        let values = details.flag_metadata.values.into_iter();
+        values.collect::<BTreeMap<_, _>>()
+    };
+    let own = [
+        ("team", FlagMetadataValue::from("ml")),
+        ("ticket", 17.into()),
+        ("weight", 0.5.into()),
+        ("beta", true.into()),
+    ];
+    let mut own: BTreeMap<_, _> = own.map(|(name, it)| (name.to_owned(), it)).into();
+    let provider = || Provider::new(&memory.control_plane()).unwrap();
+    assert_eq!(told(provider().only_flag_metadata()).await, own);
+    let both = told(provider()).await;
+    own.insert("revision".to_owned(), both["revision"].clone());
+    own.insert("bucketing".to_owned(), "flagd-v3".into());
+    assert_eq!(both, own);
 }
 
 #[tokio::test]

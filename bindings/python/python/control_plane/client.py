@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from control_plane import _shared
@@ -30,6 +31,8 @@ class Evaluation:
     error_message: str | None
     rule: str | None
     revision: int
+    #: What the flag's author tells those who evaluate it.
+    metadata: Mapping[str, bool | int | float | str] = field(default_factory=dict, hash=False)
 
 
 class ControlPlaneClient(Client):

@@ -53,7 +53,8 @@ class ControlPlaneProvider(AbstractProvider):
 
     Without a client it is the one that the environment variables describe; a client that is given stays the caller's
     and is not closed with the provider. ``on_track`` is called for each tracking event: the control plane keeps none
-    itself.
+    itself. With ``only_flag_metadata`` the metadata of a flag are what its author wrote, without ``revision``,
+    ``bucketing``, ``rule`` and ``tenant_unknown``, which come with every evaluation otherwise.
     """
 
     def __init__(
@@ -63,12 +64,14 @@ class ControlPlaneProvider(AbstractProvider):
         environment: str | None = None,
         timeout: float = 5.0,
         on_track: Tracker | None = None,
+        only_flag_metadata: bool = False,
     ) -> None:
         super().__init__()
         self._client = client or ControlPlaneClient()
         self._environment = environment
         self._timeout = timeout
         self._on_track = on_track
+        self._only_flag_metadata = only_flag_metadata
         self._watches: tuple[_core.WatchHandle, ...] = ()
         self._lock = threading.Lock()
         self._state = _NOT_READY
@@ -174,11 +177,14 @@ class ControlPlaneProvider(AbstractProvider):
         except ControlPlaneError as error:
             raise _evaluation(error) from error
         found = json.loads(reply)
-        metadata: dict[str, bool | int | float | str] = {"revision": found["revision"], "bucketing": found["bucketing"]}
-        if found["rule"] is not None:
-            metadata["rule"] = found["rule"]
-        if found["tenant_unknown"]:
-            metadata["tenant_unknown"] = True
+        # The author's names are none of ours: the control plane refuses those.
+        metadata: dict[str, bool | int | float | str] = dict(found["metadata"])
+        if not self._only_flag_metadata:
+            metadata |= {"revision": found["revision"], "bucketing": found["bucketing"]}
+            if found["rule"] is not None:
+                metadata["rule"] = found["rule"]
+            if found["tenant_unknown"]:
+                metadata["tenant_unknown"] = True
         details = FlagResolutionDetails(value=default, reason=found["reason"], flag_metadata=metadata)
         if found["error_code"] is not None:
             details.error_code = ErrorCode(found["error_code"])

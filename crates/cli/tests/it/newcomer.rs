@@ -201,7 +201,18 @@ fn a_flag_lives_its_whole_life_from_the_command_line() {
             "control-plane flag create fresh",
         ],
     );
-    server.ok("flag create fresh --owner team-x --tag search");
+    server.ok(
+        "flag create fresh --owner team-x --tag search --metadata team=ml --metadata weight=0.5",
+    );
+    let shown = server.ok("flag show fresh");
+    assert!(shown.contains("team = ml, weight = 0.5"), "{shown}");
+    let reserved = ["flag", "create", "n", "--metadata", "revision=7"];
+    let told = [
+        "/metadata/revision",
+        "[FIELD_INVALID]",
+        "choose a name other than",
+    ];
+    refused(&server, &reserved, &told);
     server.ok("flag set fresh --on -e production");
     let value = |flag: &str| {
         let all = server.json(&format!("flag evaluate {flag} -e production --tenant big"));

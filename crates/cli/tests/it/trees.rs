@@ -263,6 +263,7 @@ fn the_guide_to_trees_shows_one_that_applies() {
         "lifecycle",
         "expires",
         "archived",
+        "metadata",
         "variants",
         "overrides",
         "agents",

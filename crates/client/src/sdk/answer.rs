@@ -1,6 +1,7 @@
 //! What evaluations give: one view, one moment, one context.
 
 use plane_eval::{Context, ErrorCode, Evaluation, Reason, Resolved, View};
+use plane_model::documents::Metadata;
 use plane_model::{ArtifactName, ConfigName, NameError, Timestamp, VariantName};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -74,6 +75,8 @@ pub struct Detail {
     pub revision: u64,
     /// Whether the context names a tenant that is not known.
     pub tenant_unknown: bool,
+    /// What the flag's author tells those who evaluate it, whatever it gives.
+    pub metadata: Metadata,
 }
 
 impl Detail {
@@ -93,6 +96,7 @@ impl Detail {
             rule: None,
             revision: 0,
             tenant_unknown: false,
+            metadata: Metadata::new(),
         }
     }
 }
@@ -113,6 +117,7 @@ pub(crate) fn detail(
         rule: evaluation.rule().map(str::to_owned),
         revision,
         tenant_unknown: evaluation.tenant_unknown(),
+        metadata: evaluation.metadata().clone(),
     };
     match evaluation.value() {
         Some(value) if is_alike(value, &default) => detail.value = value.clone(),

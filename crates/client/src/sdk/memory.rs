@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use plane_model::documents::{Flag, FlagType, Variants};
+use plane_model::documents::{Flag, FlagType, Metadata, Variants};
 use plane_model::merge::merge_patch;
 use plane_model::{
     ArtifactKind, ArtifactName, ArtifactVersion, Code, ConfigName, Document, DocumentKey,
@@ -343,6 +343,7 @@ fn flag(
             lifecycle: None,
             expires: None,
             archived: false,
+            metadata: Metadata::new(),
             overrides: None,
         },
     };

@@ -97,6 +97,44 @@ fn flags_evaluate_as_in_the_vectors_by_key_by_handle_all_at_once_and_explained()
 }
 
 #[test]
+fn a_flag_says_its_metadata_whatever_it_gives_but_not_when_it_is_archived() {
+    let view = |more: Value| {
+        let mut flag = json!({"type": "boolean", "metadata": {"team": "ml"}});
+        flag.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let documents: Vec<Written> = serde_json::from_value(json!([
+            {"kind": "flag", "name": "f", "body": flag},
+            {"kind": "targeting", "scope": "production", "name": "f", "body":
+                {"state": "enabled", "default": {"percent": {"on": 50}, "by": "user.id"}}},
+        ]))
+        .unwrap();
+        build("production", &changes(&documents), &Held::default())
+    };
+    let (known, archived) = (view(json!({})), view(json!({"archived": true})));
+    for (view, ctx, reason, said) in [
+        (&known, json!({"user": "u"}), "SPLIT", Some("ml")),
+        (&known, json!({}), "ERROR", Some("ml")),
+        (&archived, json!({"user": "u"}), "ERROR", None),
+    ] {
+        let ctx = context(&ctx);
+        let found = view.evaluate_key("f", &ctx, at(None));
+        let team = found.metadata().get("team").map(Value::from);
+        assert_eq!(
+            (found.reason().as_str(), team),
+            (reason, said.map(Value::from))
+        );
+    }
+    let ctx = context(&json!({}));
+    assert!(
+        known
+            .evaluate_key("none", &ctx, at(None))
+            .metadata()
+            .is_empty()
+    );
+}
+
+#[test]
 fn clauses_have_the_verdicts_of_the_vectors() {
     let vectors: Vectors = read("evaluation.json");
     assert!(vectors.clauses.len() >= 230);

@@ -6,12 +6,16 @@ use serde_json::{Value, json};
 use crate::support::{Held, Written, build, changes};
 
 fn check(targeting: &Value, tenant: Option<&str>, expected: &Expect) {
+    check_with(&json!({}), targeting, tenant, expected);
+}
+
+fn check_with(metadata: &Value, targeting: &Value, tenant: Option<&str>, expected: &Expect) {
     let documents: Vec<Written> = serde_json::from_value(json!([
         {"kind": "tenant", "name": "acme", "body": {"plan": "free"}},
         {"kind": "flag", "name": "parent", "body": {"type": "boolean"}},
         {"kind": "targeting", "scope": "production", "name": "parent",
          "body": {"state": "enabled", "default": "on"}},
-        {"kind": "flag", "name": "f", "body": {"type": "boolean"}},
+        {"kind": "flag", "name": "f", "body": {"type": "boolean", "metadata": metadata}},
         {"kind": "targeting", "scope": "production", "name": "f", "body": targeting},
     ]))
     .unwrap();
@@ -50,6 +54,18 @@ fn what_is_the_same_for_everybody_has_no_rules() {
         None,
         &expect![[r#"
             {"defaultVariant":"off","state":"ENABLED"}
+        "#]],
+    );
+}
+
+#[test]
+fn metadata_are_written_as_they_are() {
+    check_with(
+        &json!({"team": "ml", "ticket": 17, "weight": 0.5, "beta": true}),
+        &json!({"state": "enabled", "default": "on"}),
+        None,
+        &expect![[r#"
+            {"defaultVariant":"on","metadata":{"beta":true,"team":"ml","ticket":17,"weight":0.5},"state":"ENABLED"}
         "#]],
     );
 }

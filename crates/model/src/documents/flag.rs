@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::metadata::{self, Metadata};
 use super::{check_prose, check_reason, over_limit};
 use crate::{
     ArtifactName, Code, DocumentKey, Timestamp, VariantName, Violation, Violations, limits,
@@ -80,6 +81,9 @@ pub struct Flag {
     /// Whether it is retired: evaluating it is then like evaluating an unknown flag.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub archived: bool,
+    /// What is told wherever it is evaluated, to browsers too: nothing secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: Metadata,
     /// What its variants change in the manifests of agents and tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrides: Option<Overrides>,
@@ -177,6 +181,7 @@ impl Flag {
         for (index, tag) in self.tags.iter().enumerate() {
             check_prose(&format!("/tags/{index}"), Some(tag), found);
         }
+        metadata::check(&self.metadata, found);
         let variants = self.all_variants();
         if variants.is_empty() {
             found.push(

@@ -6,6 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::response::Response;
 use plane_api::EvaluateRequest;
 use plane_eval::{Context, Evaluation, Explanation, View, WarningCode};
+use plane_model::documents::Metadata;
 use plane_model::{ArtifactKind, ArtifactName, Code, Timestamp, Violations};
 use plane_node::Snapshot;
 use serde::Serialize;
@@ -117,15 +118,17 @@ struct Flag<'a> {
     error_detail: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
-    metadata: Metadata,
+    metadata: About<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<Explanation>,
 }
 
 #[derive(Serialize)]
-struct Metadata {
+struct About<'a> {
     revision: u64,
     bucketing: &'static str,
+    #[serde(flatten)]
+    own: &'a Metadata,
 }
 
 /// Says what flags are for the context in the body.
@@ -230,9 +233,10 @@ fn flag<'a>(
         error_code: evaluation.error().map(plane_eval::ErrorCode::as_str),
         error_detail: evaluation.error_detail(),
         rule: evaluation.rule(),
-        metadata: Metadata {
+        metadata: About {
             revision: evaluation.revision(),
             bucketing: evaluation.bucketing().as_str(),
+            own: evaluation.metadata(),
         },
         explanation: explain.then(|| view.explain(key, ctx, now)),
     }

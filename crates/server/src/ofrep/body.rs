@@ -58,6 +58,13 @@ impl Body {
             member(out, "rule", evaluation.rule());
         }
         member(out, "warning", warning);
+        // The names are none of ours: the model refuses those.
+        for (name, said) in evaluation.metadata() {
+            out.push(b',');
+            text(out, name);
+            out.push(b':');
+            json(out, said);
+        }
         out.push(b'}');
     }
 

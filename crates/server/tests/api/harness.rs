@@ -252,7 +252,12 @@ impl Server {
             ("environment", "", "staging", json!({})),
             ("tenant", "", "acme", json!({ "plan": "enterprise" })),
             ("tenant", "", "zeta", json!({ "plan": "free" })),
-            ("flag", "", "reasoning", json!({ "type": "boolean" })),
+            (
+                "flag",
+                "",
+                "reasoning",
+                json!({ "type": "boolean", "metadata": { "team": "ml" } }),
+            ),
             ("targeting", "production", "reasoning", targeting),
         ])
         .await;

@@ -128,6 +128,7 @@ async fn flags_are_evaluated_all_or_by_name_and_explained() {
         acme["flags"]["reasoning"]["metadata"]["bucketing"],
         "flagd-v3"
     );
+    assert_eq!(acme["flags"]["reasoning"]["metadata"]["team"], "ml");
     assert_eq!(acme["warnings"], json!([]));
     let zeta =
         json!({ "context": { "tenant": "zeta" }, "flags": ["reasoning", "none"], "explain": true });

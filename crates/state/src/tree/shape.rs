@@ -122,6 +122,7 @@ pub(super) static FLAG: Shape = Shape::new(&[
     ("lifecycle", &ANY),
     ("expires", &ANY),
     ("archived", &ANY),
+    ("metadata", &ANY),
     ("variants", &ANY),
     ("overrides", &OVERRIDES),
     ("environments", &TARGETINGS),

@@ -52,6 +52,21 @@ fn a_flag_has_at_most_so_many_variants_and_tags() {
 }
 
 #[test]
+fn a_flag_s_metadata_say_at_most_so_much() {
+    let flag = |metadata: Value| {
+        let body = json!({"type": "boolean", "metadata": metadata});
+        put(Kind::Flag, "", "many", body)
+    };
+    check("/metadata", limits::FLAG_METADATA_MAX, |count| {
+        flag(numbered(count, |index| json!(index)))
+    });
+    // Counted are bytes, and the name with its text.
+    check("/metadata", limits::FLAG_METADATA_BYTES_MAX, |bytes| {
+        flag(json!({"a": "ä".repeat(bytes / 2 - 1) + "b".repeat(1 + bytes % 2).as_str()}))
+    });
+}
+
+#[test]
 fn targeting_has_at_most_so_many_rules_and_so_deep_expressions() {
     let targeting = |rules: Value| {
         put(

@@ -46,8 +46,11 @@ pub(crate) struct Create {
     /// A word to find it by
     #[arg(long, value_name = "WORD")]
     tag: Vec<String>,
+    /// What its metadata say to all who evaluate it, browsers too: a YAML scalar
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
+    metadata: Vec<(String, String)>,
     /// All of it, from a file of YAML or JSON
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "variant", "description", "owner", "tag"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "variant", "description", "owner", "tag", "metadata"])]
     file: Option<PathBuf>,
     #[command(flatten)]
     write: WriteArgs,
@@ -105,6 +108,12 @@ impl Create {
         }
         if !self.tag.is_empty() {
             body["tags"] = json!(self.tag);
+        }
+        let metadata = self.metadata.iter();
+        let metadata = metadata.map(|(name, said)| Ok((name.clone(), parse::value(said)?)));
+        let metadata = metadata.collect::<Result<Map<_, _>>>()?;
+        if !metadata.is_empty() {
+            body["metadata"] = metadata.into();
         }
         let key = DocumentKey::flag(&self.key);
         let client = session.client()?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use plane_api::{DocumentReply, ViewDocument};
 use plane_model::documents::{
-    ExclusionGroup, Flag as Body, FlagState, Kill, Pin, Schedule, Targeting, Window,
+    ExclusionGroup, Flag as Body, FlagState, Kill, Metadata, Pin, Schedule, Targeting, Window,
 };
 use plane_model::{
     AttributePath, Course, DocumentKey, EnvironmentName, FlagKey, Kind, Serve, Split,
@@ -143,6 +143,7 @@ fn about(page: &mut Page, found: &DocumentReply<Body>, groups: &[DocumentReply<E
                 .map(|it| inline(&it)),
         ),
         ("expires", flag.expires.map(time)),
+        ("metadata", metadata(&flag.metadata)),
         (
             "excluded by",
             Some(groups.iter().map(|it| share_of(it, &found.name)))
@@ -174,6 +175,14 @@ fn about(page: &mut Page, found: &DocumentReply<Body>, groups: &[DocumentReply<E
             .collect();
         page.line(format!("  with {variant}: {}", fields.join(", ")));
     }
+}
+
+fn metadata(metadata: &Metadata) -> Option<String> {
+    let said: Vec<String> = metadata
+        .iter()
+        .map(|(name, value)| format!("{name} = {}", inline(&value.into())))
+        .collect();
+    Some(said.join(", ")).filter(|said| !said.is_empty())
 }
 
 fn show_place(page: &mut Page, place: &Place) {

@@ -116,6 +116,10 @@ async fn a_client_s_token_gets_evaluated_flags_and_nothing_else() {
         let text = String::from_utf8(reply.bytes.to_vec()).unwrap();
         assert!(text.contains("#000"), "{text}");
         assert!(
+            text.contains("\"ticket\":7"),
+            "metadata are for all: {text}"
+        );
+        assert!(
             !text.contains("germany"),
             "the rule's name says how: {text}"
         );

@@ -16,7 +16,10 @@ async fn one_flag_has_value_variant_reason_and_metadata() {
         reply.ok(),
         json!({
             "key": "theme", "value": "#000", "variant": "dark", "reason": "TARGETING_MATCH",
-            "metadata": { "revision": revision, "bucketing": "flagd-v3", "rule": "germany" },
+            "metadata": {
+                "revision": revision, "bucketing": "flagd-v3", "rule": "germany",
+                "team \"ui\"": "shop", "ticket": 7, "weight": 0.5, "beta": true,
+            },
         })
     );
     let light = server.ofrep("theme", json!({})).await.ok();

@@ -19,6 +19,7 @@ impl Server {
         };
         let theme = json!({
             "type": "string", "variants": { "dark": "#000", "light": "#fff" },
+            "metadata": { "team \"ui\"": "shop", "ticket": 7, "weight": 0.5, "beta": true },
         });
         let ratio = json!({ "type": "float", "variants": { "whole": 1.0, "half": 0.5 } });
         let limits = json!({ "type": "object", "variants": { "small": { "rows": 10 } } });
