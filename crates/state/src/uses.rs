@@ -3,6 +3,7 @@
 //! What may be deleted or archived is decided by it, and whoever asks is told by it.
 
 mod named;
+mod search;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,7 @@ use crate::draft::Draft;
 use crate::state::State;
 
 pub(crate) use named::{Named, for_each_named};
+use search::Search;
 
 /// Something that documents refer to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,33 +137,39 @@ impl std::fmt::Display for Subject {
 
 /// Everything that refers to `subject`, in the order of keys, of the documents that `is_asked` admits.
 ///
-/// Takes time in proportion to the documents of the kinds that can refer to it.
+/// Of what is bound to places, a tenant's is found by its place. Of all else, and for other subjects, the keys and
+/// the stored bytes of the kinds that can refer to it are searched for its name, and only documents that have
+/// it are read.
 pub fn uses(state: &State, subject: &Subject, is_asked: impl Fn(&DocumentKey) -> bool) -> Vec<Use> {
+    let search = Search::new(subject);
     let mut found = Vec::new();
     for kind in users(subject.kind) {
-        for (key, entry) in state.of_kind(*kind) {
-            let Some(document) = entry.document().filter(|_| is_asked(key)) else {
+        for (key, entry) in search.candidates(state, *kind) {
+            let (may_name, may_lock) = (search.may_name(key, entry), may_lock(subject, key));
+            let Some(document) = entry.document().filter(|_| may_name || may_lock) else {
                 continue;
             };
             let mut add = |pointer| {
                 let key = key.clone();
                 found.push(Use { key, pointer });
             };
-            for_each_named(key, document, &mut |named, place| {
-                if subject.is(&named) {
-                    add(place());
-                }
-            });
-            if subject.kind == Kind::Tool {
-                locked(state, document, subject)
-                    .into_iter()
-                    .for_each(&mut add);
+            if may_name {
+                for_each_named(key, document, &mut |named, place| {
+                    if subject.is(&named) {
+                        add(place());
+                    }
+                });
+            }
+            if may_lock {
+                let locked = locked(state, document, subject, &search);
+                locked.into_iter().for_each(&mut add);
             }
         }
     }
     if subject.kind == Kind::Tenant {
-        found.extend(segments_with(state, &subject.name, is_asked));
+        found.extend(segments_with(state, &subject.name));
     }
+    found.retain(|it| is_asked(&it.key));
     found.sort();
     found.dedup();
     found
@@ -219,10 +227,20 @@ const fn users(kind: Kind) -> &'static [Kind] {
     }
 }
 
+/// Says whether a document can have a lock that the subject is in.
+fn may_lock(subject: &Subject, key: &DocumentKey) -> bool {
+    let has_lock = match key.kind() {
+        Kind::Agent | Kind::Channel => true,
+        Kind::Pin => key.subject().is_some_and(|(what, _)| what == "agent"),
+        _ => false,
+    };
+    has_lock && subject.kind == Kind::Tool
+}
+
 /// Where the locks that a document names have the tool.
-fn locked(state: &State, document: &Document, tool: &Subject) -> Vec<Pointer> {
+fn locked(state: &State, document: &Document, tool: &Subject, search: &Search) -> Vec<Pointer> {
     let has = |digest: &Digest| {
-        let bytes = state.blob(digest)?;
+        let bytes = state.blob(digest).filter(|it| search.is_in(it))?;
         let lock = Verified::check(bytes, *digest, Lock::read).ok()?;
         let mut tools = lock.tools.iter();
         let found = tools.any(|it| {
@@ -275,37 +293,49 @@ fn required(state: &State, manifest: &Digest, tool: &str) -> Pointer {
 }
 
 /// The segments that rules compare tenants' ids with, and that list this one.
-fn segments_with(state: &State, tenant: &str, is_asked: impl Fn(&DocumentKey) -> bool) -> Vec<Use> {
-    let mut of_tenants = BTreeSet::new();
-    for kind in [Kind::Segment, Kind::Targeting] {
-        for (key, entry) in state.of_kind(kind) {
-            let Some(document) = entry.document() else {
-                continue;
-            };
-            for_each_named(key, document, &mut |named, _| {
-                if named.kind == Kind::Segment && named.is_by_tenant {
-                    of_tenants.extend(named.name.map(str::to_owned));
-                }
-            });
-        }
-    }
+fn segments_with(state: &State, tenant: &str) -> Vec<Use> {
     let mut found = Vec::new();
-    for name in of_tenants {
-        let key = DocumentKey::stored(Kind::Segment, "", &name);
-        let document = state.document(&key).filter(|_| is_asked(&key));
-        let Some(Document::Segment(segment)) = document.map(|it| &**it) else {
+    for (key, entry) in state.of_kind(Kind::Segment) {
+        let Some(Document::Segment(segment)) = entry.document().map(|it| &**it) else {
             continue;
         };
-        for (list, ids) in [("include", &segment.include), ("exclude", &segment.exclude)] {
-            if let Some(index) = ids.iter().position(|it| it == tenant) {
-                found.push(Use {
-                    key: key.clone(),
-                    pointer: Pointer::root().key(list).index(index),
-                });
-            }
+        let lists = [("include", &segment.include), ("exclude", &segment.exclude)];
+        let listed: Vec<_> = lists
+            .into_iter()
+            .filter_map(|(list, ids)| {
+                let index = ids.iter().position(|it| it == tenant)?;
+                let pointer = Pointer::root().key(list).index(index);
+                let key = key.clone();
+                Some(Use { key, pointer })
+            })
+            .collect();
+        if !listed.is_empty() && is_by_tenant(state, key.name()) {
+            found.extend(listed);
         }
     }
     found
+}
+
+/// Says whether a rule compares tenants' ids with a segment.
+fn is_by_tenant(state: &State, segment: &str) -> bool {
+    let subject = Subject {
+        kind: Kind::Segment,
+        name: segment.to_owned(),
+        version: None,
+    };
+    let search = Search::new(&subject);
+    [Kind::Segment, Kind::Targeting].into_iter().any(|kind| {
+        let mut all = state.of_kind(kind);
+        all.any(|(key, entry)| {
+            let mut is_found = false;
+            if let Some(document) = entry.document().filter(|_| search.may_name(key, entry)) {
+                for_each_named(key, document, &mut |named, _| {
+                    is_found |= named.is_by_tenant && subject.is(&named);
+                });
+            }
+            is_found
+        })
+    })
 }
 
 /// The first document of some kinds that refers to `wanted`, as the command would leave them.
