@@ -1,5 +1,6 @@
 //! Flags that have done what they were made for, and stand in the way of those who read the code.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use plane_model::documents::{Flag, FlagState, Lifecycle, Targeting};
@@ -58,14 +59,12 @@ pub struct StaleInquiry<'s> {
     now: Timestamp,
     days: u32,
     since_revision: u64,
-    /// Flags of which some units get something else: by a pin, a kill or a group.
-    is_apart: BTreeSet<String>,
+    /// Flags of which some units get something else: by a pin, a kill or a group. Few flags are asked for it.
+    apart: OnceCell<BTreeSet<&'s str>>,
 }
 
 impl<'s> StaleInquiry<'s> {
     /// Asks of the last `days` days before `now`; `since_revision` is the revision that was the last before them.
-    ///
-    /// Takes time in proportion to the environment's pins and kills, and to the exclusion groups.
     pub fn new(
         state: &'s State,
         environment: &EnvironmentName,
@@ -73,31 +72,43 @@ impl<'s> StaleInquiry<'s> {
         days: u32,
         since_revision: u64,
     ) -> Self {
-        let mut is_apart = BTreeSet::new();
-        for kind in [Kind::Pin, Kind::Kill] {
-            let bound = state.from(kind, environment.as_str(), "");
-            let bound = bound.take_while(|(key, _)| key.scope().starts_with(environment.as_str()));
-            for (key, _) in bound {
-                if key.environment_name().as_ref() == Some(environment)
-                    && let Some(("flag", name)) = key.subject()
-                {
-                    is_apart.insert(name.to_owned());
-                }
-            }
-        }
-        for (_, entry) in state.of_kind(Kind::ExclusionGroup) {
-            if let Some(Document::ExclusionGroup(group)) = entry.document().map(|it| &**it) {
-                is_apart.extend(group.flags().map(ToString::to_string));
-            }
-        }
         Self {
             state,
             environment: environment.clone(),
             now,
             days,
             since_revision,
-            is_apart,
+            apart: OnceCell::new(),
         }
+    }
+
+    /// Says whether some units get something else of a flag than its targeting says.
+    ///
+    /// Takes, the first time, time in proportion to the environment's pins and kills, and to the exclusion groups.
+    fn is_apart(&self, flag: &str) -> bool {
+        let apart = self.apart.get_or_init(|| {
+            let mut apart = BTreeSet::new();
+            let environment = self.environment.as_str();
+            for kind in [Kind::Pin, Kind::Kill] {
+                let bound = self.state.from(kind, environment, "");
+                let bound = bound.map(|(key, _)| key);
+                for key in bound.take_while(|key| key.scope().starts_with(environment)) {
+                    let of = key.scope().split('/').next();
+                    if of == Some(environment)
+                        && let Some(("flag", name)) = key.subject()
+                    {
+                        apart.insert(name);
+                    }
+                }
+            }
+            for (_, entry) in self.state.of_kind(Kind::ExclusionGroup) {
+                if let Some(Document::ExclusionGroup(group)) = entry.document().map(|it| &**it) {
+                    apart.extend(group.flags().map(FlagKey::as_str));
+                }
+            }
+            apart
+        });
+        apart.contains(flag)
     }
 
     /// The first moment that is asked about.
@@ -147,8 +158,8 @@ impl<'s> StaleInquiry<'s> {
         }
         if let Some(Document::Targeting(body)) = targeting.document().map(|it| &**it)
             && is_unchanged
-            && !self.is_apart.contains(key.as_str())
             && let Some(given) = only_given(flag, body, self.now)
+            && !self.is_apart(key.as_str())
         {
             let detail = format!(
                 "its targeting has given {given} to everybody for more than {} days",
