@@ -75,8 +75,9 @@ impl View {
                         json!({"state": "ENABLED", "variants": variants, "targeting": targeting})
                     }
                 };
-                if let Some(metadata) = slot.chunk.metadata().filter(|it| !it.is_empty()) {
-                    flag["metadata"] = json!(metadata);
+                let metadata = slot.chunk.metadata().filter(|it| !it.is_empty());
+                if let (Some(metadata), Some(members)) = (metadata, flag.as_object_mut()) {
+                    members.insert("metadata".to_owned(), json!(metadata));
                 }
                 Ok(flag)
             });

@@ -110,7 +110,7 @@ mod tests {
 
     use crate::{Document, DocumentKey, FlagKey};
 
-    fn check(metadata: serde_json::Value, expected: &Expect) {
+    fn check(metadata: &serde_json::Value, expected: &Expect) {
         let key = DocumentKey::flag(&FlagKey::new("f").unwrap());
         let body = json!({"type": "boolean", "metadata": metadata});
         let report = match Document::parse(&key, &body) {
@@ -126,29 +126,29 @@ mod tests {
     #[test]
     fn metadata_are_strings_numbers_and_truths_as_they_were_written() {
         check(
-            json!({"version": "1.0.2", "ticket": -17, "weight": 0.5, "beta": true}),
+            &json!({"version": "1.0.2", "ticket": -17, "weight": 0.5, "beta": true}),
             &expect![[r#"{"beta":true,"ticket":-17,"version":"1.0.2","weight":0.5}"#]],
         );
-        check(json!({}), &expect!["null"]);
+        check(&json!({}), &expect!["null"]);
     }
 
     #[test]
     fn what_metadata_cannot_say_is_refused_at_its_place() {
         check(
-            json!({"team": "ml", "": "x"}),
+            &json!({"team": "ml", "": "x"}),
             &expect![
                 "/metadata/: a name is empty [FIELD_INVALID]; choose a name other than `bucketing`, `environment`, `flagSetId`, `revision`, `rule`, `tenant_unknown`, `warning`"
             ],
         );
         check(
-            json!({"a": null, "b/c": [1], "d": {"e": 1}, "f": 1}),
-            &expect![[r#"
+            &json!({"a": null, "b/c": [1], "d": {"e": 1}, "f": 1}),
+            &expect![[r"
                 /metadata/a: metadata say a string, a number, or true or false, not null [FIELD_INVALID]; write one of these, or give each part a name of its own
                 /metadata/b~1c: metadata say a string, a number, or true or false, not a list [FIELD_INVALID]; write one of these, or give each part a name of its own
-                /metadata/d: metadata say a string, a number, or true or false, not an object [FIELD_INVALID]; write one of these, or give each part a name of its own"#]],
+                /metadata/d: metadata say a string, a number, or true or false, not an object [FIELD_INVALID]; write one of these, or give each part a name of its own"]],
         );
         check(
-            json!(["a"]),
+            &json!(["a"]),
             &expect![
                 "/metadata: invalid type: list, expected an object [FIELD_INVALID]; write an object"
             ],
@@ -164,7 +164,7 @@ mod tests {
             assert_eq!(found.remove(0).pointer, format!("/metadata/{name}"));
         }
         check(
-            json!({"revision": 7, "Revision": 7}),
+            &json!({"revision": 7, "Revision": 7}),
             &expect![
                 "/metadata/revision: `revision` is what the control plane itself says of every evaluation [FIELD_INVALID]; choose a name other than `bucketing`, `environment`, `flagSetId`, `revision`, `rule`, `tenant_unknown`, `warning`"
             ],
