@@ -83,6 +83,9 @@ pub(crate) fn run_tests(command: &mut Command) -> Result<TestCount> {
     Ok(count)
 }
 
+/// What a test counted, in a line that it writes to standard output past cargo's harness.
+const FIGURE: &str = "figure: ";
+
 fn announce(command: &Command) {
     eprintln!("$ {}", shown(command));
 }
@@ -111,11 +114,13 @@ fn shown(command: &Command) -> String {
 }
 
 /// How many tests ran, added up over the lines `test result: …` of `cargo test`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TestCount {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) ignored: u64,
+    /// What the tests counted themselves, such as the faults that they tried.
+    pub(crate) figures: Vec<String>,
 }
 
 impl TestCount {
@@ -125,10 +130,16 @@ impl TestCount {
             passed: self.passed + other.passed,
             failed: self.failed + other.failed,
             ignored: self.ignored + other.ignored,
+            figures: [self.figures, other.figures].concat(),
         }
     }
 
     fn read_line(&mut self, line: &str) {
+        // Not at the beginning where tests run one by one: the name of the test stands there.
+        if let Some((_, figure)) = line.split_once(FIGURE) {
+            self.figures.push(figure.to_owned());
+            return;
+        }
         let Some((_, counts)) = line
             .strip_prefix("test result: ")
             .and_then(|result| result.split_once(". "))
@@ -181,9 +192,21 @@ test result: FAILED. 3 passed; 1 failed; 4 ignored; 0 measured; 5 filtered out; 
             TestCount {
                 passed: 5,
                 failed: 1,
-                ignored: 4
+                ignored: 4,
+                figures: Vec::new(),
             }
         );
+    }
+
+    #[test]
+    fn what_tests_counted_is_kept_in_its_order() {
+        let output = "\
+figure: 200 kills, 0 lost
+test a ... ok
+test b ... figure: 3 files
+ok
+";
+        assert_eq!(count(output).figures, ["200 kills, 0 lost", "3 files"]);
     }
 
     #[test]

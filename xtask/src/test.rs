@@ -6,7 +6,7 @@ use anyhow::Result;
 use crate::process::{TestCount, cargo, run_tests};
 use crate::{interop, python};
 
-/// Runs all tests and ends with one line that sums them up.
+/// Runs all tests and ends with what they counted and one line that sums them up.
 ///
 /// What others' programs need is installed on the way. The suites that others wrote and that are not
 /// in the repository are not in here: see `cargo xtask conformance`.
@@ -19,6 +19,9 @@ pub(crate) fn test() -> Result<TestCount> {
     interop::interop()?;
     eprintln!("test: the Python package, against the server and against a tree");
     python::python()?;
+    for figure in &count.figures {
+        println!("test: {figure}");
+    }
     println!("test: {count}");
     Ok(count)
 }

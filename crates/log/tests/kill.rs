@@ -45,7 +45,7 @@ fn what_was_acknowledged_survives_a_kill() {
     let kills = ACKNOWLEDGED.len();
     writeln!(
         std::io::stdout(),
-        "{last_head} revisions survived {kills} kills"
+        "figure: {kills} kills of a process that appends: {last_head} revisions survived"
     )
     .expect("the output is open");
 }

@@ -49,8 +49,19 @@ pub(crate) async fn load(log: &dyn ChangeLog) -> Result<Loaded, StartError> {
 /// The newest checkpoint that is whole, and its size; a damaged one is passed over, loudly.
 async fn from_checkpoint(log: &dyn ChangeLog) -> Result<Option<(State, u64)>, ReadError> {
     for meta in log.checkpoints().await? {
-        let Some(stored) = log.checkpoint(meta.revision).await? else {
-            continue;
+        let stored = match log.checkpoint(meta.revision).await {
+            Ok(Some(stored)) => stored,
+            Ok(None) => continue,
+            // All of it is in the log too.
+            Err(ReadError::Damaged { detail }) => {
+                tracing::error!(
+                    revision = meta.revision,
+                    detail,
+                    "a checkpoint is damaged and passed over"
+                );
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         let at_head = log
             .read(meta.revision.saturating_sub(1), ReadLimit::records(1))

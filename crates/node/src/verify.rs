@@ -106,20 +106,18 @@ pub async fn verify(
     }
     for meta in log.checkpoints().await? {
         checkpoints += 1;
-        match log.checkpoint(meta.revision).await? {
-            Some(stored) => {
+        let what = format!("checkpoint of revision {}", meta.revision);
+        match log.checkpoint(meta.revision).await {
+            Ok(Some(stored)) => {
                 check.checkpoint(stored.revision, digest(&stored.digest), &stored.bytes);
                 if let Some(detail) = contradiction(log, &stored).await? {
-                    check.note(
-                        format!("checkpoint of revision {}", stored.revision),
-                        detail,
-                    );
+                    check.note(what, detail);
                 }
             }
-            None => check.note(
-                format!("checkpoint of revision {}", meta.revision),
-                "it is gone",
-            ),
+            Ok(None) => check.note(what, "it is gone"),
+            // The rest can still be read.
+            Err(ReadError::Damaged { detail }) => check.note(what, detail),
+            Err(error) => return Err(error),
         }
     }
     changes.compare(log, &mut check).await?;

@@ -5,46 +5,61 @@ use std::path::Path;
 
 use rusqlite::types::Value;
 
-use crate::support::{Ran, Server, offline};
+use crate::support::{Ran, Server, figure, offline};
 
-/// Flips a bit of one value: the last bit of the byte in its middle, or of a number.
-fn flip(data: &Path, table: &str, column: &str) {
-    let db = rusqlite::Connection::open(data.join("log.db")).unwrap();
-    let key = match table {
-        "entry" | "body" | "blob" => "rowid",
-        "change" => "(kind, scope, name, revision)",
-        "facet" => "(facet, value, revision)",
-        _ => "(checkpoint, seq)",
-    };
-    let some = format!("FROM {table} WHERE {column} IS NOT NULL AND {column} <> '' LIMIT 1");
+/// The columns that a row of a table is known by, in their order.
+fn key(table: &str) -> &'static str {
+    match table {
+        "entry" | "body" | "blob" | "checkpoint" => "rowid",
+        "change" => "kind, scope, name, revision",
+        "facet" => "facet, value, revision",
+        "checkpoint_chunk" => "checkpoint, seq",
+        _ => "key",
+    }
+}
+
+fn open(data: &Path) -> rusqlite::Connection {
+    rusqlite::Connection::open(data.join("log.db")).unwrap()
+}
+
+/// How many values of a column there are to alter.
+fn values(data: &Path, table: &str, column: &str) -> u32 {
+    let sql = format!(
+        "SELECT count(*) FROM {table} WHERE {column} IS NOT NULL AND {column} <> ''"
+    );
+    open(data).query_row(&sql, [], |row| row.get(0)).unwrap()
+}
+
+/// Flips a bit of one value: of its first, middle or last byte in turn, or of a number.
+fn flip(data: &Path, table: &str, column: &str, index: u32) {
+    let (db, key) = (open(data), key(table));
+    let some = format!(
+        "FROM {table} WHERE {column} IS NOT NULL AND {column} <> '' ORDER BY {key} LIMIT 1 OFFSET {index}"
+    );
     let value = db
         .query_row(&format!("SELECT {column} {some}"), [], |row| row.get(0))
         .unwrap();
-    let middle = |length: usize| length / 2;
+    let flipped = |mut bytes: Vec<u8>| {
+        let at = (bytes.len() - 1) * usize::try_from(index % 3).unwrap() / 2;
+        bytes[at] ^= 1;
+        bytes
+    };
     let altered = match value {
-        Value::Integer(number) => Value::Integer(number ^ 1),
-        Value::Text(text) => {
-            let mut text = text.into_bytes();
-            let at = middle(text.len());
-            text[at] ^= 1;
-            Value::Text(String::from_utf8(text).unwrap())
-        }
-        Value::Blob(mut bytes) => {
-            let at = middle(bytes.len());
-            bytes[at] ^= 1;
-            Value::Blob(bytes)
-        }
+        // Not the last bit: the row next to it may have that number.
+        Value::Integer(number) => Value::Integer(number ^ 64),
+        Value::Text(text) => Value::Text(String::from_utf8(flipped(text.into_bytes())).unwrap()),
+        Value::Blob(bytes) => Value::Blob(flipped(bytes)),
         other => panic!("{table}.{column}: {other:?}"),
     };
-    let columns = key.trim_matches(['(', ')']);
     let update =
-        format!("UPDATE {table} SET {column} = ?1 WHERE {key} = (SELECT {columns} {some})");
+        format!("UPDATE {table} SET {column} = ?1 WHERE ({key}) = (SELECT {key} {some})");
     assert_eq!(db.execute(&update, [altered]).unwrap(), 1);
 }
 
 /// What `log verify` says about a copy of `data` in which `alter` has changed something.
 fn verify_altered(server: &Server, name: &str, alter: impl FnOnce(&Path)) -> Ran {
     let copy = server.path(&format!("copy-{name}"));
+    drop(fs::remove_dir_all(&copy));
     fs::create_dir(&copy).unwrap();
     fs::copy(server.path("data/log.db"), copy.join("log.db")).unwrap();
     alter(&copy);
@@ -52,13 +67,14 @@ fn verify_altered(server: &Server, name: &str, alter: impl FnOnce(&Path)) -> Ran
 }
 
 #[test]
-fn one_altered_bit_in_whatever_is_stored_is_named() {
+fn one_altered_bit_in_any_value_that_is_stored_is_named() {
     let mut server = Server::with_platform();
     server.ok("tenant set new --plan free");
     assert_eq!(server.stop(), Some(0));
     let data = server.path("data");
     let sound = offline(&["log", "verify", "--data", data.to_str().unwrap()]).ok();
     assert!(sound.contains("everything is as it was written"), "{sound}");
+    let mut flipped = 0;
     for (table, column, named) in [
         ("entry", "record", "record"),
         ("entry", "hash", "record"),
@@ -70,6 +86,11 @@ fn one_altered_bit_in_whatever_is_stored_is_named() {
         ("body", "salt", "body"),
         ("body", "digest", "body"),
         ("blob", "bytes", "blob"),
+        ("meta", "value", "record"),
+        ("checkpoint", "revision", "checkpoint"),
+        ("checkpoint", "head", "checkpoint"),
+        ("checkpoint", "digest", "checkpoint"),
+        ("checkpoint", "bytes_len", "checkpoint"),
         ("checkpoint_chunk", "bytes", "checkpoint"),
         ("change", "kind", "index of"),
         ("change", "scope", "index of"),
@@ -81,15 +102,23 @@ fn one_altered_bit_in_whatever_is_stored_is_named() {
         ("facet", "value", "index of commits by"),
         ("facet", "revision", "index of commits by"),
     ] {
-        let alter = |copy: &Path| flip(copy, table, column);
-        let found = verify_altered(&server, &format!("{table}-{column}"), alter);
-        assert_eq!(found.status, 1, "{table}.{column}: {found:#?}");
-        let mut lines = found.out.lines();
-        assert!(
-            lines.any(|line| line.starts_with(&format!("damaged: {named}"))),
-            "{table}.{column}: {found:#?}"
-        );
+        let count = values(&data, table, column);
+        assert_ne!(count, 0, "{table}.{column}");
+        for index in 0..count {
+            let alter = |copy: &Path| flip(copy, table, column, index);
+            let found = verify_altered(&server, "flipped", alter);
+            assert_eq!(found.status, 1, "{table}.{column} {index}: {found:#?}");
+            let mut lines = found.out.lines();
+            assert!(
+                lines.any(|line| line.starts_with(&format!("damaged: {named}"))),
+                "{table}.{column} {index}: {found:#?}"
+            );
+        }
+        flipped += count;
     }
+    figure(&format!(
+        "{flipped} values of a log altered by one bit, each named by `log verify`"
+    ));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! A disk that is full, read-only or broken stops writes and nothing else, and only for as long as it lasts.
 
 use crate::faulty::Faulty;
-use crate::support::offline;
+use crate::support::{figure, offline};
 
 #[test]
 fn writes_stop_while_the_disk_fails_and_resume_by_themselves() {
     let mut faulty = Faulty::start();
     assert_eq!(faulty.commit().status, 200);
+    let (mut refused, mut acknowledged) = (0, 1);
     for (fault, status, code) in [
         ("full", 507, "STORE_FULL"),
         ("readonly", 503, "STORE_UNAVAILABLE"),
@@ -26,6 +27,7 @@ fn writes_stop_while_the_disk_fails_and_resume_by_themselves() {
             let says_when = reply.headers.to_ascii_lowercase().contains("retry-after:");
             assert_eq!(says_when, status == 503, "{fault}: {reply:?}");
             faulty.reads_go_on();
+            refused += 1;
         }
         assert_eq!(
             faulty.held(),
@@ -44,6 +46,7 @@ fn writes_stop_while_the_disk_fails_and_resume_by_themselves() {
             .unwrap();
         assert_eq!(reply.status, 200, "{fault}: {reply:?}");
         assert_eq!(faulty.held(), number);
+        acknowledged += 2;
     }
     let token = faulty.held();
     assert_eq!(faulty.server.stop(), Some(0));
@@ -51,6 +54,9 @@ fn writes_stop_while_the_disk_fails_and_resume_by_themselves() {
     offline(&["log", "verify", "--data", data.to_str().unwrap()]).ok();
     faulty.server.restart_stopped(false);
     assert_eq!(faulty.held(), token);
+    figure(&format!(
+        "4 faults of the disk: {refused} commits refused, {acknowledged} acknowledged before and after, 0 lost"
+    ));
 }
 
 #[test]

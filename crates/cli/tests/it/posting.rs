@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::faulty::Faulty;
 use crate::http::{Connection, Reply};
-use crate::support::{copy, offline, try_start};
+use crate::support::{copy, figure, offline, try_start};
 
 /// How many bytes in the journal have some of it posted.
 const POSTED_FROM_BYTES: i64 = 2 << 20;
@@ -107,6 +107,7 @@ fn go_on(faulty: &mut Faulty, acknowledged: u32, what: &str) {
 fn a_kill_at_any_write_of_a_posting_loses_nothing_and_repeats_nothing() {
     let mut faulty = Faulty::start();
     let first = revision(&faulty);
+    let mut kills = 1;
     for spared in (SPARED..SPARED + 60).step_by(6) {
         faulty.fault(&format!("killed {spared}"));
         let acknowledged = commit_until_killed(&faulty, |_| JOURNALED);
@@ -116,6 +117,7 @@ fn a_kill_at_any_write_of_a_posting_loses_nothing_and_repeats_nothing() {
             "killed within a posting: {bytes} bytes wait"
         );
         go_on(&mut faulty, acknowledged, &format!("{spared} writes"));
+        kills += 1;
     }
     // Posted, flushed, and killed before anybody learned of it.
     faulty.fault(&format!("flushed {SPARED}"));
@@ -133,6 +135,9 @@ fn a_kill_at_any_write_of_a_posting_loses_nothing_and_repeats_nothing() {
         "every number is one commit"
     );
     verify(&mut faulty);
+    figure(&format!(
+        "{kills} kills within postings: {commits} commits, 0 lost, 0 twice"
+    ));
 }
 
 #[test]
@@ -240,6 +245,9 @@ fn a_kill_while_the_commits_of_many_are_posted_loses_nothing() {
         "every number is one commit"
     );
     verify(&mut faulty);
+    figure(&format!(
+        "5 kills within postings, {WRITERS} writers: {total} commits, 0 lost, 0 twice"
+    ));
 }
 
 #[test]
@@ -323,4 +331,7 @@ fn a_journal_at_its_end_refuses_commits_until_there_is_space_for_the_tables() {
     assert_eq!(reply.status, 200, "{reply:?}");
     assert_eq!(held(&faulty), acknowledged + 1);
     verify(&mut faulty);
+    figure(&format!(
+        "a journal of {bytes} bytes at its end: {acknowledged} commits acknowledged, 0 lost"
+    ));
 }

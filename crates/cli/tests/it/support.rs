@@ -1,7 +1,7 @@
 //! A server of its own for each test, and commands against it.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -217,6 +217,14 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         let entry = entry.unwrap();
         fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
+}
+
+/// Tells what a test has counted, which `cargo xtask test` shows again at its end.
+///
+/// The harness holds nothing back that is written like this, also of a test that passes.
+pub(crate) fn figure(text: &str) {
+    let line = format!("figure: {text}\n");
+    std::io::stdout().write_all(line.as_bytes()).unwrap();
 }
 
 /// Splits a command line at spaces; words with spaces are given to [`Server::run`] as a list.

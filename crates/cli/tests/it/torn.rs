@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::http::Connection;
-use crate::support::{Server, copy, offline, try_start};
+use crate::support::{Server, copy, figure, offline, try_start};
 
 /// The data of a server that was killed with commits in its write-ahead log.
 fn killed() -> (Server, u64) {
@@ -48,6 +48,7 @@ fn a_write_ahead_log_cut_off_anywhere_leaves_whole_commits() {
         last = reached;
         offline(&["log", "verify", "--data", copied.to_str().unwrap()]).ok();
     }
+    figure("a write-ahead log cut off at 25 places: whole commits each time");
 }
 
 #[test]
@@ -70,6 +71,7 @@ fn a_log_that_is_not_whole_is_refused_with_its_name_and_what_to_do() {
             fs::write(&file, vec![0; usize::try_from(length).unwrap()]).unwrap();
         }),
     ];
+    let count = damages.len() + 1;
     for (what, damage) in damages {
         copy(&data, &copied);
         damage();
@@ -89,6 +91,7 @@ fn a_log_that_is_not_whole_is_refused_with_its_name_and_what_to_do() {
     fs::write(copied.join("log.db-wal"), "torn").unwrap();
     let said = try_start(&copied).expect_err("a log without its main file");
     assert!(said.contains("log.db"), "{said}");
+    figure(&format!("{count} files that are no log or not all of one, each refused"));
 }
 
 #[test]
@@ -120,16 +123,14 @@ fn checkpoints_are_passed_over_one_by_one_down_to_the_whole_log() {
             .map(Result::unwrap)
             .collect()
     };
-    assert_eq!(checkpoints.len(), 3);
-    for (damaged, id) in checkpoints.into_iter().enumerate() {
-        {
-            let db = open(&server);
-            db.execute(
-                "UPDATE checkpoint_chunk SET bytes = zeroblob(length(bytes)) WHERE checkpoint = ?1",
-                [id],
-            )
-            .unwrap();
-        }
+    let damages = [
+        "UPDATE checkpoint_chunk SET bytes = zeroblob(length(bytes)) WHERE checkpoint = ?1",
+        "DELETE FROM checkpoint_chunk WHERE checkpoint = ?1",
+        "UPDATE checkpoint SET bytes_len = bytes_len + 1 WHERE id = ?1",
+    ];
+    assert_eq!(checkpoints.len(), damages.len());
+    for (damaged, (id, damage)) in checkpoints.into_iter().zip(damages).enumerate() {
+        assert_eq!(open(&server).execute(damage, [id]).unwrap(), 1);
         server.restart_stopped(false);
         assert_eq!(view(&server), sound, "{damaged} are damaged");
         let told = server.log().matches("is damaged and passed over").count();

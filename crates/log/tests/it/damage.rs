@@ -1,6 +1,7 @@
 //! A damaged file gives errors: no panic, no endless read, and no new log in its place.
 
 use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::Path;
 
 use plane_log::conformance::{Draft, block_on, fake_hash};
@@ -152,8 +153,9 @@ fn altered_bytes_anywhere_never_panic_and_a_lost_page_is_noticed() {
     let path = dir.path().join("log.db");
     // Bytes in headers and cell pointers are where a page lies about itself.
     let pages = whole.len() / 4_096;
+    let offsets = [0, 3, 5, 7, 9, 13, 100, 2_000];
     for page in 0..pages {
-        for offset in [0, 3, 5, 7, 9, 13, 100, 2_000] {
+        for offset in offsets {
             let mut altered = whole.clone();
             altered[page * 4_096 + offset] ^= 0xff;
             fs::write(&path, &altered).unwrap();
@@ -171,6 +173,12 @@ fn altered_bytes_anywhere_never_panic_and_a_lost_page_is_noticed() {
             "the loss of page {page} of {pages} went unnoticed"
         );
     }
+    let altered = pages * offsets.len();
+    writeln!(
+        std::io::stdout(),
+        "figure: {altered} bytes altered in pages of a log: no panic; {pages} pages lost: each noticed"
+    )
+    .unwrap();
 }
 
 #[test]

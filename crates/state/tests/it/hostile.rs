@@ -1,5 +1,7 @@
 //! Input that means harm or is plainly wrong: each is refused with a code, a place and a next step.
 
+use std::io::Write as _;
+
 use plane_model::{Kind, Violations};
 use plane_registry::{Manifest, SigningKey};
 use plane_state::{Action, Change, Op};
@@ -11,6 +13,7 @@ use crate::world::{NOW, World, lines, put};
 type Case = (&'static str, Vec<Op>, &'static [&'static str]);
 
 fn check(world: &mut World, cases: Vec<Case>) {
+    let count = cases.len();
     for (what, ops, expected) in cases {
         let before = world.state.head();
         let rejection = match world.write(ops) {
@@ -25,6 +28,11 @@ fn check(world: &mut World, cases: Vec<Case>) {
             lines(&rejection.violations)
         );
     }
+    writeln!(
+        std::io::stdout(),
+        "figure: {count} hostile commits, each refused with code, pointer and next step"
+    )
+    .unwrap();
 }
 
 fn findings(violations: &Violations) -> Vec<String> {
