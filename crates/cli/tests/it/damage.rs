@@ -24,9 +24,7 @@ fn open(data: &Path) -> rusqlite::Connection {
 
 /// How many values of a column there are to alter.
 fn values(data: &Path, table: &str, column: &str) -> u32 {
-    let sql = format!(
-        "SELECT count(*) FROM {table} WHERE {column} IS NOT NULL AND {column} <> ''"
-    );
+    let sql = format!("SELECT count(*) FROM {table} WHERE {column} IS NOT NULL AND {column} <> ''");
     open(data).query_row(&sql, [], |row| row.get(0)).unwrap()
 }
 
@@ -51,8 +49,7 @@ fn flip(data: &Path, table: &str, column: &str, index: u32) {
         Value::Blob(bytes) => Value::Blob(flipped(bytes)),
         other => panic!("{table}.{column}: {other:?}"),
     };
-    let update =
-        format!("UPDATE {table} SET {column} = ?1 WHERE ({key}) = (SELECT {key} {some})");
+    let update = format!("UPDATE {table} SET {column} = ?1 WHERE ({key}) = (SELECT {key} {some})");
     assert_eq!(db.execute(&update, [altered]).unwrap(), 1);
 }
 

@@ -91,7 +91,9 @@ fn a_log_that_is_not_whole_is_refused_with_its_name_and_what_to_do() {
     fs::write(copied.join("log.db-wal"), "torn").unwrap();
     let said = try_start(&copied).expect_err("a log without its main file");
     assert!(said.contains("log.db"), "{said}");
-    figure(&format!("{count} files that are no log or not all of one, each refused"));
+    figure(&format!(
+        "{count} files that are no log or not all of one, each refused"
+    ));
 }
 
 #[test]
