@@ -159,6 +159,7 @@ fn describe(
     let mut described = json!({
         "operationId": operation.id,
         "summary": operation.summary,
+        "description": details(operation),
         "tags": [operation.tag],
         "parameters": parameters,
         "responses": responses,
@@ -177,6 +178,42 @@ fn describe(
         described["security"] = json!([{ "token": [] }, { "apiKey": [] }]);
     }
     described
+}
+
+/// What there is to know beyond the summary: who may call, and how to repeat it and go on.
+fn details(operation: &Operation) -> String {
+    let asks = |name: &str| operation.query.iter().any(|it| it.name == name);
+    let mut parts = vec![match (operation.caller, operation.dialect) {
+        (Caller::Anybody, _) => "Open to anybody.",
+        (Caller::Token, Dialect::Problems) => {
+            "Needs a token; what the token may not know is `NOT_FOUND`."
+        }
+        (Caller::Token, Dialect::Ofrep) => {
+            "Needs a token, of the kind `client` too. Errors have OFREP's own form."
+        }
+    }];
+    if operation.is_write {
+        parts.push(
+            "It is one commit, whole or not at all. Sent again with the same `Idempotency-Key` it \
+             is not done again.",
+        );
+    }
+    if operation.is_conditional {
+        parts.push("With `If-Match` or `If-None-Match` it is done only if nobody was faster.");
+    }
+    if asks("dry_run") {
+        parts.push("With `dry_run` it answers with the plan, and what that would change for whom.");
+    }
+    if asks("at") {
+        parts.push("With `at` it reads the past.");
+    }
+    if asks("cursor") {
+        parts.push("It answers in pages: `next_cursor` is the `cursor` of the next one.");
+    }
+    if !operation.codes.is_empty() {
+        parts.push("`x-error-codes` are the errors of its own.");
+    }
+    parts.join(" ")
 }
 
 /// Says whether an operation answers with an `ETag` and reads `If-None-Match`.

@@ -78,7 +78,10 @@ impl schemars::JsonSchema for AttributePath {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "maxLength": Self::CHARS_MAX, "examples": ["tenant.plan"] })
+        schemars::json_schema!({
+            "description": "An attribute of the context: one to eight names joined by dots.",
+            "type": "string", "maxLength": Self::CHARS_MAX, "examples": ["tenant.plan"]
+        })
     }
 }
 
@@ -97,6 +100,11 @@ macro_rules! operators {
             /// The operator as it stands in a clause.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Operator::$variant => $text,)* }
+            }
+
+            /// When a clause with it is true.
+            fn meaning(self) -> &'static str {
+                match self { $(Operator::$variant => concat!($($doc),*).trim(),)* }
             }
         }
     };
@@ -444,20 +452,34 @@ impl schemars::JsonSchema for Expr {
         let expr = generator.subschema_for::<Expr>();
         let attribute = generator.subschema_for::<AttributePath>();
         let operand = generator.subschema_for::<Operand>();
-        let one = |name: &str, schema: serde_json::Value| {
+        let one = |name: &str, schema: serde_json::Value, description: &str| {
             serde_json::json!({
+                "description": description,
                 "type": "object", "properties": { name: schema },
                 "required": [name], "additionalProperties": false
             })
         };
         let mut forms = vec![
-            one("all", serde_json::json!({ "type": "array", "items": expr })),
-            one("any", serde_json::json!({ "type": "array", "items": expr })),
-            one("not", serde_json::json!(expr)),
+            one(
+                "all",
+                serde_json::json!({ "type": "array", "items": expr }),
+                "True if all parts are; true if there is none.",
+            ),
+            one(
+                "any",
+                serde_json::json!({ "type": "array", "items": expr }),
+                "True if one part is; false if there is none.",
+            ),
+            one(
+                "not",
+                serde_json::json!(expr),
+                "True if the part is false, false if it is true; unknown if that is unknown.",
+            ),
         ];
         forms.extend(Operator::ALL.iter().map(|operator| {
             let name = operator.as_str();
             serde_json::json!({
+                "description": operator.meaning(),
                 "type": "object",
                 "properties": {
                     "attribute": attribute,
@@ -467,7 +489,7 @@ impl schemars::JsonSchema for Expr {
             })
         }));
         schemars::json_schema!({
-            "description": format!("A targeting expression, nested at most {} deep.", limits::EXPRESSION_DEPTH_MAX),
+            "description": format!("A targeting expression, nested at most {} deep. An attribute that is missing or of another type makes it unknown, and what is unknown does not match.", limits::EXPRESSION_DEPTH_MAX),
             "oneOf": forms
         })
     }

@@ -121,7 +121,10 @@ macro_rules! name {
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 let extra = String::from_utf8_lossy($extra);
                 let pattern = format!("^[A-Za-z0-9_][A-Za-z0-9_{extra}]{{0,{}}}$", $max - 1);
-                schemars::json_schema!({ "type": "string", "pattern": pattern })
+                let description = format!("The {}: {}.", $what, $rule);
+                schemars::json_schema!({
+                    "type": "string", "pattern": pattern, "description": description
+                })
             }
         }
     };
@@ -349,7 +352,7 @@ impl FromStr for ArtifactVersion {
 }
 
 macro_rules! text_form {
-    ($type:ident, $example:literal) => {
+    ($type:ident, $example:literal, $description:literal) => {
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -369,14 +372,24 @@ macro_rules! text_form {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string", "examples": [$example] })
+                schemars::json_schema!({
+                    "type": "string", "examples": [$example], "description": $description
+                })
             }
         }
     };
 }
 
-text_form!(ArtifactName, "acme/crm_tool");
-text_form!(ArtifactVersion, "acme/crm_tool@1.2.0");
+text_form!(
+    ArtifactName,
+    "acme/crm_tool",
+    "The name of an agent or a tool: `name` in the namespace `default`, `namespace/name` in another."
+);
+text_form!(
+    ArtifactVersion,
+    "acme/crm_tool@1.2.0",
+    "One version of an agent or a tool: its name, `@` and a semantic version."
+);
 
 #[cfg(test)]
 mod tests {

@@ -304,6 +304,24 @@ fn thousandths<E: serde::de::Error>(
         .collect()
 }
 
+/// What the field `by` of a split and of a ramp says.
+const BY: &str =
+    "What is divided: the attribute whose value is hashed; the targeting key if absent.";
+
+fn salt() -> serde_json::Value {
+    serde_json::json!({
+        "description": "What is hashed before the unit; the flag's key if absent.",
+        "type": "string"
+    })
+}
+
+/// The schema with what it means here.
+fn described(schema: &schemars::Schema, description: &str) -> schemars::Schema {
+    let mut schema = schema.clone();
+    schema.insert("description".to_owned(), description.into());
+    schema
+}
+
 impl schemars::JsonSchema for Serve {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Serve".into()
@@ -314,11 +332,13 @@ impl schemars::JsonSchema for Serve {
         let split = generator.subschema_for::<Split>();
         let ramp = generator.subschema_for::<Ramp>();
         schemars::json_schema!({
+            "description": "What is served: a variant, by its name, to all; a split or a ramp; or the default that the caller names.",
             "anyOf": [
                 variant,
                 split,
                 ramp,
                 {
+                    "description": "The default that the caller names, for all.",
                     "type": "object", "properties": { "caller_default": { "const": true } },
                     "required": ["caller_default"], "additionalProperties": false
                 }
@@ -336,8 +356,9 @@ impl schemars::JsonSchema for Ramp {
         let course = generator.subschema_for::<Course>();
         let by = generator.subschema_for::<AttributePath>();
         schemars::json_schema!({
+            "description": "A share of the units that goes evenly from one percentage to another between two times. Who is in stays in while it grows; all others get the off variant.",
             "type": "object",
-            "properties": { "ramp": course, "by": by, "salt": { "type": "string" } },
+            "properties": { "ramp": course, "by": described(&by, BY), "salt": salt() },
             "required": ["ramp"],
             "additionalProperties": false
         })
@@ -353,15 +374,20 @@ impl schemars::JsonSchema for Split {
         let range = generator.subschema_for::<Range>();
         let by = generator.subschema_for::<AttributePath>();
         schemars::json_schema!({
+            "description": "A division of units over variants: `percent` as people write it, or `ranges` as a commit stores it, never both. What is left over gets the off variant.",
             "type": "object",
             "properties": {
                 "percent": {
+                    "description": "The percentage of each variant, to a thousandth, 100 in all at most. A commit turns them into ranges that move no more units than they must.",
                     "type": "object",
                     "additionalProperties": { "type": "number", "minimum": 0, "maximum": 100 }
                 },
-                "ranges": { "type": "array", "items": range },
-                "by": by,
-                "salt": { "type": "string" }
+                "ranges": {
+                    "description": "Who gets which of 100,000 slots: sorted ranges that do not overlap.",
+                    "type": "array", "items": range
+                },
+                "by": described(&by, BY),
+                "salt": salt()
             },
             "additionalProperties": false
         })

@@ -102,3 +102,36 @@ fn examples_are_of_operations_that_read_a_body() {
         assert!(operation.request.is_some(), "{}", operation.id);
     }
 }
+
+#[test]
+fn every_schema_every_field_and_every_operation_says_what_it_is() {
+    let document = document();
+    let is_said = |it: &Value| {
+        it["description"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty())
+    };
+    let mut silent = Vec::new();
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        let fields = schema["properties"].as_object().into_iter().flatten();
+        let unsaid = fields.filter(|(_, field)| !is_said(field) && field.get("$ref").is_none());
+        silent.extend(unsaid.map(|(field, _)| format!("{name}.{field}")));
+        silent.extend((!is_said(schema)).then(|| name.clone()));
+    }
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let operations = methods.as_object().unwrap().iter();
+        let operations = operations.filter(|(_, it)| it.get("operationId").is_some());
+        let unsaid = operations.filter(|(_, operation)| !is_said(operation));
+        silent.extend(unsaid.map(|(method, _)| format!("{method} {path}")));
+    }
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+#[test]
+fn what_the_server_fills_in_is_not_for_callers_to_write() {
+    let schedule = &document()["components"]["schemas"]["Schedule"]["properties"];
+    for field in ["author", "failed"] {
+        assert_eq!(schedule[field]["readOnly"], true, "{field}");
+    }
+    assert!(schedule["at"].get("readOnly").is_none());
+}

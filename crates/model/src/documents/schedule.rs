@@ -21,9 +21,11 @@ pub struct Schedule {
     pub ops: Vec<ScheduledOp>,
     /// Who filed it: the changes are made in their name, if their token still allows them then. The server fills it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("readOnly" = true))]
     pub author: Option<Author>,
     /// Why the changes were not made when they were due. The server fills it in; file the schedule anew to try again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("readOnly" = true))]
     pub failed: Option<ScheduleFailure>,
 }
 

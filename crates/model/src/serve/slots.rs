@@ -48,7 +48,10 @@ impl schemars::JsonSchema for Share {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "number", "minimum": 0, "maximum": 100 })
+        schemars::json_schema!({
+            "description": "A percentage, to a thousandth.",
+            "type": "number", "minimum": 0, "maximum": 100
+        })
     }
 }
 
