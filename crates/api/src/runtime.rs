@@ -17,6 +17,10 @@ pub struct EvaluateRequest {
     /// What is known: `targetingKey`, `tenant`, `user`, `agent`, `conversation`, `attributes`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub context: Map<String, Value>,
+    /// At most this share of the units, in percent, is given true by the rules and the default of a boolean flag, as
+    /// a caller of an SDK may ask; pins and targets are exempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout_percentage: Option<f64>,
     /// Whether each result tells the path that was taken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub explain: bool,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::clause::{Facts, Place};
 use crate::context::Context;
-use crate::flag::Chunk;
+use crate::flag::{Chunk, Rank};
 use crate::view::View;
 
 /// Why a flag has the value it has, as `OpenFeature` names it.
@@ -150,6 +150,19 @@ impl<'a> Evaluation<'a> {
         let is_within =
             |chunk: &Chunk| chunk.is_within(self.decision, percent, self.ctx, tenant, self.now);
         Some(value && self.chunk.is_some_and(is_within))
+    }
+
+    /// How many true slots are below the unit's, and whether there are fewer than `percent` %; none if no cap
+    /// of a caller can change what is given.
+    pub(crate) fn capped(&self, percent: f64) -> Option<(Option<u32>, bool)> {
+        let chunk = self.chunk.filter(|_| self.as_bool() == Some(true))?;
+        let tenant = self.view.tenant_facts(self.ctx);
+        let rank = match chunk.rank(self.decision, self.ctx, tenant, self.now) {
+            Rank::Exempt => return None,
+            Rank::Unknown => None,
+            Rank::Below(rank) => Some(rank),
+        };
+        Some((rank, self.as_bool_within(percent) == Some(true)))
     }
 
     /// The variant; none means the caller's default.

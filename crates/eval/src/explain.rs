@@ -27,7 +27,7 @@ pub struct Explanation {
     pub revision: u64,
     /// The result.
     pub result: Outcome,
-    /// What was asked, in order; the last step is the one that decided.
+    /// What was asked, in order; the last step is the one that decided, unless it is a cap that lets the unit have it.
     pub steps: Vec<ExplainStep>,
 }
 
@@ -198,6 +198,16 @@ pub enum ExplainStep {
         /// What.
         serve: ExplainServe,
     },
+    /// Whether a caller who lets only a share of the units have true lets this one; pins and targets are exempt.
+    Cap {
+        /// The share, in percent.
+        percent: f64,
+        /// How many true slots are below the unit's own; none if the context has no unit.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rank: Option<u32>,
+        /// Whether these are fewer than the share.
+        within: bool,
+    },
 }
 
 /// An expression, with what was found.
@@ -295,7 +305,13 @@ pub enum ExplainServe {
     },
 }
 
-pub(crate) fn explain(view: &View, key: &str, ctx: &Context, now: Timestamp) -> Explanation {
+pub(crate) fn explain(
+    view: &View,
+    key: &str,
+    ctx: &Context,
+    now: Timestamp,
+    percent: Option<f64>,
+) -> Explanation {
     let mut steps = Vec::new();
     if let Some((place, slot)) = view.flag_table().find(key) {
         let tenant = view.tenant_facts(ctx);
@@ -315,11 +331,27 @@ pub(crate) fn explain(view: &View, key: &str, ctx: &Context, now: Timestamp) -> 
             archived: false,
         });
     }
+    let evaluation = view.evaluate_key(key, ctx, now);
+    let mut result = Outcome::from(&evaluation);
+    if let Some(percent) = percent
+        && let Some((rank, within)) = evaluation.capped(percent)
+    {
+        steps.push(ExplainStep::Cap {
+            percent,
+            rank,
+            within,
+        });
+        if !within {
+            result.value = Some(false.into());
+            result.variant = None;
+            result.reason = Reason::Split;
+        }
+    }
     Explanation {
         flag: key.to_owned(),
         environment: view.environment().clone(),
         revision: view.revision(),
-        result: Outcome::from(&view.evaluate_key(key, ctx, now)),
+        result,
         steps,
     }
 }

@@ -98,6 +98,17 @@ pub(crate) struct Chunk {
     reads_tenant: bool,
 }
 
+/// What a caller who lets only a share of the units have true compares with that share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rank {
+    /// Nothing: pins, targets and what is off are not for callers to change.
+    Exempt,
+    /// The context has no unit.
+    Unknown,
+    /// How many of the flag's own true slots are below the unit's; of all slots, where no split decided.
+    Below(u32),
+}
+
 /// What stands before targets and rules.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Gate {
@@ -448,8 +459,6 @@ impl Chunk {
     }
 
     /// Says whether a caller who lets at most `percent` of the units have true lets this one.
-    ///
-    /// Counted are the flag's own true slots below the unit's; all slots, where no split decided.
     pub(crate) fn is_within(
         &self,
         decision: Decision,
@@ -458,14 +467,32 @@ impl Chunk {
         tenant: Option<&TenantFacts>,
         now: Timestamp,
     ) -> bool {
+        // Not a variant by accident: who has no unit is in no share.
+        // Whole slots: a share of 51.234 % is not a hair more because its binary form is.
+        let cap = (percent * f64::from(SLOTS) / 100.0).round();
+        percent >= 100.0
+            || match self.rank(decision, ctx, tenant, now) {
+                Rank::Exempt => true,
+                Rank::Unknown => false,
+                Rank::Below(rank) => f64::from(rank) < cap,
+            }
+    }
+
+    /// What a caller's cap compares.
+    pub(crate) fn rank(
+        &self,
+        decision: Decision,
+        ctx: &Context,
+        tenant: Option<&TenantFacts>,
+        now: Timestamp,
+    ) -> Rank {
         let by_whom = match (decision.reason, decision.rule) {
-            (Reason::Disabled | Reason::Error, _) | (Reason::TargetingMatch, None) => return true,
+            (Reason::Disabled | Reason::Error, _) | (Reason::TargetingMatch, None) => {
+                return Rank::Exempt;
+            }
             (_, Some(rule)) => self.rules.get(usize::from(rule)).map(|rule| &rule.serve),
             (_, None) => Some(&self.default),
         };
-        if percent >= 100.0 {
-            return true;
-        }
         let facts = Facts { ctx, tenant };
         let is_true = |variant: Option<u16>| {
             let value = variant.and_then(|it| self.variant(it));
@@ -477,10 +504,7 @@ impl Chunk {
                 bucket::slot(self.bucketing, self.key.as_str(), unit)
             }),
         };
-        // Not a variant by accident: who has no unit is in no share.
-        // Whole slots: a share of 51.234 % is not a hair more because its binary form is.
-        let cap = (percent * f64::from(SLOTS) / 100.0).round();
-        rank.is_some_and(|rank| f64::from(rank) < cap)
+        rank.map_or(Rank::Unknown, Rank::Below)
     }
 
     /// What a tenant's pin decides.

@@ -293,7 +293,18 @@ impl View {
 
     /// Evaluates a flag and says how its value came about, step by step.
     pub fn explain(&self, key: &str, ctx: &Context, now: Timestamp) -> Explanation {
-        explain::explain(self, key, ctx, now)
+        explain::explain(self, key, ctx, now, None)
+    }
+
+    /// Explains a flag to a caller who lets at most `percent` of the units have true.
+    pub fn explain_within(
+        &self,
+        key: &str,
+        ctx: &Context,
+        now: Timestamp,
+        percent: f64,
+    ) -> Explanation {
+        explain::explain(self, key, ctx, now, Some(percent))
     }
 
     /// Says whether the context names a tenant that is not known here.

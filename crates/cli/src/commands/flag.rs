@@ -131,7 +131,8 @@ pub(crate) struct Set {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A killed flag gives its off variant, whatever its rules say, until it is revived.
+A killed flag gives its off variant, whatever its rules say, until it is revived. A kill is for \
+now: `flag set --off --schedule TIME` switches a flag off later.
 
 Examples:
   control-plane flag kill enhanced_reasoning -e production \\
@@ -442,6 +443,7 @@ impl Evaluate {
         let request = EvaluateRequest {
             flags,
             context: self.context.to_context()?,
+            rollout_percentage: None,
             explain: false,
         };
         let reply =

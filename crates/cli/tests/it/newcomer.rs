@@ -220,6 +220,17 @@ fn a_flag_lives_its_whole_life_from_the_command_line() {
     };
     assert_eq!(value("fresh"), true);
     refused(&server, &["flag", "create", "fresh"], &["exists already"]);
+    let capped = "flag explain fresh -e production --tenant big --rollout-percentage";
+    let explained = server.ok(&format!("{capped} 0"));
+    assert!(
+        explained.contains("capped by the caller, whose 0 % do not reach the unit"),
+        "{explained}"
+    );
+    let explained = server.ok(&format!("{capped} 100"));
+    assert!(
+        explained.contains("the caller's 100 % reach the unit"),
+        "{explained}"
+    );
     server.ok("flag archive fresh");
     assert!(value("fresh").is_null());
     let explained = server.ok("flag explain fresh -e production --tenant big");

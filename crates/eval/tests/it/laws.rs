@@ -466,6 +466,7 @@ pub(crate) fn concluded(explanation: &Explanation) -> (Option<VariantName>, Opti
             served(serve.as_ref().unwrap(), true)
         }
         ExplainStep::Default { serve } => served(serve, false),
+        ExplainStep::Cap { .. } => unreachable!("no caller sets a cap here"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `spec/rollout_cap.json`.
 
-use plane_eval::Context;
+use plane_eval::{Context, ExplainStep};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -28,6 +28,7 @@ fn the_callers_cap_holds_as_in_the_vectors() {
     let changes = changes(&vectors.documents);
     let view = build(&vectors.environment, &changes, &Held::default());
     assert!(vectors.cases.len() >= 140);
+    let mut caps = Vec::new();
     for case in &vectors.cases {
         let ctx = context(&case.context);
         let found = view.evaluate_key(&case.flag, &ctx, at(None));
@@ -37,7 +38,22 @@ fn the_callers_cap_holds_as_in_the_vectors() {
             "{}",
             case.name
         );
+        let explained = view.explain_within(&case.flag, &ctx, at(None), case.percent);
+        let value = explained.result.value.as_ref().and_then(Value::as_bool);
+        assert_eq!(value, case.expect, "{}", case.name);
+        let cap = explained.steps.iter().find_map(|step| match step {
+            ExplainStep::Cap { within, .. } => Some(*within),
+            _ => None,
+        });
+        match (found.as_bool(), case.expect) {
+            // What was taken away is explained; who keeps it is within the cap, or exempt.
+            (Some(true), Some(false)) => assert_eq!(cap, Some(false), "{}", case.name),
+            (Some(true), _) => assert_ne!(cap, Some(false), "{}", case.name),
+            _ => assert_eq!(cap, None, "{}", case.name),
+        }
+        caps.extend(cap);
     }
+    assert!(caps.contains(&true) && caps.contains(&false));
 }
 
 #[test]

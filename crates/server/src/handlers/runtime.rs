@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use plane_api::EvaluateRequest;
-use plane_eval::{Context, Evaluation, Explanation, View, WarningCode};
+use plane_eval::{Context, Evaluation, Explanation, Reason, View, WarningCode};
 use plane_model::documents::Metadata;
-use plane_model::{ArtifactKind, ArtifactName, Code, Timestamp, Violations};
+use plane_model::{ArtifactKind, ArtifactName, Code, Timestamp, Violation, Violations};
 use plane_node::Snapshot;
 use serde::Serialize;
 use serde_json::Value;
@@ -19,6 +19,8 @@ use crate::two_parts::TwoParts;
 
 /// How many flags one request may name.
 const FLAGS_MAX: usize = 10_000;
+/// What a unit is given that the caller's share does not reach.
+static CAPPED: Value = Value::Bool(false);
 
 /// Says which version of an agent holds, for the context in the body.
 pub(super) fn resolve(call: &Call, snapshot: &Snapshot) -> Answer {
@@ -151,30 +153,45 @@ pub(super) fn evaluate(call: &Call, snapshot: &Snapshot) -> Answer {
         )
         .next("leave `flags` out to get all of them"));
     }
+    let percent = request.rollout_percentage;
+    if percent.is_some_and(|it| !(0.0..=100.0).contains(&it)) {
+        let detail = "`rollout_percentage` is not a percentage";
+        let found = Violation::new(Code::FieldInvalid, "/rollout_percentage", detail);
+        return Err(Violations::from(vec![found.next("write a number from 0 to 100")]).into());
+    }
     let ctx = context(call, parsed)?;
     let view = call.view(snapshot)?;
-    evaluated(
-        call,
-        snapshot.revision(),
+    let asked = Asked {
         view,
-        &ctx,
-        request.flags.as_deref(),
-        request.explain,
-    )
+        ctx: &ctx,
+        now: call.node().now(),
+        percent,
+        explain: request.explain,
+    };
+    evaluated(call, snapshot.revision(), &asked, request.flags.as_deref())
+}
+
+/// What flags are evaluated for, and how.
+struct Asked<'a> {
+    view: &'a View,
+    ctx: &'a Context,
+    now: Timestamp,
+    /// The share of the units that may have true, if the caller sets one.
+    percent: Option<f64>,
+    explain: bool,
 }
 
 fn evaluated(
     call: &Call,
     revision: u64,
-    view: &View,
-    ctx: &Context,
+    asked: &Asked<'_>,
     named: Option<&[String]>,
-    explain: bool,
 ) -> Result<Response, Failure> {
-    let now = call.node().now();
+    let &Asked { view, ctx, now, .. } = asked;
     let metrics = &call.app().metrics;
     // Who asks why looks, and does not use.
-    let asker = call.asker(view.environment(), now).filter(|_| !explain);
+    let asker = call.asker(view.environment(), now);
+    let asker = asker.filter(|_| !asked.explain);
     let mut flags = BTreeMap::new();
     match named {
         Some(named) => {
@@ -183,17 +200,13 @@ fn evaluated(
                 let evaluation = view.evaluate_key(key, ctx, now);
                 metrics.evaluation_took(timer);
                 metrics.evaluated(asker.as_ref(), [Given::new(key.as_str(), &evaluation)]);
-                flags.insert(
-                    key.as_str(),
-                    flag(view, key, ctx, now, &evaluation, explain),
-                );
+                flags.insert(key.as_str(), flag(asked, key, &evaluation));
             }
         }
         None => {
             for (key, evaluation) in metrics.timed(view.evaluate_all(ctx, now)) {
                 metrics.evaluated(asker.as_ref(), [Given::new(key.as_str(), &evaluation)]);
-                let flag = flag(view, key.as_str(), ctx, now, &evaluation, explain);
-                flags.insert(key.as_str(), flag);
+                flags.insert(key.as_str(), flag(asked, key.as_str(), &evaluation));
             }
         }
     }
@@ -218,18 +231,30 @@ pub(super) fn warnings(view: &View, ctx: &Context) -> impl Iterator<Item = &'sta
     .flatten()
 }
 
-fn flag<'a>(
-    view: &View,
-    key: &str,
-    ctx: &Context,
-    now: Timestamp,
-    evaluation: &Evaluation<'a>,
-    explain: bool,
-) -> Flag<'a> {
+fn flag<'a>(asked: &Asked<'_>, key: &str, evaluation: &Evaluation<'a>) -> Flag<'a> {
+    let within = asked.percent.map(|it| evaluation.as_bool_within(it));
+    let is_capped = within == Some(Some(false)) && evaluation.as_bool() == Some(true);
+    let explanation = || match asked.percent {
+        Some(percent) => {
+            let Asked { view, ctx, now, .. } = asked;
+            view.explain_within(key, ctx, *now, percent)
+        }
+        None => asked.view.explain(key, asked.ctx, asked.now),
+    };
+    let reason = if is_capped {
+        Reason::Split
+    } else {
+        evaluation.reason()
+    };
+    let variant = evaluation.variant().filter(|_| !is_capped);
     Flag {
-        value: evaluation.value(),
-        variant: evaluation.variant().map(plane_model::VariantName::as_str),
-        reason: evaluation.reason().as_str(),
+        value: if is_capped {
+            Some(&CAPPED)
+        } else {
+            evaluation.value()
+        },
+        variant: variant.map(plane_model::VariantName::as_str),
+        reason: reason.as_str(),
         error_code: evaluation.error().map(plane_eval::ErrorCode::as_str),
         error_detail: evaluation.error_detail(),
         rule: evaluation.rule(),
@@ -238,6 +263,6 @@ fn flag<'a>(
             bucketing: evaluation.bucketing().as_str(),
             own: evaluation.metadata(),
         },
-        explanation: explain.then(|| view.explain(key, ctx, now)),
+        explanation: asked.explain.then(explanation),
     }
 }

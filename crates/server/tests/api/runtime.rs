@@ -136,6 +136,25 @@ async fn flags_are_evaluated_all_or_by_name_and_explained() {
     assert_eq!(zeta["flags"]["reasoning"]["value"], false);
     assert!(zeta["flags"]["reasoning"]["explanation"]["steps"].is_array());
     assert_eq!(zeta["flags"]["none"]["error_code"], "FLAG_NOT_FOUND");
+    let capped = json!({
+        "context": { "tenant": "acme" }, "flags": ["reasoning"], "rollout_percentage": 0, "explain": true,
+    });
+    let capped = &server.post(EVALUATE, capped).await.ok()["flags"]["reasoning"];
+    assert_eq!(
+        (&capped["value"], &capped["reason"]),
+        (&json!(false), &json!("SPLIT"))
+    );
+    assert_eq!(capped.get("variant"), None);
+    let steps = capped["explanation"]["steps"].as_array().unwrap();
+    let cap = steps.last().unwrap();
+    assert_eq!(
+        (&cap["step"], &cap["within"]),
+        (&json!("cap"), &json!(false))
+    );
+    let wrong = json!({ "flags": ["reasoning"], "rollout_percentage": 101 });
+    let problem = server.post(EVALUATE, wrong).await;
+    let problem = problem.problem(422, "FIELD_INVALID");
+    assert_eq!(problem["errors"][0]["pointer"], "/rollout_percentage");
     let unknown = server
         .post(EVALUATE, json!({ "context": { "tenant": "who" } }))
         .await

@@ -11,6 +11,7 @@ use crate::commands::context::ContextArgs;
 use crate::commands::schedule;
 use crate::failure::Failure;
 use crate::output::{Page, Paint, inline};
+use crate::parse;
 use crate::session::Session;
 
 #[derive(Debug, Args)]
@@ -19,12 +20,17 @@ Examples:
   control-plane flag explain enhanced_reasoning -e production \\
       --tenant tenant456
   control-plane flag explain beta_features -e production --tenant tenant123 \\
-      --user u7 --at 41")]
+      --user u7 --at 41
+  control-plane flag explain beta_features -e production --user u7 \\
+      --rollout-percentage 10")]
 pub(crate) struct Explain {
     /// The flag
     key: FlagKey,
     #[command(flatten)]
     context: ContextArgs,
+    /// As for a caller who lets at most this share of the units have true, in percent
+    #[arg(long, value_name = "PERCENT")]
+    rollout_percentage: Option<f64>,
     /// Answer as of a revision or a time of the past
     #[arg(long, value_name = "REVISION|TIME")]
     at: Option<String>,
@@ -35,6 +41,7 @@ impl Explain {
         let request = EvaluateRequest {
             flags: Some(vec![self.key.to_string()]),
             context: self.context.to_context()?,
+            rollout_percentage: self.rollout_percentage,
             explain: true,
         };
         let environment = session.environment()?;
@@ -269,6 +276,21 @@ fn words(step: &Value) -> (Mark, String, Vec<String>) {
         "default" => {
             let serve = step.get("serve").map(served).unwrap_or_default();
             (Mark::Yes, format!("the default serves {serve}"), Vec::new())
+        }
+        "cap" => {
+            let percent = step.get("percent").and_then(Value::as_f64);
+            let percent = inline(&parse::number(percent.unwrap_or_default()));
+            let detail = match given("rank") {
+                Some(rank) => format!("{rank} of 100000 slots are true below that of the unit"),
+                None => "the context has no unit to divide by".to_owned(),
+            };
+            let (mark, line) = if is("within") {
+                (Mark::No, format!("the caller's {percent} % reach the unit"))
+            } else {
+                let line = format!("capped by the caller, whose {percent} % do not reach the unit");
+                (Mark::Yes, line)
+            };
+            (mark, line, vec![detail])
         }
         other => (Mark::No, format!("{other}: {step}"), Vec::new()),
     }
