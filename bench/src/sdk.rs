@@ -12,6 +12,7 @@ use plane_client::ControlPlane;
 use plane_client::sdk::{Builder, Update};
 
 use crate::child::{Server, flag_name, open_many_files, targeting};
+use crate::commit::RECORD;
 use crate::http::Client;
 use crate::peers::Etcd;
 use crate::platform::TOKEN;
@@ -22,8 +23,10 @@ pub use herd::CHILD as HERD_CHILD;
 pub use worker::CHILD as WORKER_CHILD;
 pub use {herd::serve as herd_server, worker::work};
 
-/// How many commits a client is called back for, and how many flags its view has.
+/// How many commits a client is called back for, how many of them between as many puts of etcd, and how many flags
+/// its view has.
 const COMMITS: usize = 2_000;
+const TURN: usize = 100;
 const FLAGS: usize = 10_000;
 /// How long something may take before the run is given up.
 const GIVE_UP: Duration = Duration::from_secs(60);
@@ -56,16 +59,20 @@ fn callback() -> Result<Row> {
     let mut writer = Client::connect(server.address)?;
     let (mut ours, mut theirs) = (Vec::with_capacity(COMMITS), Vec::with_capacity(COMMITS));
     let mut last = plane.snapshot()?.revision();
-    for round in 0..COMMITS {
-        let body = commit("production", &flag_name(round % FLAGS), targeting(round + 1).to_string());
-        let begin = Instant::now();
-        writer.send("/v1/commits", &body)?;
-        let (at, revision) = updates.recv_timeout(GIVE_UP).context("nobody was called back")?;
-        ours.push(at.saturating_duration_since(begin));
-        writer.receive()?;
-        anyhow::ensure!(revision == last + 1, "called back for revision {revision} after {last}");
-        last = revision;
-        theirs.push(runtime.block_on(watch.put(body.as_bytes()))?);
+    for turn in 0..COMMITS / TURN {
+        for round in turn * TURN..(turn + 1) * TURN {
+            let body = commit("production", &flag_name(round % FLAGS), targeting(round + 1).to_string());
+            let begin = Instant::now();
+            writer.send("/v1/commits", &body)?;
+            let (at, revision) = updates.recv_timeout(GIVE_UP).context("nobody was called back")?;
+            ours.push(at.saturating_duration_since(begin));
+            writer.receive()?;
+            anyhow::ensure!(revision == last + 1, "called back for revision {revision} after {last}");
+            last = revision;
+        }
+        for _ in 0..TURN {
+            theirs.push(runtime.block_on(watch.put(&RECORD))?);
+        }
     }
     let [(p50, p99), (etcd_p50, etcd_p99)] =
         [&mut ours, &mut theirs].map(|it| (percentile(it, 0.5), percentile(it, 0.99)));

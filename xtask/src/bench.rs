@@ -18,6 +18,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
         Some((first, rest)) if first == "flags" => own("bench/flags/Cargo.toml", rest),
         _ => {
             tools::etcd()?;
+            tools::protoc()?;
             own("bench/Cargo.toml", arguments)
         }
     }
@@ -34,6 +35,7 @@ fn own(manifest: &str, arguments: &[String]) -> Result<()> {
 
 /// Builds the wheel that a user would get, installs it beside the SDKs of others, and measures them.
 fn python(arguments: &[String]) -> Result<()> {
+    tools::etcd()?;
     let programs = tools::python(&format!("{PYTHON}/requirements.txt"))?;
     let wheels = root().join("target/xtask/bench-python-wheel");
     let mut build = Command::new(programs.join("maturin"));

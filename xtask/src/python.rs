@@ -48,7 +48,7 @@ pub(crate) fn python() -> Result<()> {
     let package = root().join(PACKAGE);
     let binary = root().join(server::build(false)?);
     let modules = tools::npm("interop/flagd")?;
-    let node = tools::node()?;
+    let (node, nginx) = (tools::node()?, tools::nginx()?);
     let python = |arguments: &[&str]| {
         let mut command = Command::new(programs.join("python"));
         command
@@ -56,6 +56,7 @@ pub(crate) fn python() -> Result<()> {
             .args(arguments)
             .env("CONTROL_PLANE_BINARY", &binary)
             .env("NODE", &node)
+            .env("NGINX", &nginx)
             .env("NODE_PATH", &modules)
             .current_dir(&package);
         command

@@ -72,11 +72,21 @@ pub(crate) fn node() -> Result<PathBuf> {
     system("node", &["--version"], &["nodejs", "npm"])
 }
 
-/// etcd, and the compiler of protocol buffers that its client is built with.
+/// etcd.
 pub(crate) fn etcd() -> Result<()> {
     system("etcd", &["--version"], &["etcd-server"])?;
+    Ok(())
+}
+
+/// The compiler of protocol buffers that etcd's client for Rust is built with.
+pub(crate) fn protoc() -> Result<()> {
     system("protoc", &["--version"], &["protobuf-compiler"])?;
     Ok(())
+}
+
+/// nginx, a proxy to be put in front of the server.
+pub(crate) fn nginx() -> Result<PathBuf> {
+    system("nginx", &["-v"], &["nginx"])
 }
 
 fn installed(name: &str) -> PathBuf {
@@ -131,8 +141,16 @@ fn system(program: &str, probe: &[&str], packages: &[&str]) -> Result<PathBuf> {
             .status()
             .is_ok_and(|status| status.success())
     };
-    if answers(program) {
-        return Ok(PathBuf::from(program));
+    // What another installation puts earlier on the path may be the one that is incomplete, and Debian's
+    // servers are where only root looks.
+    let found = || {
+        ["", "/usr/bin/", "/usr/sbin/"]
+            .map(|place| format!("{place}{program}"))
+            .into_iter()
+            .find(|it| answers(it))
+    };
+    if let Some(found) = found() {
+        return Ok(PathBuf::from(found));
     }
     let missing = format!(
         "`{program}` is missing or incomplete; install it (Debian: `sudo apt-get install {}`)",
@@ -153,12 +171,10 @@ fn system(program: &str, probe: &[&str], packages: &[&str]) -> Result<PathBuf> {
             .env("DEBIAN_FRONTEND", "noninteractive");
         run(&mut apt).with_context(|| missing.clone())?;
     }
-    // What another installation puts earlier on the path may be the one that is incomplete.
-    let debian = format!("/usr/bin/{program}");
-    if answers(&debian) {
-        return Ok(PathBuf::from(debian));
+    match found() {
+        Some(found) => Ok(PathBuf::from(found)),
+        None => bail!("{missing}: what Debian installed does not do"),
     }
-    bail!("{missing}: what Debian installed does not do")
 }
 
 fn is_root() -> bool {

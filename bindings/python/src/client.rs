@@ -108,8 +108,13 @@ impl Client {
             rollout_percent_max: rollout_percentage.map(|it| it.0),
         };
         let whom = whom(py, text(tenant_id), text(user_id))?;
-        self.plane(py)?
-            .get()
-            .is_enabled(py, flag.0, &whom, options, text(environment))
+        let ask = |plane: &Py<Plane>| {
+            let environment = text(environment);
+            plane.get().is_enabled(py, flag.0, &whom, options, environment)
+        };
+        match self.own.get(py) {
+            Some(own) => ask(own),
+            None => ask(&self.plane(py)?),
+        }
     }
 }

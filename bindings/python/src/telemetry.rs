@@ -4,6 +4,8 @@
 //! It must never import OpenTelemetry (who records anything has imported it), nor fail an evaluation because a tracer or
 //! a logger does. Whom something was evaluated for is not told. How many events are kept is up to their providers.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use plane_client::sdk::{Detail, FlagError, Reason, Resolved, VariantName};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -23,22 +25,37 @@ struct Traces {
     current_span: Py<PyAny>,
 }
 
-/// A module, if somebody has imported it.
-fn imported<'py>(py: Python<'py>, name: &Bound<'py, PyString>) -> Option<Bound<'py, PyAny>> {
+/// `sys.modules`
+fn modules(py: Python<'_>) -> Option<&Bound<'_, PyDict>> {
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let modules = MODULES.get_or_try_init(py, || {
         let modules = py.import("sys")?.getattr("modules")?;
         PyResult::Ok(modules.cast_into::<PyDict>()?.unbind())
     });
-    modules.ok()?.bind(py).get_item(name).ok()?
+    modules.ok().map(|it| it.bind(py))
+}
+
+/// A module, if somebody has imported it.
+fn imported<'py>(py: Python<'py>, name: &Bound<'py, PyString>) -> Option<Bound<'py, PyAny>> {
+    modules(py)?.get_item(name).ok()?
 }
 
 fn traces(py: Python<'_>) -> Option<&Traces> {
     static TRACES: PyOnceLock<Traces> = PyOnceLock::new();
+    /// How many modules there were when none of them was it.
+    static WITHOUT: AtomicUsize = AtomicUsize::new(0);
     if let Some(traces) = TRACES.get(py) {
         return Some(traces);
     }
-    let trace = imported(py, intern!(py, "opentelemetry.trace"))?;
+    // Each evaluation asks: a length is quicker to compare than a name to look up, and imports change it.
+    let count = modules(py)?.len();
+    if count == WITHOUT.load(Ordering::Relaxed) {
+        return None;
+    }
+    let Some(trace) = imported(py, intern!(py, "opentelemetry.trace")) else {
+        WITHOUT.store(count, Ordering::Relaxed);
+        return None;
+    };
     let context = imported(py, intern!(py, "opentelemetry.context"))?;
     // Another thread may be importing them right now: then it is found the next time.
     let made = Traces {

@@ -261,6 +261,16 @@ impl Holding {
         self.roots.part(tenant)
     }
 
+    /// Holds the same at a place that is vouched for.
+    #[must_use]
+    pub fn placed(mut self, at: At) -> Self {
+        if at.revision != self.at.revision {
+            self.view = self.view.update(at.revision, &[], &self.sources);
+        }
+        self.at = at;
+        self
+    }
+
     fn updated(mut self, changes: BTreeMap<DocumentKey, Change>) -> Self {
         let changes: Vec<_> = changes.into_values().collect();
         self.view = self.view.update(self.at.revision, &changes, &self.sources);
@@ -476,6 +486,10 @@ mod tests {
         );
         assert_eq!(gone.root(), empty.root());
         assert_eq!(gone.at().revision, 3);
+        let placed = followed.clone().placed(at(4));
+        assert_eq!((placed.at(), placed.view().revision()), (&at(4), 4));
+        assert_eq!(placed.root(), followed.root());
+        assert_eq!(is_on(&placed), Some(true));
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl Follower {
                 break;
             };
             head = after;
-            next = next.after(place(&head), []);
+            next = next.placed(place(&head));
             whole.holding = next.clone();
             whole.id.clone_from(&event.id);
         }

@@ -118,7 +118,7 @@ impl Follower {
             },
         };
         let is_new = self.holding.as_ref().map(Holding::at) != Some(&place(&head));
-        let next = base.after(place(&head), []);
+        let next = base.placed(place(&head));
         self.accept(core, process, target, next, &head, is_new.then_some(cause))?;
         self.lesser_count = 0;
         for event in &events {
@@ -185,7 +185,7 @@ impl Follower {
         };
         let head = self.head(core, process, target, held.at().revision, head)?;
         let is_new = *held.at() != place(&head);
-        let next = held.after(place(&head), []);
+        let next = held.placed(place(&head));
         let cause = is_new.then_some("nothing changed");
         self.accept(core, process, target, next, &head, cause)
     }
