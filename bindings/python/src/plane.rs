@@ -448,6 +448,9 @@ impl Plane {
                         "unclean_starts": it.unclean_starts,
                         "retry_at": it.retry_at.to_string(),
                     })).collect::<Vec<_>>(),
+                    "counters": it.counters.named()
+                        .map(|(name, count)| (name.to_owned(), count.into()))
+                        .collect::<Map<_, Value>>(),
                 })
             })
             .collect();

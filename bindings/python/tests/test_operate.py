@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pathlib
 import queue
+import re
 import subprocess
 import sys
 import textwrap
@@ -21,10 +22,12 @@ import pytest
 from control_plane import ControlPlaneClient
 from control_plane.configs.settings import ConfigManager
 from control_plane.errors import SettingsError, UntrustedError
-from opentelemetry import trace
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from conftest import TREE, Server
+from conftest import ROOT, TREE, Server
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 
@@ -122,6 +125,24 @@ def test_the_log_says_of_each_evaluation_what_it_was() -> None:
     assert json.loads(events) == [[EVENT, attributes] for attributes in told(int(revision))]
 
 
+def test_opentelemetry_that_is_imported_after_evaluations_is_told_of_the_next() -> None:
+    code = f"""
+        import sys
+        from control_plane import ControlPlaneClient
+        client = ControlPlaneClient("file:{TREE}", environment="production")
+        client.is_enabled("nothing")
+        client.is_enabled("nothing")
+        assert not any(it.startswith("opentelemetry") for it in sys.modules)
+        from opentelemetry.sdk.trace import TracerProvider
+        with TracerProvider().get_tracer("test").start_as_current_span("request") as span:
+            client.is_enabled("nothing")
+        print(*(it.name for it in span.events))
+        client.close()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, EVENT), done.stderr
+
+
 def test_a_tracer_that_fails_fails_no_evaluation() -> None:
     class Failing(trace.NonRecordingSpan):
         def is_recording(self) -> bool:
@@ -130,6 +151,28 @@ def test_a_tracer_that_fails_fails_no_evaluation() -> None:
     client = ControlPlaneClient(f"file:{TREE}", environment="production")
     with trace.use_span(Failing(trace.INVALID_SPAN_CONTEXT)):
         assert client.is_enabled("enhanced_reasoning", tenant_id="tenant123")
+
+
+def test_the_metrics_of_the_guide_have_source_age_and_counters(monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (ROOT / "docs" / "guide" / "python.md").read_text()
+    found = re.search(r"```python\n(from opentelemetry import metrics.*?)```", guide, re.DOTALL)
+    assert found
+    reader = InMemoryMetricReader()
+    monkeypatch.setattr(metrics, "get_meter", MeterProvider([reader]).get_meter)
+    client = ControlPlaneClient(f"file:{TREE}", environment="production")
+    exec(found[1], {"client": client})
+    assert client.is_enabled("nothing") is False
+    read = reader.get_metrics_data()
+    assert read is not None
+    points = {
+        (metric.name, *sorted((point.attributes or {}).values())): point.value
+        for metric in read.resource_metrics[0].scope_metrics[0].metrics
+        for point in metric.data.data_points
+    }
+    assert points["control_plane.view.age", "production", "tree"] >= 0
+    assert points["control_plane.client.events", "evaluation_errors", "production"] == 1
+    assert points["control_plane.client.events", "production", "updates"] == 1
+    client.close()
 
 
 def test_what_happens_beside_the_calls_is_logged(server: Server) -> None:

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pathlib
 import pickle
+import socket
 import subprocess
 import sys
 import threading
@@ -15,8 +16,10 @@ from typing import Any
 
 import control_plane
 import pytest
-from control_plane import ControlPlaneClient, errors
+import tenacity
+from control_plane import ControlPlaneClient, _shared, errors
 from control_plane.configs.settings import ConfigChange, ConfigManager
+from control_plane.feature_flags.flag_manager import FeatureFlagManager
 from control_plane.registries.registry_manager import RegistryManager
 
 from conftest import TREE, Server
@@ -109,6 +112,46 @@ def test_a_closed_client_says_so() -> None:
     assert not client.is_enabled("enhanced_reasoning", tenant_id="tenant123")
     with pytest.raises(errors.ClosedError):
         client.config("database.url")
+
+
+def test_who_waits_for_a_server_lets_other_threads_run() -> None:
+    codes: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = ControlPlaneClient(f"http://127.0.0.1:{silent.getsockname()[1]}", token="cp_any", environment="production")
+
+        def wait() -> None:
+            try:
+                client.wait_ready(60)
+            except errors.ControlPlaneError as error:
+                codes.append(error.code)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        connection, _ = silent.accept()
+        # Whoever held the interpreter while it waits would wait to the end of its time, and say that nobody answers.
+        client.close()
+        thread.join(60)
+        connection.close()
+    assert codes == ["SDK_CLOSED"]
+
+
+def test_managers_without_arguments_share_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTROL_PLANE_URL", f"file:{TREE}")
+    monkeypatch.setenv("CONTROL_PLANE_ENVIRONMENT", "production")
+    before = _shared.use(None)
+    try:
+        config, flags, registry = ConfigManager(), FeatureFlagManager(), RegistryManager()
+        assert flags.is_enabled("enhanced_reasoning", tenant_id="tenant123") and config.get("database.url")
+        assert registry.get_tool("crm_tool").name == "crm_tool"
+        ControlPlaneClient().close()
+        assert not flags.is_enabled("enhanced_reasoning", tenant_id="tenant123")
+        for ask in (lambda: config.get("database.url"), lambda: registry.get_agent("customer_support_agent")):
+            with pytest.raises(errors.ClosedError):
+                ask()
+    finally:
+        used = _shared.use(before)
+        if used is not None:
+            used.close()
 
 
 def test_the_context_is_ambient_and_each_tasks_own() -> None:
@@ -210,6 +253,21 @@ def test_a_tool_that_is_withdrawn_is_no_longer_one_that_an_agent_may_use(server:
     server.kill()
     assert registry.get_tool("order_tool", version=order.version).status == "revoked"
     assert registry.get_tool("crm_tool", version=crm.version).policy.attempts == 4
+
+
+def test_the_call_policy_of_a_tool_is_what_tenacity_takes() -> None:
+    with ControlPlaneClient(f"file:{TREE}", environment="production") as client:
+        policy = asyncio.run(client.get_agent("customer_support_agent")).tool("crm_tool").policy
+    assert (policy.timeout_seconds, policy.attempts, policy.circuit_breaker_threshold) == (5.0, 4, 5)
+    tries: list[int] = []
+
+    def call() -> None:
+        tries.append(len(tries))
+        raise ConnectionError("the tool does not answer")
+
+    with pytest.raises(ConnectionError):
+        tenacity.Retrying(**policy.tenacity(), sleep=lambda _: None)(call)
+    assert tries == [0, 1, 2, 3]
 
 
 def test_a_server_that_goes_away_is_not_missed(server: Server) -> None:

@@ -97,6 +97,13 @@ macro_rules! counters {
             $($(#[doc = $doc])* pub $name: u64,)*
         }
 
+        impl Counters {
+            /// Each with its name, for those who pass them on.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+
         /// The counters while they are counted.
         #[derive(Debug, Default)]
         pub(crate) struct Counts {
