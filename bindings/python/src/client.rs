@@ -110,7 +110,9 @@ impl Client {
         let whom = whom(py, text(tenant_id), text(user_id))?;
         let ask = |plane: &Py<Plane>| {
             let environment = text(environment);
-            plane.get().is_enabled(py, flag.0, &whom, options, environment)
+            plane
+                .get()
+                .is_enabled(py, flag.0, &whom, options, environment)
         };
         match self.own.get(py) {
             Some(own) => ask(own),
