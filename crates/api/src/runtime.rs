@@ -20,6 +20,7 @@ pub struct EvaluateRequest {
     /// At most this share of the units, in percent, is given true by the rules and the default of a boolean flag, as
     /// a caller of an SDK may ask; pins and targets are exempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
     pub rollout_percentage: Option<f64>,
     /// Whether each result tells the path that was taken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
