@@ -249,4 +249,6 @@ fn every_flag_that_is_exported_is_one_by_flagds_schema() {
         }
     }
     assert!(ran >= 40, "only {ran} flags are exported");
+    let flags = view.to_flagd(None).flags;
+    assert_eq!(flags["static-on"]["metadata"]["team"], "ml");
 }
