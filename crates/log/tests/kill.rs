@@ -43,8 +43,9 @@ fn what_was_acknowledged_survives_a_kill() {
     }
     assert!(last_head >= ACKNOWLEDGED.iter().sum::<usize>() as u64);
     let kills = ACKNOWLEDGED.len();
+    let mut out = std::io::stdout();
     writeln!(
-        std::io::stdout(),
+        out,
         "figure: {kills} kills of a process that appends: {last_head} revisions survived"
     )
     .expect("the output is open");

@@ -59,8 +59,9 @@ fn run(name: &str) {
         try_input(name, target, &input);
     }
     let inputs = corpus.len() + MUTATIONS;
+    let mut out = std::io::stdout();
     writeln!(
-        std::io::stdout(),
+        out,
         "figure: {inputs} inputs to the fuzz target `{name}`, no law broken"
     )
     .unwrap();

@@ -174,8 +174,9 @@ fn altered_bytes_anywhere_never_panic_and_a_lost_page_is_noticed() {
         );
     }
     let altered = pages * offsets.len();
+    let mut out = std::io::stdout();
     writeln!(
-        std::io::stdout(),
+        out,
         "figure: {altered} bytes altered in pages of a log: no panic; {pages} pages lost: each noticed"
     )
     .unwrap();

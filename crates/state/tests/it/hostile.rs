@@ -28,8 +28,9 @@ fn check(world: &mut World, cases: Vec<Case>) {
             lines(&rejection.violations)
         );
     }
+    let mut out = std::io::stdout();
     writeln!(
-        std::io::stdout(),
+        out,
         "figure: {count} hostile commits, each refused with code, pointer and next step"
     )
     .unwrap();
