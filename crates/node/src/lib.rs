@@ -12,6 +12,7 @@
 mod checkpoints;
 mod clock;
 mod convert;
+mod deciding;
 mod error;
 mod events;
 mod history;
@@ -23,6 +24,7 @@ mod past;
 mod pointers;
 mod preview;
 mod requests;
+mod run;
 mod schedules;
 mod sealing;
 mod snapshot;

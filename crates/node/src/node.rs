@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::checkpoints::{self, Pace};
 use crate::clock::Clock;
+use crate::deciding::{Deciding, decide};
 use crate::error::{AtError, CommitError, StartError};
 use crate::events::{Event, Events};
 use crate::history::{self, CommitDetail, HistoryQuery};
@@ -20,13 +21,12 @@ use crate::past::{At, Past};
 use crate::pointers::relocated;
 use crate::preview::Preview;
 use crate::requests::{Committed, RevertOutcome, RevertRequest, Status, TreeOutcome, TreeRequest};
+use crate::run::{Done, Job, Outcome};
 use crate::schedules::{self, ScheduleCounts, Schedules};
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
 use crate::threads::Threads;
-use crate::writer::{
-    Deciding, Done, Job, KILLS_MAX, Outcome, QUEUE_MAX, Queues, Writer, decide, repeated,
-};
+use crate::writer::{KILLS_MAX, QUEUE_MAX, Queues, Writer, repeated};
 
 /// How often a commit is decided again before the others have to wait for it.
 const REBASES_MAX: u32 = 4;
@@ -331,6 +331,7 @@ impl Node {
             let job = Job {
                 prepared,
                 insists: rebases >= REBASES_MAX,
+                is_provisional: false,
                 reply,
             };
             lane.try_send(job).map_err(|_| CommitError::Overloaded)?;

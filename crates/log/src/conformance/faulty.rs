@@ -1,9 +1,11 @@
 //! A log that fails on command.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use tokio::sync::{Mutex as Gate, MutexGuard};
 
 use crate::{
     AppendError, Appended, Body, Bytes, ChangeLog, ChangeRow, Checkpoint, CheckpointMeta,
@@ -27,6 +29,8 @@ pub enum Fault {
 pub struct FaultyLog {
     inner: Arc<dyn ChangeLog>,
     faults: Mutex<VecDeque<Fault>>,
+    gate: Gate<()>,
+    waiting: AtomicUsize,
 }
 
 impl FaultyLog {
@@ -36,7 +40,20 @@ impl FaultyLog {
         Self {
             inner,
             faults: Mutex::default(),
+            gate: Gate::default(),
+            waiting: AtomicUsize::new(0),
         }
+    }
+
+    /// Has appends wait for as long as what this gives is kept.
+    pub async fn hold(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock().await
+    }
+
+    /// How many appends wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Plans a fault for the next append that has none yet.
@@ -62,6 +79,9 @@ impl ChangeLog for FaultyLog {
     }
 
     async fn append(&self, expected: Head, run: &[Entry]) -> Result<Appended, AppendError> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _passing = self.gate.lock().await;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         match self.next_fault() {
             None => self.inner.append(expected, run).await,
             Some(Fault::LoseAcknowledgement) => {

@@ -1,5 +1,6 @@
 //! A node on its stores: what is committed is durable, visible, and never taken back.
 
+mod behind;
 mod crowd;
 mod schedules;
 mod telling;
