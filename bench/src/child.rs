@@ -6,10 +6,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use axum::body::{Body, Bytes};
-use axum::http::header;
+use axum::body::Bytes;
+use axum::http::HeaderMap;
 use axum::response::sse::{Event, Sse};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use futures_util::stream::unfold;
 use plane_log::{LogId, SqliteLog};
@@ -240,15 +240,11 @@ fn bare() -> axum::Router {
 }
 
 /// A handler that returns what it is given; the floor of a view.
-pub fn fixed(path: &str, headers: Vec<(header::HeaderName, String)>, bytes: Bytes) -> axum::Router {
+pub fn fixed(path: &str, headers: HeaderMap, bytes: Bytes) -> axum::Router {
+    let headers = Arc::new(headers);
     let handler = move || {
-        let mut response = Response::new(Body::from(bytes.clone()));
-        for (name, value) in &headers {
-            if let Ok(value) = value.parse() {
-                response.headers_mut().insert(name.clone(), value);
-            }
-        }
-        async move { response.into_response() }
+        let reply = ((*headers).clone(), bytes.clone());
+        async move { reply.into_response() }
     };
     axum::Router::new().route(path, get(handler))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::post;
 use plane_log::{LogId, MemoryLog};
@@ -78,14 +78,14 @@ async fn thousand_flags() -> Result<Node> {
     Ok(node)
 }
 
-/// Posts `body` to `path`, ours beside a bare handler that gives the same reply; the node ends.
+/// Posts `body` to `path`, ours beside a bare handler that gives the same reply, head and body; the node ends.
 async fn beside_bare(node: &Node, path: &str, body: &str) -> Result<Compared> {
     let question: Arc<[u8]> = request("POST", path, "", body).into();
     let ours = serve_ours(node).await?;
     let asked = question.clone();
     let address = ours.address;
     let reply = tokio::task::spawn_blocking(move || Client::connect(address)?.ask(&asked)).await??;
-    let floor = serve_bare(bare(path, reply)).await?;
+    let floor = serve_bare(bare(path, reply)?).await?;
     let compared = Compared::measure(&ours, &floor, &question).await?;
     node.shutdown().await;
     Ok(compared)
@@ -99,14 +99,9 @@ async fn view(encoding: &str) -> Result<Row> {
     let question: Arc<[u8]> = request("GET", VIEW, encoding, "").into();
     let asked = question.clone();
     let reply = tokio::task::spawn_blocking(move || Client::connect(address)?.ask(&asked)).await??;
-    let kib = reply.len() / 1_024;
-    let mut headers = vec![(header::CONTENT_TYPE, "application/json".to_owned())];
-    headers.push((header::ETAG, "\"1001-0123456789abcdef\"".to_owned()));
+    let kib = reply.body.len() / 1_024;
     let compression = if encoding.is_empty() { "plain" } else { "zstd" };
-    if !encoding.is_empty() {
-        headers.push((header::CONTENT_ENCODING, "zstd".to_owned()));
-    }
-    let floor = serve_bare(fixed(VIEW, headers, reply.into())).await?;
+    let floor = serve_bare(fixed(VIEW, reply.headers()?, reply.body.into())).await?;
     let compared = Compared::measure(&ours, &floor, &question).await?;
     node.shutdown().await;
     Ok(compared.row(format!("view of {FLAGS} flags over HTTP, {compression}, {kib} KiB"), 0.9))
@@ -189,12 +184,12 @@ impl Compared {
     }
 }
 
-/// A handler that checks a token, parses the body and returns `reply`.
-fn bare(path: &str, reply: Vec<u8>) -> axum::Router {
-    let reply = Bytes::from(reply);
+/// A handler that checks a token, parses the body and returns `reply`, head and body.
+fn bare(path: &str, reply: Reply) -> Result<axum::Router> {
+    let (head, reply) = (Arc::new(reply.headers()?), Bytes::from(reply.body));
     let digest = Arc::new(Sha256::digest(TOKEN.as_bytes()));
     let handler = move |headers: HeaderMap, body: Bytes| {
-        let (reply, digest) = (reply.clone(), digest.clone());
+        let (head, reply, digest) = (head.clone(), reply.clone(), digest.clone());
         async move {
             let token = headers
                 .get(header::AUTHORIZATION)
@@ -206,10 +201,10 @@ fn bare(path: &str, reply: Vec<u8>) -> axum::Router {
             if serde_json::from_slice::<serde_json::Value>(&body).is_err() {
                 return StatusCode::BAD_REQUEST.into_response();
             }
-            ([(header::CONTENT_TYPE, "application/json")], reply).into_response()
+            ((*head).clone(), reply).into_response()
         }
     };
-    axum::Router::new().route(path, post(handler))
+    Ok(axum::Router::new().route(path, post(handler)))
 }
 
 /// Requests per second, and microseconds of CPU for each.
@@ -274,32 +269,52 @@ impl Client {
         Ok(self.reader.get_mut().write_all(&request("POST", path, "", body))?)
     }
 
-    fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>> {
+    fn ask(&mut self, request: &[u8]) -> Result<Reply> {
         self.reader.get_mut().write_all(request)?;
         self.receive()
     }
 
     /// Waits for the answer, which has to be good.
-    pub fn receive(&mut self) -> Result<Vec<u8>> {
-        let mut line = String::new();
-        self.reader.read_line(&mut line)?;
-        let ok = line.starts_with("HTTP/1.1 200");
-        let status = line.trim().to_owned();
+    pub fn receive(&mut self) -> Result<Reply> {
+        let mut head = String::new();
+        self.reader.read_line(&mut head)?;
         let mut length = 0;
         loop {
-            line.clear();
-            self.reader.read_line(&mut line)?;
-            let Some((name, value)) = line.trim().split_once(':') else { break };
+            let begin = head.len();
+            self.reader.read_line(&mut head)?;
+            let Some((name, value)) = head[begin..].trim().split_once(':') else { break };
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse().context("content-length")?;
             }
         }
         let mut body = vec![0; length];
         self.reader.read_exact(&mut body)?;
-        if !ok {
+        if !head.starts_with("HTTP/1.1 200") {
+            let status = head.lines().next().unwrap_or_default();
             bail!("{status}: {}", String::from_utf8_lossy(&body));
         }
-        Ok(body)
+        Ok(Reply { head, body })
+    }
+}
+
+/// A good reply.
+#[derive(Debug)]
+pub struct Reply {
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    /// Its headers, but for those that each server writes itself.
+    fn headers(&self) -> Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.head.lines().filter_map(|line| line.split_once(": ")) {
+            let name: HeaderName = name.parse()?;
+            if name != header::CONTENT_LENGTH && name != header::DATE {
+                headers.insert(name, value.parse()?);
+            }
+        }
+        Ok(headers)
     }
 }
 
