@@ -3,7 +3,7 @@
 //! It must never decide what is valid (plane-state does) or how anything is stored (plane-log does);
 //! it must never let anything at request rate into the log.
 //!
-//! Start reading at [`Node`], then `writer.rs` (how commits are queued, grouped and made durable),
+//! Start reading at [`Node`], then `writer.rs` (how commits are queued and made durable), `run.rs` (how they are grouped),
 //! `threads.rs` (what runs where), `load.rs` (how a node starts) and `past.rs` (how it answers about yesterday).
 //!
 //! INVARIANT: a snapshot is published only after the log has returned the commit as durable; what a

@@ -106,7 +106,8 @@ pub(crate) fn follow(
     last_id: Option<&str>,
 ) -> Option<impl Stream<Item = Result<Bytes, Infallible>> + Send + use<>> {
     let permit = app.streams.enter()?;
-    let follower = Follower::new(app, caller, audience, last_id, permit);
+    // In a box: it is handed into and out of a future for each event.
+    let follower = Box::new(Follower::new(app, caller, audience, last_id, permit));
     Some(futures_util::stream::unfold(
         follower,
         |mut follower| async move {
