@@ -24,7 +24,7 @@ pub(crate) fn ci() -> Result<()> {
     let tests = steps.step("test", test::test)?;
     let suites = steps.step("conformance", conformance::conformance)?;
     steps.print();
-    print_count(tests.plus(suites));
+    print_count(&tests.plus(suites));
     Ok(())
 }
 
@@ -67,7 +67,7 @@ fn is_pure(name: &str) -> bool {
 }
 
 /// The last line of all, in the form that a reader of logs looks for.
-fn print_count(tests: TestCount) {
+fn print_count(tests: &TestCount) {
     println!("\ntests: {tests}");
 }
 
