@@ -1,6 +1,7 @@
 //! `spec/config.json`.
 
-use plane_eval::{ConfigSource, Contribution};
+use plane_eval::{ConfigSource, Contribution, config};
+use plane_model::limits;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -129,4 +130,21 @@ fn a_document_without_schema_and_layers_is_none() {
     let document = "ai".parse().unwrap();
     assert!(view.config(&document, &context(&json!({}))).is_none());
     assert_eq!(view.configs().count(), 0);
+}
+
+#[test]
+fn defaults_behind_references_are_followed_up_to_their_limit_and_no_further() {
+    // The schema behind the reference, and the value that it says: eight bytes each and its text.
+    let schema = |bytes: usize| {
+        json!({
+            "properties": { "a": { "$ref": "#/$defs/long" } },
+            "$defs": { "long": { "default": "x".repeat(bytes - 8) } }
+        })
+    };
+    let within = schema(limits::DEFAULTS_REFERRED_BYTES_MAX);
+    assert!(config::follows_all_defaults(&within));
+    assert!(config::defaults(&within).contains_key("a"));
+    let beyond = schema(limits::DEFAULTS_REFERRED_BYTES_MAX + 1);
+    assert!(!config::follows_all_defaults(&beyond));
+    assert!(config::defaults(&beyond).is_empty());
 }

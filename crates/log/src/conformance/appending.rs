@@ -363,6 +363,8 @@ pub async fn what_is_larger_than_its_limit_is_refused(fixture: &dyn Fixture) {
     }
     let largest = Draft::after(Head::GENESIS)
         .record(vec![0; RECORD_BYTES_MAX])
+        .put(&flag("f"), &vec![0; BODY_BYTES_MAX])
+        .put_blob(&flag("g"), &vec![0; BLOB_BYTES_MAX])
         .build();
     append_all(&*log, Head::GENESIS, &[largest]).await;
 }

@@ -1,3 +1,4 @@
+use plane_model::limits;
 use serde_json::{Value, json};
 
 use crate::harness::Server;
@@ -132,7 +133,14 @@ async fn one_instance_is_asked_what_its_service_relies_on_until_it_says_so() {
             .starts_with("/contract/configs/ai"),
         "{pointer}"
     );
-    telling["contract"] = json!({ "configs": { "ai": { "title": "x".repeat(300_000) } } });
+    let of_bytes = |bytes: usize| {
+        let titled = |title: String| json!({ "configs": { "ai": { "title": title } } });
+        let around = titled(String::new()).to_string().len();
+        titled("x".repeat(bytes - around))
+    };
+    telling["contract"] = of_bytes(limits::CONTRACT_BYTES_MAX);
+    server.post(ACKS, telling.clone()).await.ok();
+    telling["contract"] = of_bytes(limits::CONTRACT_BYTES_MAX + 1);
     let problem = server.post(ACKS, telling).await;
     problem.problem(422, "LIMIT_EXCEEDED");
 }
