@@ -58,8 +58,8 @@ pub(crate) struct Serve {
     /// How many connections are served at once
     #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     connections_max: u32,
-    /// How much memory the requests that are being answered may take together, in MiB; one takes at most
-    /// half of it
+    /// How much memory the requests that are being answered may take together, in MiB, as it is estimated from
+    /// their bodies; one takes at most half of it, and the process keeps some of it for the next ones
     #[arg(long, default_value_t = 1_024, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..))]
     bodies_memory: u32,
     /// How to write the log: text, lines for people, or json, one object a line

@@ -223,7 +223,7 @@ async fn bodies_take_no_more_memory_together_than_there_is_for_them_and_kills_ar
     let used = "control_plane_http_bodies_memory_bytes";
     let refusals = "control_plane_http_held_up_total{limit=\"bodies_memory\"}";
     assert_eq!((metric(used).await, metric(refusals).await), (900 << 10, 0));
-    let large = flag(&"x".repeat(150 << 10));
+    let large = flag(&"x".repeat(60 << 10));
     let refused = put().json(&large).send().await;
     assert_eq!(refused.header("retry-after"), "1", "{refused:?}");
     let problem = refused.problem(503, "OVERLOADED");
