@@ -3,14 +3,14 @@
 //! A verdict is one of three (Kleene logic). Whether a tree is true, and whether it is false, are
 //! two questions that each stop at the first part that decides; unknown is when both say no.
 
+mod place;
 mod texts;
 mod version;
 
 use std::sync::Arc;
 
 use plane_model::{
-    AttributePath, Clause, Document, Expr, Label, Network, Operand, Operator, Pattern, SegmentName,
-    Timestamp,
+    Clause, Document, Expr, Network, Operand, Operator, Pattern, SegmentName, Timestamp,
 };
 use serde::Serialize;
 
@@ -18,6 +18,9 @@ use crate::context::{Context, Seen};
 use crate::hash::Ends;
 use crate::tenant::TenantFacts;
 
+pub(crate) use self::place::Place;
+pub use self::place::unplaced;
+use self::place::whole;
 use self::texts::Heads;
 pub(crate) use self::texts::Texts;
 use self::version::VersionTest;
@@ -56,145 +59,6 @@ impl From<bool> for Verdict {
 pub(crate) struct Facts<'a> {
     pub(crate) ctx: &'a Context,
     pub(crate) tenant: Option<&'a TenantFacts>,
-}
-
-/// Where an attribute is found, resolved once.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Place {
-    TargetingKey,
-    Tenant,
-    TenantId,
-    TenantPlan,
-    TenantRegion,
-    TenantStatus,
-    TenantLabels,
-    TenantLabel(Box<str>),
-    User,
-    UserId,
-    Agent,
-    Conversation,
-    Named {
-        ends: Ends,
-        path: Box<str>,
-    },
-    /// A place that nothing can be at, such as `tenant.colour`.
-    Nowhere,
-}
-
-impl Place {
-    pub(crate) fn new(path: &AttributePath) -> Self {
-        let text = path.as_str();
-        match text {
-            "targetingKey" => Self::TargetingKey,
-            "tenant" => Self::Tenant,
-            "tenant.id" => Self::TenantId,
-            "tenant.plan" => Self::TenantPlan,
-            "tenant.region" => Self::TenantRegion,
-            "tenant.status" => Self::TenantStatus,
-            "tenant.labels" => Self::TenantLabels,
-            "user" => Self::User,
-            "user.id" => Self::UserId,
-            "agent" => Self::Agent,
-            "conversation" => Self::Conversation,
-            _ => match text.split_once('.') {
-                Some(("tenant", rest)) => match rest.split_once('.') {
-                    Some(("labels", name)) => Self::TenantLabel(name.into()),
-                    _ => Self::Nowhere,
-                },
-                Some(("targetingKey" | "agent" | "conversation", _)) => Self::Nowhere,
-                _ => Self::Named {
-                    ends: Ends::of(text.as_bytes()),
-                    path: text.into(),
-                },
-            },
-        }
-    }
-
-    /// Says whether reading it needs what is known of the tenant.
-    pub(crate) fn reads_tenant(&self) -> bool {
-        matches!(
-            self,
-            Self::TenantPlan
-                | Self::TenantRegion
-                | Self::TenantStatus
-                | Self::TenantLabels
-                | Self::TenantLabel(_)
-        )
-    }
-
-    #[inline]
-    pub(crate) fn read<'a>(&self, facts: Facts<'a>) -> Seen<'a> {
-        let text = |text: Option<&'a str>| text.map_or(Seen::Missing, Seen::Text);
-        let object = |there: bool| if there { Seen::Object } else { Seen::Missing };
-        let tenant = || facts.tenant.and_then(TenantFacts::tenant);
-        match self {
-            Self::Named { ends, path } => facts.ctx.attribute(*ends, path),
-            Self::TargetingKey => text(facts.ctx.targeting_key()),
-            Self::Tenant => object(facts.ctx.tenant().is_some()),
-            Self::TenantId => text(facts.ctx.tenant()),
-            Self::TenantPlan => text(tenant().and_then(|it| it.plan.as_ref()).map(Label::as_str)),
-            Self::TenantRegion => text(
-                tenant()
-                    .and_then(|it| it.region.as_ref())
-                    .map(Label::as_str),
-            ),
-            Self::TenantStatus => text(tenant().map(|it| it.status.as_str())),
-            Self::TenantLabels => object(tenant().is_some_and(|it| !it.labels.is_empty())),
-            Self::TenantLabel(name) => text(tenant().and_then(|it| it.labels.get(name))),
-            Self::User => object(facts.ctx.has_user()),
-            Self::UserId => text(facts.ctx.user()),
-            Self::Agent => text(facts.ctx.agent()),
-            Self::Conversation => text(facts.ctx.conversation()),
-            Self::Nowhere => Seen::Missing,
-        }
-    }
-
-    /// Calls `take` with the text that identifies a unit; none if the attribute cannot identify one.
-    ///
-    /// A string identifies a unit unless it is empty, and so does a whole number within ±2^53, by
-    /// its decimal digits.
-    #[inline]
-    pub(crate) fn unit<T>(&self, facts: Facts<'_>, take: impl FnOnce(&str) -> T) -> Option<T> {
-        match self.read(facts) {
-            Seen::Text("") => None,
-            Seen::Text(text) => Some(take(text)),
-            Seen::Number(number) => {
-                let mut digits = [0; 20];
-                decimal(number, &mut digits).map(take)
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The whole number, if it is one that a double holds exactly.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a whole number within ±2^53 fits"
-)]
-fn whole(number: f64) -> Option<i64> {
-    const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
-    (number.fract() == 0.0 && number.abs() <= EXACT_MAX).then_some(number as i64)
-}
-
-/// Writes a whole number as its decimal digits, without allocating.
-fn decimal(number: f64, digits: &mut [u8; 20]) -> Option<&str> {
-    let whole = whole(number)?;
-    let mut left = whole.unsigned_abs();
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(left % 10).unwrap_or_default();
-        left /= 10;
-        used += 1;
-        if left == 0 {
-            break;
-        }
-    }
-    if whole < 0 {
-        used += 1;
-        *digits.get_mut(20 - used)? = b'-';
-    }
-    std::str::from_utf8(digits.get(20 - used..)?).ok()
 }
 
 /// A segment, ready to be asked.
@@ -592,27 +456,4 @@ pub(crate) fn segments_of(expr: &Expr, mut visit: impl FnMut(SegmentName)) {
                 .for_each(&mut visit);
         }
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whole_numbers_identify_units_by_their_digits() {
-        for (number, expected) in [
-            (0.0, Some("0")),
-            (-0.0, Some("0")),
-            (7.0, Some("7")),
-            (255.0, Some("255")),
-            (1_234_567_890.0, Some("1234567890")),
-            (-42.0, Some("-42")),
-            (9_007_199_254_740_991.0, Some("9007199254740991")),
-            (9_007_199_254_740_992.0, None),
-            (1.5, None),
-            (f64::INFINITY, None),
-        ] {
-            assert_eq!(decimal(number, &mut [0; 20]), expected, "{number}");
-        }
-    }
 }

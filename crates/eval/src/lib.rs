@@ -40,7 +40,7 @@ mod table;
 mod tenant;
 mod view;
 
-pub use clause::Verdict;
+pub use clause::{Verdict, unplaced};
 pub use config::{ConfigExplanation, ConfigSource, Contribution, EffectiveConfig};
 pub use context::{ATTRIBUTE_DEPTH_MAX, Attribute, Context};
 pub use evaluation::{ErrorCode, Evaluation, Reason};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Number;
 
 use crate::parse::coded;
-use crate::{Code, Timestamp, Violation, Violations, limits};
+use crate::{Code, Pointer, Timestamp, Violation, Violations, limits};
 
 pub use network::{Network, NetworkError};
 pub use pattern::{Pattern, PatternError};
@@ -233,6 +233,23 @@ impl Expr {
                 }
             }
         });
+    }
+
+    /// Calls `visit` on every clause, which can ask where it stands; `at` says where the expression does.
+    pub fn for_each_clause_at(
+        &self,
+        at: &dyn Fn() -> Pointer,
+        visit: &mut dyn FnMut(&Clause, &dyn Fn() -> Pointer),
+    ) {
+        let (name, parts) = match self {
+            Self::Clause(clause) => return visit(clause, at),
+            Self::Not(part) => return part.for_each_clause_at(&|| at().key("not"), visit),
+            Self::All(parts) => ("all", parts),
+            Self::Any(parts) => ("any", parts),
+        };
+        for (index, part) in parts.iter().enumerate() {
+            part.for_each_clause_at(&|| at().key(name).index(index), visit);
+        }
     }
 
     /// Calls `visit` on every clause.

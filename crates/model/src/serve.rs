@@ -63,6 +63,15 @@ pub enum Serve {
 }
 
 impl Serve {
+    /// What is divided, if something is and it is not the targeting key.
+    pub fn by(&self) -> Option<&AttributePath> {
+        match self {
+            Self::Variant(_) | Self::CallerDefault => None,
+            Self::Split(split) => split.by.as_ref(),
+            Self::Ramp(ramp) => ramp.by.as_ref(),
+        }
+    }
+
     /// Calls `visit` on every variant that may be served.
     pub fn for_each_variant<'a>(&'a self, mut visit: impl FnMut(&'a VariantName)) {
         match self {

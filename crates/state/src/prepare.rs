@@ -143,6 +143,7 @@ pub fn prepare(
         validate::access::check(&mut draft, &touched, now, &mut found);
         validate::places::check(&mut draft, command, &touched, &mut found);
         validate::flags::check(&mut draft, &touched, &mut found);
+        validate::attributes::check(&draft, command, &touched, &mut found);
         validate::flags::check_ends(&draft, command, &touched, now, &mut found);
         validate::registry::check(&mut draft, &touched, &mut found);
         validate::config::check(&mut draft, &touched, &mut found);

@@ -1,6 +1,7 @@
 //! The rules that span documents: each validator looks at the state as a command would leave it.
 
 pub(crate) mod access;
+pub(crate) mod attributes;
 pub(crate) mod config;
 pub(crate) mod flags;
 mod graph;

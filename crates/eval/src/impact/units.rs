@@ -135,10 +135,8 @@ fn divided_by(flag: &FlagKey, views: [&View; 2], chunks: [Option<&Chunk>; 2]) ->
         };
         let rules = targeting.rules.iter().map(|rule| &rule.serve);
         for serve in rules.chain(&targeting.default) {
-            match serve {
-                Serve::Split(split) => add(split.by.as_ref()),
-                Serve::Ramp(ramp) => add(ramp.by.as_ref()),
-                Serve::Variant(_) | Serve::CallerDefault => {}
+            if matches!(serve, Serve::Split(_) | Serve::Ramp(_)) {
+                add(serve.by());
             }
         }
         for (_, group) in view.groups().of(flag) {

@@ -183,17 +183,7 @@ fn targeting(key: &DocumentKey, targeting: &Targeting, visit: &mut Visit<'_>) {
 }
 
 fn expression(expr: &Expr, at: &dyn Fn() -> Pointer, visit: &mut Visit<'_>) {
-    let mut each = |name: &str, parts: &[Expr]| {
-        for (index, part) in parts.iter().enumerate() {
-            expression(part, &|| at().key(name).index(index), visit);
-        }
-    };
-    match expr {
-        Expr::All(parts) => each("all", parts),
-        Expr::Any(parts) => each("any", parts),
-        Expr::Not(part) => expression(part, &|| at().key("not"), visit),
-        Expr::Clause(it) => clause(it, at, visit),
-    }
+    expr.for_each_clause_at(at, &mut |it, at| clause(it, at, visit));
 }
 
 fn clause(clause: &Clause, at: &dyn Fn() -> Pointer, visit: &mut Visit<'_>) {

@@ -1,5 +1,6 @@
 //! The state through its public face: commands in, records and states out.
 
+mod attributes;
 mod commits;
 mod configuration;
 mod delivery;
