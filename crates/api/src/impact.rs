@@ -37,8 +37,6 @@ pub struct FlagImpact {
     pub tenants: usize,
     /// From what to what, the most frequent first.
     pub shifts: Vec<FlagShift>,
-    /// Some of the tenants: as many as were asked to be named.
-    pub named: Vec<TenantId>,
 }
 
 /// What a flag gives and would give.
@@ -50,6 +48,8 @@ pub struct FlagShift {
     pub after: Given,
     /// To how many tenants.
     pub tenants: usize,
+    /// Some of them: as many as were asked to be named.
+    pub named: Vec<TenantId>,
 }
 
 /// What a flag gives; with neither variant nor error, the caller's default.
@@ -75,8 +75,6 @@ pub struct AgentImpact {
     pub tenants: usize,
     /// From what to what, the most frequent first.
     pub shifts: Vec<AgentShift>,
-    /// Some of the tenants: as many as were asked to be named.
-    pub named: Vec<TenantId>,
 }
 
 /// How an agent is given and would be given.
@@ -88,6 +86,8 @@ pub struct AgentShift {
     pub after: Offered,
     /// To how many tenants.
     pub tenants: usize,
+    /// Some of them: as many as were asked to be named.
+    pub named: Vec<TenantId>,
 }
 
 /// What of an agent a tenant gets.

@@ -135,7 +135,7 @@ const DRY_RUN: Query = Query {
 };
 const IMPACT_TENANTS: Query = Query {
     name: "impact_tenants",
-    summary: "with dry_run: how many tenants to name for each thing that would change, 0 to 10000; 5 if absent",
+    summary: "with dry_run: how many tenants to name for each way in which something would change, 0 to 10000; 5 if absent",
     kind: "integer",
     is_required: false,
 };

@@ -8,7 +8,7 @@ use plane_model::{Code, Violation};
 use serde_json::{Value, json};
 
 use crate::arguments::Format;
-use crate::output::{Paint, Style, count};
+use crate::output::{Paint, Style, count, one_line};
 use crate::{EXIT_FAILED, EXIT_OK, EXIT_USAGE};
 
 /// A failure that a command words itself.
@@ -259,6 +259,8 @@ fn human(error: &anyhow::Error, style: Style) -> String {
     if let Some(code) = &failure.code {
         lines.push(format!("  more: control-plane explain {code}"));
     }
+    // What a person wrote may be quoted in any of them.
+    let lines: Vec<_> = lines.iter().map(|line| one_line(line)).collect();
     lines.join("\n")
 }
 

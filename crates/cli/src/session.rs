@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::arguments::{Format, Global};
 use crate::failure::Failure;
-use crate::output::{Page, Style};
+use crate::output::{Page, Style, one_line};
 
 /// How long a command waits for a view.
 const VIEW_TIMEOUT: Duration = Duration::from_secs(30);
@@ -154,6 +154,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
 /// Says something beside the answer, on standard error.
 pub(crate) fn note(text: &str) {
     // A note that cannot be shown is lost; the answer is not.
+    let text = Style::of_stderr().visible(&one_line(text));
     drop(writeln!(io::stderr(), "{text}"));
 }
 

@@ -62,7 +62,7 @@ pub struct Inquiry<'a> {
     pub now: Timestamp,
     /// The tenants that whoever asks may know of.
     pub covers: &'a dyn Fn(&TenantId) -> bool,
-    /// How many tenants are named for each thing that changes.
+    /// How many tenants are named for each way in which something changes.
     pub named: usize,
 }
 

@@ -45,9 +45,9 @@ fn written(found: plane_eval::Impact) -> api::Impact {
                 before: given(shift.before),
                 after: given(shift.after),
                 tenants: shift.tenants,
+                named: shift.named,
             })
             .collect(),
-        named: it.named,
     });
     let agents = found.agents.into_iter().map(|it| api::AgentImpact {
         agent: it.agent,
@@ -59,9 +59,9 @@ fn written(found: plane_eval::Impact) -> api::Impact {
                 before: offered(shift.before),
                 after: offered(shift.after),
                 tenants: shift.tenants,
+                named: shift.named,
             })
             .collect(),
-        named: it.named,
     });
     let configs = found.configs.into_iter().map(|it| api::ConfigImpact {
         document: it.document,

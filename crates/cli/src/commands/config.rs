@@ -246,7 +246,10 @@ impl Schema {
         }
         let found = client.document::<Value>(&key, None)?;
         session.show(&found, |page| {
-            page.line(serde_json::to_string_pretty(&found.body).unwrap_or_default());
+            page.indented(
+                &serde_json::to_string_pretty(&found.body).unwrap_or_default(),
+                0,
+            );
         })
     }
 }
@@ -312,9 +315,9 @@ impl Get {
             })?;
         }
         session.show(value, |page| match value {
-            Value::String(text) => page.line(text),
+            Value::String(text) => page.indented(text, 0),
             Value::Object(_) | Value::Array(_) => {
-                page.line(serde_json::to_string_pretty(value).unwrap_or_default());
+                page.indented(&serde_json::to_string_pretty(value).unwrap_or_default(), 0);
             }
             scalar => page.line(scalar),
         })

@@ -54,7 +54,7 @@ fn one(session: &Session, text: &str) -> Result<()> {
         "page": plane_api::explain(code),
     });
     session.show(&value, |out| {
-        out.line(plane_api::explain(code).trim_end());
+        out.indented(plane_api::explain(code), 0);
         let retry = if plane_api::is_retryable(code) {
             "the same request may succeed later"
         } else {

@@ -82,7 +82,7 @@ pub(crate) struct WriteArgs {
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// How many tenants to name for each thing that would change
+    /// How many tenants to name for each way in which something would change
     #[arg(long, value_name = "COUNT", requires = "dry_run")]
     impact_tenants: Option<usize>,
 }

@@ -76,34 +76,29 @@ fn share(units: usize, asked: usize) -> String {
 fn rows(impact: &Impact) -> Vec<Vec<Cell>> {
     let mut rows = Vec::new();
     for it in &impact.flags {
-        for (at, shift) in it.shifts.iter().enumerate() {
+        for shift in &it.shifts {
             let change = format!("{} → {}", given(&shift.before), given(&shift.after));
-            let named = if at == 0 {
-                names(&it.named)
-            } else {
-                String::new()
-            };
+            let named = names(&shift.named);
             rows.push(row("flag", it.flag.as_str(), shift.tenants, change, named));
         }
     }
     for it in &impact.agents {
         // Shifts that differ only in digests read alike.
-        let mut changes: Vec<(String, usize)> = Vec::new();
+        let mut changes: Vec<(String, usize, Vec<TenantId>)> = Vec::new();
         for shift in &it.shifts {
             let change = agent(shift);
-            match changes.iter_mut().find(|(known, _)| *known == change) {
-                Some((_, tenants)) => *tenants += shift.tenants,
-                None => changes.push((change, shift.tenants)),
+            match changes.iter_mut().find(|(known, ..)| *known == change) {
+                Some((_, tenants, named)) => {
+                    *tenants += shift.tenants;
+                    named.extend_from_slice(&shift.named);
+                }
+                None => changes.push((change, shift.tenants, shift.named.clone())),
             }
         }
-        for (at, (change, tenants)) in changes.into_iter().enumerate() {
-            let named = if at == 0 {
-                names(&it.named)
-            } else {
-                String::new()
-            };
+        for (change, tenants, mut named) in changes {
+            named.sort();
             let name = it.agent.to_string();
-            rows.push(row("agent", &name, tenants, change, named));
+            rows.push(row("agent", &name, tenants, change, names(&named)));
         }
     }
     for it in &impact.configs {
@@ -169,4 +164,44 @@ fn places(impact: &ConfigImpact) -> String {
         shown.push(format!("{more} more"));
     }
     shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::output::Style;
+
+    #[test]
+    fn each_row_names_the_tenants_that_it_counts() {
+        let digest = |fill: &str| format!("sha256:{}", fill.repeat(64));
+        let found = json!([{
+            "environment": "production", "tenants": 9, "asked": 9, "configs": [], "units": [],
+            "flags": [{ "flag": "beta", "tenants": 2, "shifts": [
+                { "before": { "variant": "off", "value": false }, "after": { "variant": "on", "value": true },
+                  "tenants": 1, "named": ["zeta"] },
+                { "before": {}, "after": { "variant": "on", "value": true }, "tenants": 1, "named": ["acme"] },
+            ] }],
+            "agents": [{ "agent": "support", "tenants": 4, "shifts": [
+                { "before": { "version": "1.1.0", "effective_digest": digest("a") },
+                  "after": { "version": "1.1.0", "effective_digest": digest("b") }, "tenants": 1, "named": ["big"] },
+                { "before": { "version": "1.0.0" }, "after": { "version": "1.1.0" }, "tenants": 2,
+                  "named": ["old", "older"] },
+                { "before": { "version": "1.1.0", "effective_digest": digest("c") },
+                  "after": { "version": "1.1.0", "effective_digest": digest("d") }, "tenants": 1, "named": ["also"] },
+            ] }],
+        }]);
+        let found: Vec<Impact> = serde_json::from_value(found).unwrap();
+        let mut page = Page::new(Style::plain(), None);
+        impacts(&mut page, &found);
+        insta::assert_snapshot!(page.finish(), @r"
+        Impact in production, on 9 tenants
+        WHAT   NAME     TENANTS  CHANGE                                 SUCH AS
+        flag   beta     1        off → on                               zeta
+        flag   beta     1        the caller's default → on              acme
+        agent  support  2        1.1.0, with other parameters or tools  also, big
+        agent  support  2        1.0.0 → 1.1.0                          old, older
+        ");
+    }
 }

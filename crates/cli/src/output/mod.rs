@@ -7,7 +7,7 @@ mod plan;
 use std::io::{self, IsTerminal as _};
 use std::{env, fmt};
 
-pub(crate) use page::{Cell, Page};
+pub(crate) use page::{Cell, Page, one_line};
 pub(crate) use plan::{changes, document_name, list, percent, receipt};
 use serde_json::Value;
 
@@ -106,11 +106,11 @@ const PAINTS: [&str; 6] = [
     PAINT_END,
 ];
 
-/// Returns whether a character is neither a command to a terminal nor one that reorders the text around it.
+/// Returns whether a character is neither a command to a terminal nor one that reorders or breaks the text around it.
 fn is_harmless(character: char) -> bool {
     match character {
         '\n' | '\t' => true,
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
+        '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
         other => !other.is_control(),
     }
 }

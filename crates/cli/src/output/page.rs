@@ -83,9 +83,10 @@ impl Page {
         self.style.paint(paint, text)
     }
 
-    /// Adds a line.
+    /// Adds a line, and never more than one: whoever wrote a text of it could forge others.
     pub(crate) fn line(&mut self, line: impl Display) {
-        self.text.push_str(line.to_string().trim_end());
+        let line = line.to_string();
+        self.text.push_str(&one_line(line.trim_end()));
         self.text.push('\n');
     }
 
@@ -187,6 +188,11 @@ impl Page {
     }
 }
 
+/// The text with its line breaks written out.
+pub(crate) fn one_line(text: &str) -> String {
+    text.replace('\n', "\\n")
+}
+
 /// Takes from the widest columns until all fit, or none can be made narrower.
 fn fit(widths: &mut [usize], used: &[bool], columns: usize) {
     loop {
@@ -244,6 +250,18 @@ mod tests {
         let mut page = Page::new(Style::plain(), None);
         page.table(&[""], &[vec!["two\n  lines".into()]]);
         assert_eq!(page.finish(), "two lines\n");
+    }
+
+    #[test]
+    fn no_text_within_a_line_makes_another_line() {
+        let forged = "fine\nrevision 99\u{2028}\r\n  who  ceo";
+        let shown = "fine\\nrevision 99\\u{2028}\\u{d}\\n  who  ceo";
+        let mut page = Page::new(Style::plain(), None);
+        page.line(forged);
+        page.fields(vec![("why", Some(forged))]);
+        page.heading(forged);
+        let expected = format!("{shown}\n  why  {shown}\n\n{shown}\n");
+        assert_eq!(page.finish(), expected);
     }
 
     #[test]

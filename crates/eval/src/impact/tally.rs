@@ -30,8 +30,6 @@ pub struct FlagImpact {
     pub tenants: usize,
     /// From what to what, the most frequent first.
     pub shifts: Vec<FlagShift>,
-    /// Some of the tenants.
-    pub named: Vec<TenantId>,
 }
 
 /// What a flag gives and would give.
@@ -43,6 +41,8 @@ pub struct FlagShift {
     pub after: Given,
     /// To how many tenants.
     pub tenants: usize,
+    /// Some of them.
+    pub named: Vec<TenantId>,
 }
 
 /// What a flag gives; with neither variant nor error, the caller's default.
@@ -65,8 +65,6 @@ pub struct AgentImpact {
     pub tenants: usize,
     /// From what to what, the most frequent first.
     pub shifts: Vec<AgentShift>,
-    /// Some of the tenants.
-    pub named: Vec<TenantId>,
 }
 
 /// How an agent is given and would be given.
@@ -78,6 +76,8 @@ pub struct AgentShift {
     pub after: Offered,
     /// To how many tenants.
     pub tenants: usize,
+    /// Some of them.
+    pub named: Vec<TenantId>,
 }
 
 /// What of an agent a tenant gets.
@@ -112,8 +112,15 @@ pub(super) struct FlagTally<'a> {
     pub(super) is_touched: bool,
     pub(super) old: Option<(u32, &'a Slot)>,
     pub(super) new: Option<(u32, &'a Slot)>,
-    /// What was given before and after, whether it differs, and to how many.
-    seen: Vec<(Outcome, Outcome, bool, usize)>,
+    seen: Vec<Seen>,
+}
+
+/// What was given before and after, whether it differs, to how many, and some of them.
+pub(super) struct Seen {
+    before: Outcome,
+    after: Outcome,
+    differs: bool,
+    count: usize,
     named: Vec<TenantId>,
 }
 
@@ -130,44 +137,51 @@ impl<'a> FlagTally<'a> {
             old,
             new,
             seen: Vec::new(),
-            named: Vec::new(),
         }
     }
 
     pub(super) fn ask(&mut self, sides: &Sides<'_>) {
         let before = outcome(sides.before, self.old, sides.ctx, sides.old, sides.now);
         let after = outcome(sides.after, self.new, sides.ctx, sides.new, sides.now);
-        if self.count(before, after) && self.named.len() < sides.named {
-            self.named.push(sides.id.clone());
+        if let Some(seen) = self.count(before, after)
+            && seen.differs
+            && seen.named.len() < sides.named
+        {
+            seen.named.push(sides.id.clone());
         }
     }
 
-    /// Counts one who was given something and would be given something; says whether that differs.
-    pub(super) fn count(&mut self, before: Outcome, after: Outcome) -> bool {
+    /// Counts one who was given something and would be given something.
+    pub(super) fn count(&mut self, before: Outcome, after: Outcome) -> Option<&mut Seen> {
         let known = self
             .seen
             .iter()
-            .position(|(old, new, ..)| (*old, *new) == (before, after));
+            .position(|it| (it.before, it.after) == (before, after));
         let at = known.unwrap_or_else(|| {
-            let differs = given(self.old, before) != given(self.new, after);
-            self.seen.push((before, after, differs, 0));
+            self.seen.push(Seen {
+                before,
+                after,
+                differs: given(self.old, before) != given(self.new, after),
+                count: 0,
+                named: Vec::new(),
+            });
             self.seen.len() - 1
         });
-        self.seen.get_mut(at).is_some_and(|(_, _, differs, count)| {
-            *count += 1;
-            *differs
-        })
+        let seen = self.seen.get_mut(at)?;
+        seen.count += 1;
+        Some(seen)
     }
 
     pub(super) fn told(self) -> Option<FlagImpact> {
         let mut shifts: Vec<FlagShift> = self
             .seen
-            .iter()
-            .filter(|(_, _, differs, _)| *differs)
-            .map(|(before, after, _, tenants)| FlagShift {
-                before: given(self.old, *before),
-                after: given(self.new, *after),
-                tenants: *tenants,
+            .into_iter()
+            .filter(|it| it.differs)
+            .map(|it| FlagShift {
+                before: given(self.old, it.before),
+                after: given(self.new, it.after),
+                tenants: it.count,
+                named: it.named,
             })
             .collect();
         shifts.sort_by_key(|shift| std::cmp::Reverse(shift.tenants));
@@ -175,7 +189,6 @@ impl<'a> FlagTally<'a> {
             flag: self.key.clone(),
             tenants: shifts.iter().map(|shift| shift.tenants).sum(),
             shifts,
-            named: self.named,
         })
     }
 }
@@ -208,7 +221,6 @@ pub(super) struct AgentTally<'a> {
     pub(super) is_touched: bool,
     tenants: usize,
     shifts: Vec<AgentShift>,
-    named: Vec<TenantId>,
 }
 
 impl<'a> AgentTally<'a> {
@@ -218,7 +230,6 @@ impl<'a> AgentTally<'a> {
             is_touched,
             tenants: 0,
             shifts: Vec::new(),
-            named: Vec::new(),
         }
     }
 
@@ -240,20 +251,26 @@ impl<'a> AgentTally<'a> {
             return;
         }
         self.tenants += 1;
-        if self.named.len() < sides.named {
-            self.named.push(sides.id.clone());
-        }
         let mut known = self.shifts.iter();
         let at = known.position(|it| it.before == before && it.after == after);
-        let count = self.shifts.len();
-        match at.and_then(|at| self.shifts.get_mut(at)) {
-            Some(shift) => shift.tenants += 1,
-            None if count < SHIFTS_MAX => self.shifts.push(AgentShift {
-                before,
-                after,
-                tenants: 1,
-            }),
-            None => {}
+        let at = at.unwrap_or_else(|| {
+            if self.shifts.len() < SHIFTS_MAX {
+                self.shifts.push(AgentShift {
+                    before,
+                    after,
+                    tenants: 0,
+                    named: Vec::new(),
+                });
+                self.shifts.len() - 1
+            } else {
+                SHIFTS_MAX
+            }
+        });
+        if let Some(shift) = self.shifts.get_mut(at) {
+            shift.tenants += 1;
+            if shift.named.len() < sides.named {
+                shift.named.push(sides.id.clone());
+            }
         }
     }
 
@@ -264,7 +281,6 @@ impl<'a> AgentTally<'a> {
             agent: self.agent.clone(),
             tenants: self.tenants,
             shifts: self.shifts,
-            named: self.named,
         })
     }
 }

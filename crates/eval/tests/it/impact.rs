@@ -96,12 +96,33 @@ fn a_rule_that_goes_changes_the_flag_and_those_that_need_it_for_the_tenants_it_m
     let shift = &found.flags[0].shifts[0];
     assert_eq!(shift.before.variant.as_ref().unwrap().as_str(), "on");
     assert_eq!(shift.after.value, Some(json!(false)));
-    let named: Vec<_> = found.flags[0]
-        .named
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let named: Vec<_> = shift.named.iter().map(ToString::to_string).collect();
     assert_eq!(named, ["t0", "t12"]);
+}
+
+#[test]
+fn each_shift_names_tenants_of_its_own() {
+    let before = platform();
+    let rule =
+        json!([{"name": "t1", "if": {"attribute": "tenant.id", "equals": "t1"}, "serve": "on"}]);
+    let swapped = json!({"state": "enabled", "rules": rule, "default": "off"});
+    let found = ask(&before, &after(&before, &[targeting("a", &swapped)]));
+    let shifts: Vec<_> = found.flags[0]
+        .shifts
+        .iter()
+        .map(|it| {
+            let named: Vec<_> = it.named.iter().map(ToString::to_string).collect();
+            (it.after.value.clone().unwrap(), it.tenants, named)
+        })
+        .collect();
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        shifts,
+        [
+            (json!(false), 10, names(&["t0", "t12"])),
+            (json!(true), 1, names(&["t1"])),
+        ]
+    );
 }
 
 #[test]
@@ -261,7 +282,17 @@ fn another_bucketing_moves_tenants_to_other_versions_of_an_agent_that_is_split()
         .agents
         .iter()
         .find(|it| it.agent.as_str() == "support");
-    assert_eq!(agent.unwrap().tenants, moving);
+    let agent = agent.unwrap();
+    assert_eq!(agent.tenants, moving);
+    for shift in &agent.shifts {
+        assert_eq!(shift.named.len(), shift.tenants.min(2));
+        for id in &shift.named {
+            assert_eq!(
+                version(&after, id.as_str()),
+                shift.after.version.as_ref().unwrap().to_string()
+            );
+        }
+    }
 }
 
 #[test]
@@ -280,7 +311,7 @@ fn tenants_that_the_caller_may_not_know_of_are_neither_counted_nor_named() {
     };
     let found = impact(&before, &after(&before, &[open]), &inquiry);
     assert_eq!((found.tenants, found.flags[0].tenants), (1, 1));
-    assert_eq!(found.flags[0].named[0].as_str(), "t1");
+    assert_eq!(found.flags[0].shifts[0].named[0].as_str(), "t1");
 }
 
 proptest! {

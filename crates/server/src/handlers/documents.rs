@@ -271,7 +271,7 @@ pub(super) fn plan_reply(plan: plane_state::Plan) -> Plan {
     }
 }
 
-/// How many tenants are named for each thing that would change, if the caller does not say.
+/// How many tenants are named for each way in which something would change, if the caller does not say.
 const NAMED: usize = 5;
 /// How many tenants are named at most.
 const NAMED_MAX: usize = 10_000;

@@ -43,7 +43,7 @@ async fn a_dry_run_counts_the_tenants_that_a_change_would_reach_and_names_some()
         flag["shifts"][0]["after"],
         json!({ "variant": "off", "value": false })
     );
-    assert_eq!(flag["named"], json!(["acme"]));
+    assert_eq!(flag["shifts"][0]["named"], json!(["acme"]));
     let by_user = json!({"state": "enabled", "default": {"percent": {"on": 10}, "by": "user.id"}});
     let path = format!("{TARGETING}?dry_run=true");
     let divided = put(&server, &path, by_user).await.ok();
@@ -59,7 +59,8 @@ async fn a_dry_run_counts_the_tenants_that_a_change_would_reach_and_names_some()
     )
     .await
     .ok();
-    assert_eq!(unnamed["plan"]["impact"][0]["flags"][0]["named"], json!([]));
+    let shift = &unnamed["plan"]["impact"][0]["flags"][0]["shifts"][0];
+    assert_eq!(shift["named"], json!([]));
     put(
         &server,
         &format!("{TARGETING}?dry_run=true&impact_tenants=10001"),
@@ -99,7 +100,7 @@ async fn whoever_may_know_of_one_tenant_learns_of_no_other() {
         .ok();
     let impact = &found["plan"]["impact"][0];
     assert_eq!(impact["tenants"], 1);
-    assert_eq!(impact["flags"][0]["named"], json!(["zeta"]));
+    assert_eq!(impact["flags"][0]["shifts"][0]["named"], json!(["zeta"]));
 }
 
 #[tokio::test]
