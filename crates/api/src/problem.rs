@@ -125,11 +125,21 @@ fn rank(code: Code) -> u8 {
 /// The code in words: `REVISION_CONFLICT` is "Revision conflict".
 pub fn title(code: Code) -> String {
     let words = code.as_str().replace('_', " ");
-    let mut title = words.to_ascii_lowercase();
+    let lower = words.to_ascii_lowercase();
+    let words: Vec<_> = lower.split(' ').map(capitals).collect();
+    let mut title = words.join(" ");
     if let Some(first) = title.get_mut(..1) {
         first.make_ascii_uppercase();
     }
     title
+}
+
+/// Writes abbreviations as they are written.
+fn capitals(word: &str) -> String {
+    match word {
+        "uri" | "url" | "sdk" | "id" => word.to_ascii_uppercase(),
+        _ => word.to_owned(),
+    }
 }
 
 /// The HTTP status of a code.

@@ -189,12 +189,24 @@ fn parts(error: &anyhow::Error) -> (Failure, Option<&Problem>) {
                      control plane"
                         .to_owned(),
                 ),
+                Some(problem) if problem.code == Code::RevisionConflict.as_str() => {
+                    Some(after_conflict(problem).to_owned())
+                }
                 _ => called.next(),
             },
         };
         return (failure, problem);
     }
     (Failure::new(format!("{error:#}")), None)
+}
+
+/// What to do after a conflict: a command sends the header that the server speaks of by itself.
+fn after_conflict(problem: &Problem) -> &'static str {
+    if problem.detail.contains("exists already") {
+        "choose another name, or keep what is there: `show` with its name tells what it is"
+    } else {
+        "run the command again: it reads what is there now"
+    }
 }
 
 fn document(error: &anyhow::Error) -> Value {

@@ -25,6 +25,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue};
 
 use crate::arguments::Cli;
 
@@ -46,17 +47,43 @@ fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
             .any(|it| it == "-ojson" || it == "--output=json")
 }
 
+/// Takes out of the usage what every command takes: from the environment or by default, none is required.
+fn without_global_options(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
+        let mut usage = usage.to_string();
+        let all = ["url <URL>", "token-file <FILE>", "environment <NAME>", "output <FORMAT>"];
+        for option in all {
+            usage = usage.replace(&format!(" --{option}"), "");
+        }
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage.into()));
+    }
+    error
+}
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && wants_json(std::env::args_os()) => {
             return ExitCode::from(failure::misused(&error));
         }
-        Err(error) => error.exit(),
+        Err(error) => without_global_options(error).exit(),
     };
     let format = cli.global.output;
     match commands::run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(failure::report(&error, format)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usage_asks_for_nothing_that_the_environment_has_said() {
+        let line = "control-plane --url http://x -e production flag show";
+        let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+        let said = without_global_options(error).to_string();
+        assert!(said.contains("Usage: control-plane flag show <KEY>\n"), "{said}");
     }
 }

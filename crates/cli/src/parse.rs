@@ -1,5 +1,6 @@
 //! Small values as people type them.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -26,6 +27,23 @@ pub(crate) fn share(text: &str) -> Result<(String, f64), String> {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok((name, percent)),
         _ => Err(format!("`{percent}` is not a percentage between 0 and 100")),
     }
+}
+
+/// Refuses a name that an option was given twice, whose first value would be lost.
+pub(crate) fn once<T>(option: &str, pairs: &[(String, T)]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    match pairs.iter().find(|(name, _)| !seen.insert(name)) {
+        Some((name, _)) => Err(Failure::new(format!("`{option} {name}=…` is given twice"))
+            .next("give each name once")
+            .into()),
+        None => Ok(()),
+    }
+}
+
+/// Reads a revision.
+pub(crate) fn revision(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "write a whole number, as `control-plane log` lists them".to_owned())
 }
 
 /// Reads a value as a YAML scalar or JSON: `5` is a number, `true` a boolean, `abc` a string.
@@ -135,11 +153,30 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_given_once() {
+        let pairs = |names: &[&str]| names.iter().map(|it| ((*it).to_owned(), 1)).collect::<Vec<_>>();
+        assert!(once("--label", &pairs(&["a", "b"])).is_ok());
+        let refused = once("--label", &pairs(&["a", "b", "a"])).unwrap_err();
+        assert_eq!(refused.to_string(), "`--label a=…` is given twice");
+    }
+
+    #[test]
+    fn a_revision_is_a_whole_number_and_the_error_says_so() {
+        assert_eq!(revision("41"), Ok(41));
+        for text in ["abc", "-1", "1.5", ""] {
+            let refused = revision(text).unwrap_err();
+            assert!(refused.starts_with("write a whole number"), "{refused}");
+        }
+    }
+
+    #[test]
     fn values_are_yaml_scalars_or_json() {
         for (text, expected) in [
             ("5", json!(5)),
             ("true", json!(true)),
             ("abc", json!("abc")),
+            ("1.10", json!(1.1)),
+            ("\"1.10\"", json!("1.10")),
             ("\"5\"", json!("5")),
             ("[1, 2]", json!([1, 2])),
             ("{\"a\": 1}", json!({"a": 1})),

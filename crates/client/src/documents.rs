@@ -29,7 +29,7 @@ pub struct Write {
     pub reason: Option<String>,
     /// Only say what would change.
     pub dry_run: bool,
-    /// With a dry run: how many tenants to name for each thing that would change; 5 if absent.
+    /// With a dry run: how many tenants to name for each way in which something would change; 5 if absent.
     pub impact_tenants: Option<usize>,
 }
 

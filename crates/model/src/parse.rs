@@ -279,6 +279,8 @@ fn missing_field(violation: &Violation) -> Option<&str> {
 
 /// Puts serde's words for types in the user's terms.
 fn plain(text: &str) -> String {
+    // A variant is what a flag gives.
+    let text = &text.replacen("unknown variant `", "unknown value `", 1);
     let Some((head, expected)) = text.rsplit_once(", expected ") else {
         return text.to_owned();
     };

@@ -60,7 +60,13 @@ fn in_use(pointer: String, key: &DocumentKey, user: &DocumentKey) -> Violation {
         pointer,
         format!("{key} is in use by {user}"),
     )
-    .next(format!(
-        "delete or change {user} in the same commit, or before"
-    ))
+    .next(match user.kind() {
+        Kind::Schedule => format!(
+            "`control-plane schedule cancel {} -e {}` takes it back; or delete or change it in the same \
+             commit",
+            user.name(),
+            user.scope()
+        ),
+        _ => format!("delete or change {user} in the same commit, or before"),
+    })
 }

@@ -36,6 +36,7 @@ impl ContextArgs {
         if let Some(user) = &self.user {
             context.insert("user".to_owned(), json!(user));
         }
+        parse::once("--attribute", &self.attribute)?;
         if !self.attribute.is_empty() {
             let attributes = context.entry("attributes").or_insert_with(|| json!({}));
             if let Value::Object(attributes) = attributes {

@@ -35,14 +35,6 @@ pub(crate) struct Delete {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
-The file says it in YAML or JSON, as a file of a tree does; `control-plane export DIR` writes such \
-files.
-
-Examples:
-  control-plane segment set early_access --file segments/early_access.yaml
-  control-plane exclusion-group set checkout \\
-      --file exclusion_groups/checkout.yaml --dry-run")]
 pub(crate) struct SetFile {
     /// Its name
     name: String,

@@ -96,7 +96,7 @@ pub(crate) struct Migrate {
     /// Show which tenants would move, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// How many tenants to name for each thing that changes
+    /// How many tenants to name for each way in which something changes
     #[arg(long, value_name = "COUNT")]
     impact_tenants: Option<usize>,
 }

@@ -16,6 +16,13 @@ pub(crate) enum ExclusionGroup {
     /// Show one exclusion group with the share of each flag
     Show(Show),
     /// Create or replace an exclusion group, from a file
+    #[command(after_help = "\
+The file says it in YAML or JSON, as a file of a tree does; `control-plane export DIR` writes such \
+files.
+
+Examples:
+  control-plane exclusion-group set checkout \\
+      --file exclusion_groups/checkout.yaml --dry-run")]
     Set(SetFile),
     /// Delete an exclusion group
     Delete(Delete),

@@ -395,7 +395,7 @@ impl Set {
             body["state"] = "disabled".into();
         }
         if !self.percent.is_empty() {
-            body["default"] = shares(&self.percent, self.by.as_deref(), split.as_ref());
+            body["default"] = shares(&self.percent, self.by.as_deref(), split.as_ref())?;
         } else if let Some(variant) = &self.default {
             body["default"] = variant.as_str().into();
         } else if is_new && self.on {

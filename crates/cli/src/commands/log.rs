@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use crate::commands::serve::start;
 use crate::failure::Failure;
 use crate::output::{Cell, Page, Paint, document_name, list, time};
+use crate::parse;
 use crate::progress::Progress;
 use crate::session::{Session, print};
 
@@ -107,6 +108,7 @@ Examples:
   control-plane log show 41")]
 struct Show {
     /// The commit
+    #[arg(value_parser = parse::revision)]
     revision: u64,
 }
 

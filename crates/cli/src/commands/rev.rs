@@ -6,6 +6,7 @@ use plane_api::{AckState, InstanceCounts, RevisionStatusReply};
 use plane_model::EnvironmentName;
 
 use crate::output::{Cell, Page, Paint};
+use crate::parse;
 use crate::session::Session;
 
 /// How many instances are listed to a person; `--output json` has more.
@@ -14,6 +15,7 @@ const LISTED_MAX: usize = 20;
 #[derive(Debug, Args)]
 pub(crate) struct Rev {
     /// The revision, as `control-plane log` lists it
+    #[arg(value_parser = parse::revision)]
     revision: u64,
     #[command(subcommand)]
     what: What,

@@ -6,6 +6,7 @@ use plane_api::RevertRequest;
 use plane_model::Kind;
 
 use crate::output::{Paint, changes, document_name, receipt};
+use crate::parse;
 use crate::session::Session;
 
 #[derive(Debug, Args)]
@@ -19,9 +20,10 @@ Examples:
       --reason 'see what it would do'")]
 pub(crate) struct Revert {
     /// The commit to take back, or the first of several
+    #[arg(value_parser = parse::revision)]
     revision: u64,
     /// The last of several
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, value_name = "REVISION", value_parser = parse::revision)]
     to: Option<u64>,
     /// Only documents of this kind
     #[arg(long, value_parser = super::log::kind)]

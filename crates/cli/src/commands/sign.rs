@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use plane_model::documents::{Signing, Trust, TrustedKey};
-use plane_model::{ArtifactKind, Code, Kind, Timestamp};
+use plane_model::{ArtifactKind, Code, Kind, Timestamp, Violation};
 use plane_node::{Clock as _, SystemClock};
 use plane_registry::{Manifest, PublicKey, Signature, SigningKey, verify_signatures};
 use serde_json::{Value, json};
@@ -61,10 +61,12 @@ pub(crate) struct Sign {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The trusted keys are those of --key, else those of the tree of --trust, else those of the tree \
-that the file stands in.
+that the file stands in. Where nothing says which keys count, the checksum alone is checked, and \
+the status is 1: that is no proof of who wrote the file.
 
 Examples:
   control-plane verify examples/aiaas/registries/tools/crm_tool.yaml
+  control-plane verify crm_tool.yaml --trust examples/aiaas
   control-plane verify crm_tool.yaml --key ed25519:zXy…=")]
 pub(crate) struct Verify {
     /// The manifest files
@@ -322,9 +324,31 @@ struct Verdict {
     version: String,
     digest: String,
     has_checksum: bool,
-    /// `verified`, `unsigned` or `unchecked`.
+    /// `verified`; `unsigned`, where that is allowed; or `unchecked`, as nothing says which keys count.
     signature: &'static str,
     keys: Vec<String>,
+    #[serde(skip)]
+    signatures: usize,
+}
+
+impl Verdict {
+    /// Says that nobody vouches for the manifest, as far as could be checked.
+    fn unchecked(&self) -> Option<Located> {
+        if self.signature != "unchecked" {
+            return None;
+        }
+        let detail = match self.signatures {
+            0 => "it has no signature, and nothing says whether it needs one".to_owned(),
+            number => format!(
+                "{} not checked: nothing says which keys count",
+                if number == 1 { "its signature is" } else { "its signatures are" }
+            ),
+        };
+        let next = "name the tree whose registries/trust/ says which keys count with `--trust TREE`, or a \
+                    key with `--key KEY`";
+        let found = Violation::new(Code::TrustMissing, "", detail).next(next);
+        Some(Located::new(self.file.display().to_string(), &found))
+    }
 }
 
 impl Verify {
@@ -333,7 +357,10 @@ impl Verify {
         let mut findings = Vec::new();
         for file in &self.files {
             match self.one(file)? {
-                Ok(verdict) => verdicts.push(verdict),
+                Ok(verdict) => {
+                    findings.extend(verdict.unchecked());
+                    verdicts.push(verdict);
+                }
                 Err(found) => findings.extend(found),
             }
         }
@@ -350,10 +377,10 @@ impl Verify {
             return Ok(());
         }
         let what = format!(
-            "{} not verify",
+            "{} not verified",
             match findings.len() {
-                1 => "1 thing does".to_owned(),
-                number => format!("{number} things do"),
+                1 => "1 thing is".to_owned(),
+                number => format!("{number} things are"),
             }
         );
         Err(Failure::new(what).findings(findings).into())
@@ -378,6 +405,7 @@ impl Verify {
             has_checksum: text.value.get("checksum_sha256").is_some(),
             signature: "unchecked",
             keys: Vec::new(),
+            signatures: manifest.signatures().len(),
         };
         let Some(trust) = self.trust(file, &manifest)? else {
             return Ok(Ok(verdict));

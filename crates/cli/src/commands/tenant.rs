@@ -94,6 +94,14 @@ pub(crate) enum Segment {
     /// Show one segment with the ids in it
     Show(SegmentShow),
     /// Create or replace a segment, from a file
+    #[command(after_help = "\
+The file says it in YAML or JSON, as a file of a tree does; `control-plane export DIR` writes such \
+files.
+
+Examples:
+  control-plane segment set early_access --file segments/early_access.yaml
+  control-plane segment set early_access \\
+      --file segments/early_access.yaml --dry-run")]
     Set(SetFile),
     /// Delete a segment
     Delete(Delete),
@@ -220,6 +228,7 @@ impl Set {
         if self.region.is_some() {
             body.region.clone_from(&self.region);
         }
+        parse::once("--label", &self.label)?;
         for (name, value) in &self.label {
             if value.is_empty() {
                 body.labels.set(name, None);

@@ -31,7 +31,7 @@ struct Options {
     /// Overwrite what people changed since the tree was last applied
     #[arg(long)]
     take_over: bool,
-    /// How many tenants the plan names for each thing that would change
+    /// How many tenants the plan names for each way in which something would change
     #[arg(long, value_name = "COUNT")]
     impact_tenants: Option<usize>,
 }
@@ -282,6 +282,10 @@ fn collect(dir: &Path, below: &str, files: &mut Vec<File>) -> Result<()> {
             continue;
         };
         if name.starts_with('.') || name == "__pycache__" {
+            continue;
+        }
+        // Every tree has one, and nobody takes it for documents.
+        if below.is_empty() && name == "README.md" {
             continue;
         }
         let path = if below.is_empty() {

@@ -206,6 +206,12 @@ fn a_flag_lives_its_whole_life_from_the_command_line() {
     );
     let shown = server.ok("flag show fresh");
     assert!(shown.contains("team = ml, weight = 0.5"), "{shown}");
+    for (option, name) in [("--metadata", "w"), ("--variant", "off")] {
+        let (first, second) = (format!("{name}=3"), format!("{name}=4"));
+        let twice = ["flag", "create", "n", option, &first, option, &second];
+        refused(&server, &twice, &[&format!("`{option} {name}=…` is given twice")]);
+    }
+    refused(&server, &["rev", "abc", "status"], &["write a whole number"]);
     let reserved = ["flag", "create", "n", "--metadata", "revision=7"];
     let told = [
         "/metadata/revision",
@@ -219,13 +225,21 @@ fn a_flag_lives_its_whole_life_from_the_command_line() {
         all["flags"][flag]["value"].clone()
     };
     assert_eq!(value("fresh"), true);
-    refused(&server, &["flag", "create", "fresh"], &["exists already"]);
+    let told = ["exists already", "next: choose another name"];
+    refused(&server, &["flag", "create", "fresh"], &told);
+    refused(&server, &["config", "get", "nope", "-e", "production"], &["`control-plane config list`"]);
     let capped = "flag explain fresh -e production --tenant big --rollout-percentage";
     let explained = server.ok(&format!("{capped} 0"));
     assert!(
         explained.contains("capped by the caller, whose 0 % do not reach the unit"),
         "{explained}"
     );
+    for part in [
+        "variant          none: the caller's share decided",
+        "the flag itself gives the unit true; a share of more than",
+    ] {
+        assert!(explained.contains(part), "{explained}");
+    }
     let explained = server.ok(&format!("{capped} 100"));
     assert!(
         explained.contains("the caller's 100 % reach the unit"),

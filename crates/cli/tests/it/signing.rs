@@ -133,6 +133,25 @@ fn signing_keeps_comments_and_what_is_signed_verifies() {
 }
 
 #[test]
+fn a_manifest_that_no_key_was_checked_for_is_not_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = MANIFEST.replace("checksum_sha256: \"to be filled\"   # by `sign`\n", "");
+    fs::write(dir.path().join("crm.yaml"), plain).unwrap();
+    let verify = ["verify", "crm.yaml", "--kind", "tool"];
+    let unsigned = at(dir.path(), &verify).failed();
+    assert!(unsigned.contains("it has no signature"), "{unsigned}");
+    for part in ["crm.yaml: ", "[TRUST_MISSING]", "--trust TREE", "--key KEY"] {
+        assert!(unsigned.contains(part), "{unsigned}");
+    }
+    at(dir.path(), &["keygen", "--out", "k.pem"]).ok();
+    let sign = ["sign", "crm.yaml", "--kind", "tool", "--key", "k.pem", "--write"];
+    at(dir.path(), &sign).ok();
+    let unchecked = at(dir.path(), &verify).failed();
+    let told = "its signature is not checked: nothing says which keys count";
+    assert!(unchecked.contains(told), "{unchecked}");
+}
+
+#[test]
 fn a_manifest_takes_in_texts_of_its_tree_when_it_is_signed() {
     let dir = tempfile::tempdir().unwrap();
     let agents = dir.path().join("registries/agents");

@@ -167,7 +167,7 @@ impl ResolveError {
                 "wait until `agent:{agent}` is revived, or give the kill a `fallback` version"
             ),
             Self::ChannelNotFound { agent, environment } => {
-                format!("give `{agent}` a channel in `{environment}`")
+                format!("give it one: `control-plane channel set {agent} VERSION -e {environment}`")
             }
             Self::VersionNotFound { subject } => {
                 format!("publish `{subject}`, or choose a published version")

@@ -237,5 +237,5 @@ fn no_document(document: &ConfigName) -> Failure {
         Code::ConfigNotFound,
         format!("there is no config document `{document}`"),
     )
-    .next("`GET /v1/config` lists the documents")
+    .next("`control-plane config list` lists the documents (`GET /v1/config`)")
 }

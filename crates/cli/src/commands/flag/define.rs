@@ -26,6 +26,8 @@ Examples:
       --description 'One page instead of three'
   control-plane flag create theme --type string --variant off=light \\
       --variant dark=dark
+  control-plane flag create search_v2 --metadata team=search \\
+      --metadata release='"1.10"'
   control-plane flag create faster_checkout \\
       --file feature_flags/faster_checkout.yaml")]
 pub(crate) struct Create {
@@ -34,7 +36,7 @@ pub(crate) struct Create {
     /// What its values are: boolean, string, integer, float or object
     #[arg(long = "type", value_name = "TYPE", value_parser = flag_type, default_value = "boolean")]
     kind: FlagType,
-    /// A variant and its value, as a YAML scalar or JSON
+    /// A variant and its value, as a YAML scalar or JSON: 1.10 is a number, '"1.10"' a text
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
     variant: Vec<(String, String)>,
     /// What it does
@@ -46,7 +48,8 @@ pub(crate) struct Create {
     /// A word to find it by
     #[arg(long, value_name = "WORD")]
     tag: Vec<String>,
-    /// What its metadata say to all who evaluate it, browsers too: a YAML scalar
+    /// What its metadata say to all who evaluate it, browsers too: a YAML scalar, so that 1.10 is the
+    /// number 1.1, and '"1.10"' a text
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
     metadata: Vec<(String, String)>,
     /// All of it, from a file of YAML or JSON
@@ -82,6 +85,8 @@ impl Create {
             let place = format!("feature_flags/{}", self.key);
             return put_file(session, &place, file, Existing::Kept, &self.write);
         }
+        parse::once("--variant", &self.variant)?;
+        parse::once("--metadata", &self.metadata)?;
         let mut body = json!({ "type": self.kind });
         let mut variants = Map::new();
         for (name, value) in &self.variant {

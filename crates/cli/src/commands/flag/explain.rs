@@ -10,7 +10,7 @@ use super::show::expression;
 use crate::commands::context::ContextArgs;
 use crate::commands::schedule;
 use crate::failure::Failure;
-use crate::output::{Page, Paint, inline};
+use crate::output::{Page, Paint, inline, percent as percent_of};
 use crate::parse;
 use crate::session::Session;
 
@@ -121,7 +121,15 @@ fn outcome(page: &mut Page, found: &FlagReply) {
                     .map_or_else(|| "the caller's default".to_owned(), inline),
             ),
         ),
-        ("variant", found.variant.as_ref().map(ToString::to_string)),
+        (
+            "variant",
+            match (&found.variant, &found.value) {
+                (Some(variant), _) => Some(variant.to_string()),
+                // A cap of the caller gives a value that no variant stands for.
+                (None, Some(_)) => Some("none: the caller's share decided".to_owned()),
+                (None, None) => None,
+            },
+        ),
         (
             "reason",
             Some(match &found.error_code {
@@ -280,8 +288,11 @@ fn words(step: &Value) -> (Mark, String, Vec<String>) {
         "cap" => {
             let percent = step.get("percent").and_then(Value::as_f64);
             let percent = inline(&parse::number(percent.unwrap_or_default()));
-            let detail = match given("rank") {
-                Some(rank) => format!("{rank} of 100000 slots are true below that of the unit"),
+            let detail = match step.get("rank").and_then(Value::as_u64) {
+                Some(rank) => {
+                    let below = u32::try_from(rank).map(percent_of).unwrap_or_default();
+                    format!("the flag itself gives the unit true; a share of more than {below} reaches it")
+                }
                 None => "the context has no unit to divide by".to_owned(),
             };
             let (mark, line) = if is("within") {

@@ -179,7 +179,7 @@ impl Set {
             let before = found.and_then(|it| it.body.split);
             body.insert(
                 "split".to_owned(),
-                shares(&self.percent, self.by.as_deref(), before.as_ref()),
+                shares(&self.percent, self.by.as_deref(), before.as_ref())?,
             );
         }
         let reply = client.put_document(&key, &body, condition, &self.write.to_write())?;
@@ -188,7 +188,12 @@ impl Set {
 }
 
 /// A split as people write it; the attribute and the salt stay as they were unless named.
-pub(crate) fn shares(percent: &[(String, f64)], by: Option<&str>, before: Option<&Split>) -> Value {
+pub(crate) fn shares(
+    percent: &[(String, f64)],
+    by: Option<&str>,
+    before: Option<&Split>,
+) -> Result<Value> {
+    parse::once("--percent", percent)?;
     let shares: BTreeMap<&str, Value> = percent
         .iter()
         .map(|(name, share)| (name.as_str(), parse::number(*share)))

@@ -83,7 +83,7 @@ pub(crate) struct Import {
     /// After how many failures in a row calls stop
     #[arg(long, value_name = "NUMBER", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     circuit_breaker_threshold: Option<u64>,
-    /// Correct what the table above corrects, and tell
+    /// Correct what the table below corrects, and tell
     #[arg(long)]
     fix: bool,
     /// Publish the rest where a definition cannot be published
