@@ -51,7 +51,12 @@ fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
 fn without_global_options(mut error: clap::Error) -> clap::Error {
     if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
         let mut usage = usage.to_string();
-        let all = ["url <URL>", "token-file <FILE>", "environment <NAME>", "output <FORMAT>"];
+        let all = [
+            "url <URL>",
+            "token-file <FILE>",
+            "environment <NAME>",
+            "output <FORMAT>",
+        ];
         for option in all {
             usage = usage.replace(&format!(" --{option}"), "");
         }
@@ -84,6 +89,9 @@ mod tests {
         let line = "control-plane --url http://x -e production flag show";
         let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
         let said = without_global_options(error).to_string();
-        assert!(said.contains("Usage: control-plane flag show <KEY>\n"), "{said}");
+        assert!(
+            said.contains("Usage: control-plane flag show <KEY>\n"),
+            "{said}"
+        );
     }
 }

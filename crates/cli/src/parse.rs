@@ -154,7 +154,12 @@ mod tests {
 
     #[test]
     fn a_name_is_given_once() {
-        let pairs = |names: &[&str]| names.iter().map(|it| ((*it).to_owned(), 1)).collect::<Vec<_>>();
+        let pairs = |names: &[&str]| {
+            names
+                .iter()
+                .map(|it| ((*it).to_owned(), 1))
+                .collect::<Vec<_>>()
+        };
         assert!(once("--label", &pairs(&["a", "b"])).is_ok());
         let refused = once("--label", &pairs(&["a", "b", "a"])).unwrap_err();
         assert_eq!(refused.to_string(), "`--label a=…` is given twice");

@@ -341,7 +341,11 @@ impl Verdict {
             0 => "it has no signature, and nothing says whether it needs one".to_owned(),
             number => format!(
                 "{} not checked: nothing says which keys count",
-                if number == 1 { "its signature is" } else { "its signatures are" }
+                if number == 1 {
+                    "its signature is"
+                } else {
+                    "its signatures are"
+                }
             ),
         };
         let next = "name the tree whose registries/trust/ says which keys count with `--trust TREE`, or a \

@@ -209,9 +209,17 @@ fn a_flag_lives_its_whole_life_from_the_command_line() {
     for (option, name) in [("--metadata", "w"), ("--variant", "off")] {
         let (first, second) = (format!("{name}=3"), format!("{name}=4"));
         let twice = ["flag", "create", "n", option, &first, option, &second];
-        refused(&server, &twice, &[&format!("`{option} {name}=…` is given twice")]);
+        refused(
+            &server,
+            &twice,
+            &[&format!("`{option} {name}=…` is given twice")],
+        );
     }
-    refused(&server, &["rev", "abc", "status"], &["write a whole number"]);
+    refused(
+        &server,
+        &["rev", "abc", "status"],
+        &["write a whole number"],
+    );
     let reserved = ["flag", "create", "n", "--metadata", "revision=7"];
     let told = [
         "/metadata/revision",
@@ -227,7 +235,11 @@ fn a_flag_lives_its_whole_life_from_the_command_line() {
     assert_eq!(value("fresh"), true);
     let told = ["exists already", "next: choose another name"];
     refused(&server, &["flag", "create", "fresh"], &told);
-    refused(&server, &["config", "get", "nope", "-e", "production"], &["`control-plane config list`"]);
+    refused(
+        &server,
+        &["config", "get", "nope", "-e", "production"],
+        &["`control-plane config list`"],
+    );
     let capped = "flag explain fresh -e production --tenant big --rollout-percentage";
     let explained = server.ok(&format!("{capped} 0"));
     assert!(

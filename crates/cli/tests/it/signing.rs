@@ -144,7 +144,9 @@ fn a_manifest_that_no_key_was_checked_for_is_not_verified() {
         assert!(unsigned.contains(part), "{unsigned}");
     }
     at(dir.path(), &["keygen", "--out", "k.pem"]).ok();
-    let sign = ["sign", "crm.yaml", "--kind", "tool", "--key", "k.pem", "--write"];
+    let sign = [
+        "sign", "crm.yaml", "--kind", "tool", "--key", "k.pem", "--write",
+    ];
     at(dir.path(), &sign).ok();
     let unchecked = at(dir.path(), &verify).failed();
     let told = "its signature is not checked: nothing says which keys count";

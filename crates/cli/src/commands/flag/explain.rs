@@ -291,7 +291,9 @@ fn words(step: &Value) -> (Mark, String, Vec<String>) {
             let detail = match step.get("rank").and_then(Value::as_u64) {
                 Some(rank) => {
                     let below = u32::try_from(rank).map(percent_of).unwrap_or_default();
-                    format!("the flag itself gives the unit true; a share of more than {below} reaches it")
+                    format!(
+                        "the flag itself gives the unit true; a share of more than {below} reaches it"
+                    )
                 }
                 None => "the context has no unit to divide by".to_owned(),
             };
