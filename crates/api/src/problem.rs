@@ -402,6 +402,12 @@ mod tests {
     }
 
     #[test]
+    fn titles_write_abbreviations_as_they_are_written() {
+        assert_eq!(title(Code::UriTooLong), "URI too long");
+        assert_eq!(title(Code::NotFound), "Not found");
+    }
+
+    #[test]
     fn a_code_of_a_later_version_is_read() {
         let text =
             r#"{"type":"t","title":"t","status":422,"code":"NEW","detail":"d","retryable":false}"#;

@@ -315,6 +315,7 @@ impl Get {
             })?;
         }
         session.show(value, |page| match value {
+            Value::String(text) if text.is_empty() => page.line(""),
             Value::String(text) => page.indented(text, 0),
             Value::Object(_) | Value::Array(_) => {
                 page.indented(&serde_json::to_string_pretty(value).unwrap_or_default(), 0);

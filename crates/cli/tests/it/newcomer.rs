@@ -215,11 +215,8 @@ fn a_flag_lives_its_whole_life_from_the_command_line() {
             &[&format!("`{option} {name}=…` is given twice")],
         );
     }
-    refused(
-        &server,
-        &["rev", "abc", "status"],
-        &["write a whole number"],
-    );
+    let wrong = server.run(&["rev", "abc", "status"]);
+    assert!(wrong.err.contains("write a whole number"), "{wrong:?}");
     let reserved = ["flag", "create", "n", "--metadata", "revision=7"];
     let told = [
         "/metadata/revision",
@@ -257,6 +254,31 @@ fn a_flag_lives_its_whole_life_from_the_command_line() {
         explained.contains("the caller's 100 % reach the unit"),
         "{explained}"
     );
+    let forged = "fine\nrevision 99\n  who  ceo";
+    let kill = [
+        "flag",
+        "kill",
+        "fresh",
+        "-e",
+        "production",
+        "--reason",
+        forged,
+    ];
+    server.run(&kill).ok();
+    let shown = server.ok("flag show fresh");
+    assert!(
+        shown.contains("fine\\nrevision 99\\n  who  ceo\n"),
+        "{shown}"
+    );
+    server.ok("flag revive fresh -e production");
+    let later = "-e production --schedule 2999-01-01T00:00:00Z --schedule-name later";
+    server.ok(&format!("flag set fresh --off {later}"));
+    let told = [
+        "in use by schedule",
+        "`control-plane schedule cancel later -e production`",
+    ];
+    refused(&server, &["flag", "archive", "fresh"], &told);
+    server.ok("schedule cancel later -e production");
     server.ok("flag archive fresh");
     assert!(value("fresh").is_null());
     let explained = server.ok("flag explain fresh -e production --tenant big");

@@ -8,8 +8,10 @@ use crate::support::{Server, normalised};
 fn a_tree_is_planned_applied_and_applied_again() {
     let server = Server::empty();
     crate::platform::write(&server.path("tree"));
+    fs::write(server.path("tree/README.md"), "About it.\n").unwrap();
     let planned = server.run(&["plan", "tree", "--exit-code"]);
     assert_eq!(planned.status, 2);
+    assert_eq!(planned.err, "");
     insta::assert_snapshot!("plan_new", normalised(&planned.out));
     assert_eq!(
         server.json("log").as_array().unwrap().len(),

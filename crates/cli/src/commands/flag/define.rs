@@ -27,7 +27,7 @@ Examples:
   control-plane flag create theme --type string --variant off=light \\
       --variant dark=dark
   control-plane flag create search_v2 --metadata team=search \\
-      --metadata release='"1.10"'
+      --metadata release='\"1.10\"'
   control-plane flag create faster_checkout \\
       --file feature_flags/faster_checkout.yaml")]
 pub(crate) struct Create {

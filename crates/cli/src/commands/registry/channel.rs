@@ -208,5 +208,5 @@ pub(crate) fn shares(
     if let Some(salt) = before.and_then(|split| split.salt.clone()) {
         split["salt"] = salt.into();
     }
-    split
+    Ok(split)
 }
