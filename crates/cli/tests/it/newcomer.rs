@@ -271,7 +271,7 @@ fn a_flag_lives_its_whole_life_from_the_command_line() {
         "{shown}"
     );
     server.ok("flag revive fresh -e production");
-    let later = "-e production --schedule 2999-01-01T00:00:00Z --schedule-name later";
+    let later = "-e production --schedule 2999-01-01T00:00:00Z --schedule-name later --reason r";
     server.ok(&format!("flag set fresh --off {later}"));
     let told = [
         "in use by schedule",
