@@ -271,8 +271,9 @@ fn a_flag_lives_its_whole_life_from_the_command_line() {
         "{shown}"
     );
     server.ok("flag revive fresh -e production");
-    let later = "-e production --schedule 2999-01-01T00:00:00Z --schedule-name later --reason r";
-    server.ok(&format!("flag set fresh --off {later}"));
+    let at = crate::schedules::seconds_from_now(3_600);
+    let later = format!("--schedule {at} --schedule-name later --reason r");
+    server.ok(&format!("flag set fresh --off -e production {later}"));
     let told = [
         "in use by schedule",
         "`control-plane schedule cancel later -e production`",

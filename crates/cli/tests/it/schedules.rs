@@ -15,7 +15,7 @@ use crate::support::Server;
 const OFF: &str = "flag set beta -e production --off --reason over";
 
 /// A time that comes so many seconds from now.
-fn seconds_from_now(seconds: i64) -> String {
+pub(crate) fn seconds_from_now(seconds: i64) -> String {
     Timestamp(SystemClock.now().0 + seconds * 1_000).to_string()
 }
 
