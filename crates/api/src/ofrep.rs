@@ -116,7 +116,6 @@ pub const fn ofrep_status(code: Code) -> u16 {
 pub const fn ofrep_error_code(code: Code) -> &'static str {
     match code {
         Code::TextInvalid
-        | Code::TextTooLarge
         | Code::MediaTypeUnsupported
         | Code::FieldUnknown
         | Code::FieldMissing

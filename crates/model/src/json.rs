@@ -278,6 +278,9 @@ impl<'t> Reader<'t> {
                     return Ok(string);
                 }
                 Some(b'\\') => string.push(self.escape()?),
+                Some(b'\0') => {
+                    return Err(self.error(TextProblem::Nul, "a string may not contain NUL"));
+                }
                 _ => {
                     let detail = "a control character or line break must be written as an escape";
                     return Err(self.error(TextProblem::ControlCharacter, detail));
@@ -328,10 +331,7 @@ impl<'t> Reader<'t> {
         match char::from_u32(code) {
             Some('\0') => {
                 self.offset = start;
-                Err(self.error(
-                    TextProblem::ControlCharacter,
-                    "a string may not contain NUL",
-                ))
+                Err(self.error(TextProblem::Nul, "a string may not contain NUL"))
             }
             Some(character) => Ok(character),
             None => {

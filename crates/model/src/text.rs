@@ -75,8 +75,10 @@ pub enum TextProblem {
     Size,
     /// Bytes that are not UTF-8, or an escape that is not a character.
     Encoding,
-    /// A NUL, or a control character where none may stand.
+    /// A control character where none may stand.
     ControlCharacter,
+    /// A NUL, however it is written.
+    Nul,
 }
 
 impl TextProblem {
@@ -97,6 +99,7 @@ impl TextProblem {
             Self::Size => "split the text, or move long texts out of it",
             Self::Encoding => "save the text as UTF-8",
             Self::ControlCharacter => "remove the character, or write it as an escape in quotes",
+            Self::Nul => "remove the character: no text may hold it, nor its escape",
         }
     }
 }

@@ -42,7 +42,11 @@ fn refuse_control_characters(text: &str) -> Result<(), TextError> {
         "the control character U+{:04X} may not stand here",
         u32::from(character)
     );
-    Err(TextError::new(TextProblem::ControlCharacter, at, detail))
+    let code = match character {
+        '\0' => TextProblem::Nul,
+        _ => TextProblem::ControlCharacter,
+    };
+    Err(TextError::new(code, at, detail))
 }
 
 struct Reader {
@@ -128,9 +132,7 @@ impl Reader {
     ) -> Result<(), TextError> {
         if text.contains('\0') {
             let detail = "a string may not contain NUL";
-            return Err(self
-                .builder
-                .error(TextProblem::ControlCharacter, at, detail));
+            return Err(self.builder.error(TextProblem::Nul, at, detail));
         }
         let is_key = self.builder.awaits_key();
         if is_key && style == ScalarStyle::Plain && text == "<<" && tag.is_none() {

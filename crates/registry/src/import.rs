@@ -9,7 +9,7 @@ mod types;
 
 use std::str::FromStr;
 
-use plane_model::{Code, Pointer, Violation, Violations, limits};
+use plane_model::{ArtifactName, Code, Pointer, Violation, Violations, limits};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -85,7 +85,7 @@ pub struct Change {
 /// A tool as a definition says it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Imported {
-    /// Its name, which is not checked here.
+    /// Its name; whether it may have a namespace is not checked here.
     pub name: String,
     /// What it does, if the definition says so.
     pub description: Option<String>,
@@ -346,6 +346,11 @@ impl Reader {
             let detail = "`name` is missing, empty or not a text".to_owned();
             let next = "write the tool's name";
             self.refuse(Code::FieldInvalid, &at.key("name"), detail, next);
+        }
+        let plain = name.filter(|name| !name.contains('/'));
+        if let Some(Err(error)) = plain.map(ArtifactName::new) {
+            let next = "write letters, digits, `_`, `.` and `-` only, at most 128, a letter, digit or `_` first";
+            self.refuse(Code::NameInvalid, &at.key("name"), error.to_string(), next);
         }
         name.map(str::to_owned)
     }

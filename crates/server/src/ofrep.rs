@@ -5,6 +5,7 @@ mod events;
 mod order;
 mod ticket;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::http::request::Parts;
@@ -24,6 +25,8 @@ pub(crate) use ticket::Ticket;
 
 /// How long a browser keeps what a preflight said, in seconds; none keeps it longer.
 const PREFLIGHT_SECONDS: &str = "7200";
+/// How much of a pointer a sentence has room for.
+const POINTER_CHARS_MAX: usize = 80;
 const METHODS: &str = "GET, POST";
 const REQUEST_HEADERS: &str = "authorization, content-type, if-none-match, x-api-key, \
      control-plane-environment, control-plane-min-revision, last-event-id, x-request-id";
@@ -114,7 +117,10 @@ impl Asked {
         let code = problem.known_code().unwrap_or(Code::Internal);
         let mut details = problem.detail.clone();
         if let Some(first) = problem.errors.first() {
-            details = format!("{}: {}", first.pointer, first.detail);
+            details = match first.pointer.as_str() {
+                "" => first.detail.clone(),
+                pointer => format!("{}: {}", shortened(pointer), first.detail),
+            };
         }
         let first = problem.errors.first().and_then(|it| it.next.as_ref());
         if let Some(next) = first.or(problem.next.as_ref()) {
@@ -130,5 +136,13 @@ impl Asked {
             "application/json",
             serde_json::to_vec(&body).unwrap_or_default(),
         )
+    }
+}
+
+/// A pointer for a sentence; of a long one, which hostile input can nest, where it begins.
+fn shortened(pointer: &str) -> Cow<'_, str> {
+    match pointer.char_indices().nth(POINTER_CHARS_MAX) {
+        Some((end, _)) => Cow::Owned(format!("{}…", pointer.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(pointer),
     }
 }

@@ -46,7 +46,7 @@ fn json_texts_give_their_values() {
 
 #[test]
 fn each_kind_of_bad_text_is_named_with_its_place() {
-    use TextProblem::{ControlCharacter, DuplicateKey, Encoding, NumberRange, Syntax};
+    use TextProblem::{ControlCharacter, DuplicateKey, Encoding, Nul, NumberRange, Syntax};
     for (text, code, line, column, pointer) in [
         ("", Syntax, 1, 1, ""),
         ("[1,2", Syntax, 1, 5, "/2"),
@@ -74,7 +74,8 @@ fn each_kind_of_bad_text_is_named_with_its_place() {
         ("\"\\u+123\"", Syntax, 1, 3, ""),
         ("\"\\u", Syntax, 1, 3, ""),
         ("\"a\nb\"", ControlCharacter, 1, 3, ""),
-        ("\"\\u0000\"", ControlCharacter, 1, 2, ""),
+        ("\"\\u0000\"", Nul, 1, 2, ""),
+        ("\"a\0\"", Nul, 1, 3, ""),
         ("\"\\ud800\"", Encoding, 1, 2, ""),
         ("\"\\ud800\\u0041\"", Encoding, 1, 2, ""),
         ("\"\\udc00\\ud800\"", Encoding, 1, 2, ""),
@@ -100,6 +101,8 @@ fn each_kind_of_bad_text_is_named_with_its_place() {
             "{text}"
         );
     }
+    let next = parse(b"\"a\\u0000b\"", LIMITS).unwrap_err().next();
+    assert!(next.contains("nor its escape"), "{next}");
 }
 
 #[test]

@@ -110,8 +110,8 @@ fn words_that_only_yaml_1_1_takes_for_booleans_are_good_keys() {
 #[test]
 fn each_kind_of_bad_text_is_named_with_its_place() {
     use TextProblem::{
-        Anchor, ControlCharacter, DuplicateKey, ManyDocuments, NonStringKey, NumberRange, Syntax,
-        Tag,
+        Anchor, ControlCharacter, DuplicateKey, ManyDocuments, NonStringKey, Nul, NumberRange,
+        Syntax, Tag,
     };
     let some = |pointer: &str| Some(pointer.to_owned());
     for (text, code, line, column, pointer) in [
@@ -141,8 +141,8 @@ fn each_kind_of_bad_text_is_named_with_its_place() {
         ("a: 0xffffffffffffffffffff", NumberRange, 1, 4, some("/a")),
         ("a: 12e34567", NumberRange, 1, 4, some("/a")),
         ("a: 1e20", NumberRange, 1, 4, some("/a")),
-        ("a: \"\\0\"", ControlCharacter, 1, 4, some("/a")),
-        ("a: b\0c", ControlCharacter, 1, 5, None),
+        ("a: \"\\0\"", Nul, 1, 4, some("/a")),
+        ("a: b\0c", Nul, 1, 5, None),
         ("a: \u{7f}", ControlCharacter, 1, 4, None),
     ] {
         assert_eq!(problem(text), (code, line, column, pointer), "{text:?}");

@@ -61,6 +61,19 @@ fn without_fixes_everything_that_does_not_fit_is_named_with_its_remedy() {
 }
 
 #[test]
+fn a_name_that_no_tool_can_have_is_named_beside_all_else_that_is_wrong() {
+    check(
+        Format::OpenAi,
+        &json!({"name": "rm files", "parameters": {"type": "object", "required": "path"}}),
+        false,
+        &expect![[r"
+            /name: `rm files` is not a valid agent or tool name: `name` or `namespace/name`, each 1 to 128 letters, digits, `_`, `.` or `-`, not starting with `.` or `-` [NAME_INVALID]; write letters, digits, `_`, `.` and `-` only, at most 128, a letter, digit or `_` first
+            /parameters/required: must be a list, not a string [SCHEMA_INVALID]; write it as JSON Schema says
+        "]],
+    );
+}
+
+#[test]
 fn with_fixes_every_change_is_told_and_nothing_is_lost() {
     check(
         Format::OpenAi,

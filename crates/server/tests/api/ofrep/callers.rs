@@ -61,9 +61,13 @@ async fn what_the_token_says_of_the_tenant_beats_the_body() {
     let other = ask(json!({ "tenant": "zeta" })).send().await;
     failed(&other, 400, "INVALID_CONTEXT");
     let unknown = server
-        .ofrep("reasoning", json!({ "tenant": "nobody" }))
+        .ofrep(
+            "reasoning",
+            json!({ "tenant": { "id": "nobody", "plan": "enterprise" }, "plan": "enterprise" }),
+        )
         .await
         .ok();
+    assert_eq!(unknown["value"], false, "nobody knows its plan");
     assert_eq!(unknown["metadata"]["warning"], "TENANT_UNKNOWN");
     let unknown = server.ofrep("", json!({ "tenant": "nobody" })).await.ok();
     assert_eq!(unknown["metadata"]["warning"], "TENANT_UNKNOWN");

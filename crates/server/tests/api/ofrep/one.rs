@@ -94,6 +94,15 @@ async fn a_request_that_is_not_well_formed_says_what_is_wrong() {
         let reply = server.call("POST", &path).text(text).send().await;
         assert_eq!(failed(&reply, 400, "PARSE_ERROR")["key"], "theme");
     }
+    let empty = server.call("POST", &path).text("").send().await.json();
+    let details = empty["errorDetails"].as_str().unwrap();
+    assert!(details.starts_with("line 1, column 1: "), "{details}");
+    let nested = format!("{{\"context\":{}{}}}", "[".repeat(70), "]".repeat(70));
+    let reply = server.call("POST", &path).text(&nested).send().await;
+    let body = failed(&reply, 413, "GENERAL");
+    let details = body["errorDetails"].as_str().unwrap();
+    assert!(details.starts_with("/context/0/0/"), "{details}");
+    assert!(details.contains("0…: line 1, column 75: "), "{details}");
     let untyped = server.call("POST", &path).raw("{}").send().await;
     failed(&untyped, 400, "PARSE_ERROR");
     for context in [
