@@ -162,7 +162,13 @@ impl<'a> Evaluation<'a> {
             Rank::Unknown => None,
             Rank::Below(rank) => Some(rank),
         };
-        Some((rank, self.as_bool_within(percent) == Some(true)))
+        Some((rank, !self.is_capped(percent)))
+    }
+
+    /// Whether a caller who lets at most `percent` % of the units have true keeps it from this one, which gets
+    /// false then: of no variant, and by a split.
+    pub fn is_capped(&self, percent: f64) -> bool {
+        self.as_bool() == Some(true) && self.as_bool_within(percent) == Some(false)
     }
 
     /// The variant; none means the caller's default.

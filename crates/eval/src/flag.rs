@@ -467,12 +467,12 @@ impl Chunk {
         tenant: Option<&TenantFacts>,
         now: Timestamp,
     ) -> bool {
-        // Not a variant by accident: who has no unit is in no share.
         // Whole slots: a share of 51.234 % is not a hair more because its binary form is.
         let cap = (percent * f64::from(SLOTS) / 100.0).round();
         percent >= 100.0
             || match self.rank(decision, ctx, tenant, now) {
                 Rank::Exempt => true,
+                // Not a variant by accident: who has no unit is in no share.
                 Rank::Unknown => false,
                 Rank::Below(rank) => f64::from(rank) < cap,
             }

@@ -277,16 +277,15 @@ impl Writer {
 
     /// Has the store go on with the next run, and publishes the one that is durable.
     async fn go_on(&mut self, run: Run, next: Run) -> Option<Appending> {
-        // What an empty one answers may be about what is published first.
-        let (sent, empty) = if next.is_empty() {
-            (None, Some(next))
+        let sent = if next.is_empty() {
+            self.publish(run.into_parts());
+            // Nothing of it is to be appended; what it answers may be about what is published now.
+            self.send(next).await
         } else {
-            (self.send(next).await, None)
+            let sent = self.send(next).await;
+            self.publish(run.into_parts());
+            sent
         };
-        self.publish(run.into_parts());
-        if let Some(mut next) = empty {
-            self.overtaken.extend(next.answer_settled());
-        }
         // Those who tell of it run before the thread is taken up by the next run.
         tokio::task::yield_now().await;
         sent

@@ -232,8 +232,7 @@ pub(super) fn warnings(view: &View, ctx: &Context) -> impl Iterator<Item = &'sta
 }
 
 fn flag<'a>(asked: &Asked<'_>, key: &str, evaluation: &Evaluation<'a>) -> Flag<'a> {
-    let within = asked.percent.map(|it| evaluation.as_bool_within(it));
-    let is_capped = within == Some(Some(false)) && evaluation.as_bool() == Some(true);
+    let is_capped = asked.percent.is_some_and(|it| evaluation.is_capped(it));
     let explanation = || match asked.percent {
         Some(percent) => {
             let Asked { view, ctx, now, .. } = asked;

@@ -47,11 +47,11 @@ impl Search {
             }
             _ => return Box::new(state.of_kind(kind)),
         };
-        let all = scopes.into_iter();
-        Box::new(all.flat_map(move |scope| {
-            let from = state.from(kind, &scope, "");
-            from.take_while(move |(key, _)| key.scope() == scope)
-        }))
+        let mut found = Vec::new();
+        for scope in scopes {
+            found.extend(state.in_scope(kind, &scope, ""));
+        }
+        Box::new(found.into_iter())
     }
 
     /// Says whether a document can refer to the subject.
